@@ -1,0 +1,43 @@
+/**
+ * Every bound of the core, in one place. The unit stands last in the name; relations between limits are
+ * asserted when the module loads.
+ */
+import { invariant } from "./errors.ts";
+
+export const limits = {
+  /** Header, JCS bytes. With the tree's own framing an entry stays below the 65,535 of C2SP tlog-tiles. */
+  headerBytesMax: 60 * 1024,
+  /** One event: header plus all section bytes. */
+  eventBytesMax: 256 * 1024,
+  /** Sections of one event. */
+  eventSectionsMax: 8,
+  /** Nesting of arrays and objects in any JSON that is read or recorded. */
+  jsonDepthMax: 32,
+  /** Text handed to the JSON parser in one piece (a FHIR bundle is one piece). */
+  jsonTextBytesMax: 256 * 1024 * 1024,
+  /** Entries of one version vector. */
+  vectorEntriesMax: 256,
+  /** Plaintext fields of one system event. */
+  pubBytesMax: 4 * 1024,
+  /** Events of one append call and of one commit. */
+  batchEventsMax: 10_000,
+  /** Bytes of section plaintext that one commit takes before it is closed. */
+  commitBytesMax: 64 * 1024 * 1024,
+  /** Calls that may wait for the writer loop before append answers `store_overloaded`. */
+  writerQueueCallsMax: 100_000,
+  /** How long a writer waits for the store's lease. */
+  leaseWaitMsMax: 5_000,
+  /** A lease that was not renewed for this long may be taken over. */
+  leaseExpiryMs: 120_000,
+  /** An idle writer gives its lease back after this long. */
+  leaseIdleMs: 250,
+  /** Names: event types, sections, roles, reason codes, models. */
+  nameBytesMax: 128,
+  /** Rows of one query answer unless the caller asks for another number. */
+  queryRowsDefault: 1_000,
+} as const;
+
+invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
+invariant(limits.eventBytesMax > limits.headerBytesMax, "an event holds its header");
+invariant(limits.leaseExpiryMs > limits.leaseWaitMsMax, "nobody takes over a lease by waiting");
+invariant(limits.commitBytesMax > limits.eventBytesMax, "a commit holds at least one event");

@@ -1,0 +1,93 @@
+/**
+ * Every metric, span and log-event name of Holdfast, once, and the `Observer` port through which they
+ * leave. Telemetry never throws and never changes control flow; an exporter maps these names to its own.
+ *
+ * Labels are closed sets of words (codes, operations, results): never an identifier, a name or content.
+ */
+
+export interface MetricDeclaration {
+  readonly kind: "counter" | "gauge" | "histogram";
+  readonly unit: "1" | "ms" | "bytes" | "events";
+  readonly help: string;
+  readonly labels?: readonly string[];
+}
+
+export const metrics = {
+  append_calls: {
+    kind: "counter",
+    unit: "1",
+    help: "Append calls answered",
+    labels: ["result"],
+  },
+  append_events: { kind: "counter", unit: "events", help: "Events made durable by append" },
+  append_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "From the append call to the durable answer (event-creation latency)",
+  },
+  commits: { kind: "counter", unit: "1", help: "Commits made durable" },
+  commit_events: { kind: "histogram", unit: "events", help: "Events of one commit" },
+  commit_unknown: {
+    kind: "counter",
+    unit: "1",
+    help: "Commits whose outcome was decided by reopening the store",
+    labels: ["outcome"],
+  },
+  store_reopens: { kind: "counter", unit: "1", help: "Reopenings after a storage error", labels: ["code"] },
+  open_duration: { kind: "histogram", unit: "ms", help: "Opening a store, key derivation apart" },
+  lease_waits: { kind: "counter", unit: "1", help: "Waits for the store's lease", labels: ["result"] },
+  outbox_entries: { kind: "gauge", unit: "events", help: "Events not yet acknowledged (queue depth)" },
+  projection_stopped: {
+    kind: "counter",
+    unit: "1",
+    help: "Projections stopped at an event that their fold refuses",
+  },
+  key_operations: {
+    kind: "counter",
+    unit: "1",
+    help: "Operations of key providers",
+    labels: ["provider", "operation", "result"],
+  },
+  verify_problems: { kind: "counter", unit: "1", help: "Problems found by verify", labels: ["code"] },
+} as const satisfies Readonly<Record<string, MetricDeclaration>>;
+
+export const spans = {
+  open: "Opening a store: keys, pragmas, start-up checks",
+  commit: "One commit: seal, write, answer",
+  verify: "One run of verify",
+  rebuild: "Rebuilding a read model or the outbox",
+} as const;
+
+export const logEvents = {
+  store_opened: "A store was opened",
+  store_reopened: "A storage error made the store close and open again",
+  incarnation_opened: "A new incarnation was opened",
+  lease_taken_over: "A lease was taken over from a holder that is gone",
+  mark_unwritable: "The high-water mark could not be written",
+  projection_stopped: "A projection stopped at an event",
+} as const;
+
+export type MetricName = keyof typeof metrics;
+export type SpanName = keyof typeof spans;
+export type LogEventName = keyof typeof logEvents;
+export type Labels = Readonly<Record<string, string | number>>;
+export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
+
+/** Where telemetry goes. Implementations never throw. */
+export interface Observer {
+  count(metric: MetricName, by: number, labels?: Labels): void;
+  gauge(metric: MetricName, value: number, labels?: Labels): void;
+  observe(metric: MetricName, value: number, labels?: Labels): void;
+  /** Starts a span; the returned function ends it. */
+  span(name: SpanName, labels?: Labels): (result: "ok" | "error") => void;
+  log(level: LogLevel, event: LogEventName, labels?: Labels): void;
+}
+
+/** Telemetry for nobody. */
+export const silentObserver: Observer = {
+  count: () => undefined,
+  gauge: () => undefined,
+  observe: () => undefined,
+  span: () => () => undefined,
+  log: () => undefined,
+};
