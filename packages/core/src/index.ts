@@ -1,1 +1,15 @@
-export {}
+/**
+ * Holdfast core: what is true on every platform. Start with {@link defineEvent}, {@link defineProjection}
+ * and the {@link Holdfast} interface; stores are opened by `@holdfast/node`.
+ */
+export * from "./std/errors.ts";
+export * from "./std/limits.ts";
+export * from "./std/ports.ts";
+export * from "./std/bytes.ts";
+export * from "./telemetry/observer.ts";
+export * from "./event/event.ts";
+export * from "./event/registry.ts";
+export * from "./event/uuid.ts";
+export * from "./event/version-vector.ts";
+export * from "./projection/projection.ts";
+export * from "./client/holdfast.ts";

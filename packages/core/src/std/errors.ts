@@ -52,6 +52,42 @@ export const errorCodes = {
     meaning: "The bytes are not UTF-8.",
     action: "Send UTF-8 without a byte order mark.",
   },
+
+  // Events
+  event_type_invalid: {
+    meaning: "The declaration of an event type contradicts itself.",
+    action: "Correct the declaration; the details name the part.",
+  },
+  event_type_duplicate: {
+    meaning: "Two declarations share the name of an event type.",
+    action: "Names are permanent: give the new type another one.",
+  },
+  event_type_unknown: {
+    meaning: "The draft names an event type that is not registered.",
+    action: "Register the type, or correct its name.",
+  },
+  payload_invalid: {
+    meaning: "The payload does not fit the schema of its event type.",
+    action: "Correct the field at the path named in the details.",
+  },
+  payload_unreadable: {
+    meaning: "A recorded payload cannot be lifted to the current schema version.",
+    action: "Correct the upcaster or the schema; the recorded event is unharmed.",
+  },
+
+  // Projections
+  projection_invalid: {
+    meaning: "The declaration of a projection names something that cannot be a table or a column.",
+    action: "Use lower case letters, digits and underscores.",
+  },
+  model_unknown: {
+    meaning: "There is no read model of that name.",
+    action: "Register its projection when the store is opened, or correct the name.",
+  },
+  query_invalid: {
+    meaning: "The query names a field that is not a declared column, or a value of the wrong type.",
+    action: "Declare the column in the projection, or correct the query.",
+  },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 
 /** The name of one kind of failure; stable for ever. */
