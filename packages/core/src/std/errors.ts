@@ -48,6 +48,10 @@ export const errorCodes = {
     meaning: "A value has no JSON form (undefined, function, bigint, class instance, cycle).",
     action: "Convert the value at the path named in the details before it is recorded.",
   },
+  json_too_large: {
+    meaning: "The text is longer than one piece of JSON may be.",
+    action: "Split the text into smaller pieces; the limit is jsonTextBytesMax.",
+  },
   utf8_malformed: {
     meaning: "The bytes are not UTF-8.",
     action: "Send UTF-8 without a byte order mark.",
