@@ -92,6 +92,12 @@ export const errorCodes = {
     meaning: "The query names a field that is not a declared column, or a value of the wrong type.",
     action: "Declare the column in the projection, or correct the query.",
   },
+
+  // Cryptography
+  key_malformed: {
+    meaning: "A private key is not the PKCS#8 form of its algorithm.",
+    action: "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
+  },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 
 /** The name of one kind of failure; stable for ever. */
