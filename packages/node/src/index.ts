@@ -1,1 +1,4 @@
-export {};
+/** Holdfast on Node: the ports of `@holdfast/core` over the operating system and OpenSSL. */
+export * from "./clock.ts";
+export * from "./crypto.ts";
+export * from "./random.ts";

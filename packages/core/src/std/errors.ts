@@ -48,6 +48,10 @@ export const errorCodes = {
     meaning: "A value has no JSON form (undefined, function, bigint, class instance, cycle).",
     action: "Convert the value at the path named in the details before it is recorded.",
   },
+  json_too_large: {
+    meaning: "The text is longer than one piece of JSON may be.",
+    action: "Split the text into smaller pieces; the limit is jsonTextBytesMax.",
+  },
   utf8_malformed: {
     meaning: "The bytes are not UTF-8.",
     action: "Send UTF-8 without a byte order mark.",
@@ -87,6 +91,12 @@ export const errorCodes = {
   query_invalid: {
     meaning: "The query names a field that is not a declared column, or a value of the wrong type.",
     action: "Declare the column in the projection, or correct the query.",
+  },
+
+  // Cryptography
+  key_malformed: {
+    meaning: "A private key is not the PKCS#8 form of its algorithm.",
+    action: "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
   },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 
