@@ -98,6 +98,32 @@ export const errorCodes = {
     meaning: "A private key is not the PKCS#8 form of its algorithm.",
     action: "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
   },
+
+  // Proof: trees, notes, checkpoints, envelopes
+  proof_source_short: {
+    meaning: "The store answered with fewer leaves or tile roots than the tree's size says, or other rows.",
+    action: "Run verify: rows of the log are missing. Restore them from a backup.",
+  },
+  note_malformed: {
+    meaning: "The text is not a C2SP signed note; the details name the reason.",
+    action: "Fetch or restore the note again; it was cut or edited on its way.",
+  },
+  note_key_ambiguous: {
+    meaning: "Two different trusted keys share one name and key id, so a signature names neither.",
+    action: "Remove one of the two keys, or rename it.",
+  },
+  vkey_malformed: {
+    meaning: "The text or key is not a verifier key of a signed note; the details name the reason.",
+    action: "Copy the whole verifier key again: name+id+key.",
+  },
+  checkpoint_malformed: {
+    meaning: "The text is not the three lines of a checkpoint: origin, size, root hash.",
+    action: "Fetch or restore the checkpoint again; the details name the part that is wrong.",
+  },
+  dsse_malformed: {
+    meaning: "The text is not a DSSE envelope in its canonical form; the details name the reason.",
+    action: "Fetch the document again; it was cut or edited on its way.",
+  },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 
 /** The name of one kind of failure; stable for ever. */
