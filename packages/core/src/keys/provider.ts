@@ -62,3 +62,13 @@ export interface KeyProvider {
   /** Wipes what it holds. Any later call is a bug (an assertion). */
   close(): void;
 }
+
+/** The public part of a `provider` record: enough to open that provider again. */
+export interface ProviderRecord {
+  readonly id: string;
+  readonly name: ProviderName;
+  readonly parameters: ProviderParameters;
+}
+
+/** Opens the provider of a record; `null` when this process cannot or may not use it. */
+export type OpenProvider = (record: ProviderRecord) => MaybePromise<KeyProvider | null>;

@@ -35,6 +35,13 @@ export const limits = {
   nameBytesMax: 128,
   /** Rows of one query answer unless the caller asks for another number. */
   queryRowsDefault: 1_000,
+  /** One copy of the keyring, and one of its lines. */
+  keyringBytesMax: 256 * 1024 * 1024,
+  keyringLineBytesMax: 64 * 1024,
+  /** Argon2id as stored in a keyring: what a hostile file may make this process spend. */
+  argon2MemoryKibMax: 256 * 1024,
+  argon2PassesMax: 16,
+  argon2LanesMax: 16,
 } as const;
 
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
