@@ -49,6 +49,13 @@ export const limits = {
   proofBlockRootsMax: 4_096,
   /** Rows that are read at once when a tree is opened. */
   proofReadRowsMax: 4_096,
+  /** One copy of the keyring, and one of its lines. */
+  keyringBytesMax: 256 * 1024 * 1024,
+  keyringLineBytesMax: 64 * 1024,
+  /** Argon2id as stored in a keyring: what a hostile file may make this process spend. */
+  argon2MemoryKibMax: 256 * 1024,
+  argon2PassesMax: 16,
+  argon2LanesMax: 16,
 } as const;
 
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");

@@ -1,0 +1,734 @@
+/**
+ * The keyring: the current and former keys of one installation.
+ *
+ * A provider key wraps the epoch key; the epoch key wraps, in software, the store's page key, the tenant's
+ * pseudonym key, the data keys, the references of signing keys and the private HPKE key. All of it stands in
+ * a record file of two copies (`copies.ts`, `record.ts`; format in `spec/keyring.md`).
+ *
+ * Nothing is recreated: a keyring that does not open says why (`key_wrong`, `keyring_missing`,
+ * `keyring_salt_missing`, `keyring_corrupt`, `keyring_foreign`, `keyring_newer`, `keyring_record_missing`).
+ * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
+ */
+import { x25519 } from "@noble/curves/ed25519.js";
+import {
+  type Bytes,
+  base64url,
+  concat,
+  equalSecretBytes,
+  fromBase64url,
+  u32,
+  utf8,
+  wipe,
+} from "../std/bytes.ts";
+import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
+import { canonicalBytes } from "../std/jcs.ts";
+import type { Aead, Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
+import { type Copies, type KeyringFiles, type KeyringFinding, type Merged, openCopies } from "./copies.ts";
+import {
+  type KeyProvider,
+  type MaybePromise,
+  type OpenProvider,
+  type ProviderRecord,
+  type Sign,
+  whenReady,
+} from "./provider.ts";
+import {
+  type DataRecord,
+  type EpochRecord,
+  type HeaderRecord,
+  type HpkeRecord,
+  type KeyringRecord,
+  type PageRecord,
+  type PseudonymRecord,
+  type SigningRecord,
+  type WrappedRecord,
+  encodeRecord,
+  keyringFormat,
+  wrapContext,
+} from "./record.ts";
+
+/** A data key of one scope and section class. Its bytes are not readable; only frame keys come out. */
+export interface DataKey {
+  readonly id: string;
+  readonly scope: string;
+  readonly section: string;
+  readonly generation: number;
+  /**
+   * The AES-256 key of one frame: HKDF-Expand (RFC 5869 §2.3, 32 bytes) of the data key with info
+   * "holdfast/aead/v1|" ‖ section ‖ leaf. The caller wipes it.
+   */
+  frameKey(section: string, leaf: Uint8Array): Bytes;
+}
+
+/** A data key in the open: what a grant carries. Whoever receives it wipes `key`. */
+export interface DataKeyMaterial {
+  readonly id: string;
+  readonly scope: string;
+  readonly section: string;
+  readonly generation: number;
+  readonly key: Bytes;
+}
+
+export interface SigningKeyRecord {
+  /** base64url(SHA-256(first SPKI))[0:22]. */
+  readonly device: string;
+  /** 16 hex digits. */
+  readonly incarnation: string;
+  readonly algorithm: SignatureAlgorithm;
+  readonly spki: Bytes;
+}
+
+export interface Keyring extends Disposable {
+  readonly storeId: string;
+  readonly tenant: string;
+  /** The provider that opened the keyring; the keyring owns and closes it. */
+  readonly provider: KeyProvider;
+  /** What was wrong with the copies when they were last read. */
+  readonly findings: readonly KeyringFinding[];
+  /** 32 bytes, a fresh copy: the caller wipes it. */
+  pageKey(): Bytes;
+  /** Pseudonyms: HMAC under the tenant's pseudonym key, 16 bytes, base64url (22 characters). */
+  scopeOf(subjectKey: string, site: string, n?: number): string;
+  streamOf(resourceKey: string): string;
+  actorOf(actorKey: string): string;
+  /** May this installation compute pseudonyms? A server on `reads: none` may not. */
+  readonly hasPseudonymKey: boolean;
+  /**
+   * The key that seals: the newest generation of this store's own key of the pair. Makes one where there is
+   * none, which is pending until {@link Keyring.flush}.
+   */
+  dataKeyToSeal(scope: string, section: string): DataKey;
+  /** The key to open with. On a miss the file is read once more if it has changed. */
+  dataKey(id: string, generation: number): DataKey | undefined;
+  /** The newest generation of a key. */
+  dataKeyById(id: string): DataKey | undefined;
+  /** Pending keys durable in both copies, before the COMMIT that uses them; nothing to do costs nothing. */
+  flush(): void;
+  /**
+   * Read the copies again where another process changed them; a writer calls it when it gets the lease.
+   * After a change of epoch by another process, lookups answer `keyring_record_missing`: open anew.
+   */
+  refresh(): void;
+  /** Forget pending keys after a failed sealing. */
+  release(): void;
+  /** Durable when it returns. `ref` comes from `provider.generateSigningKey`. */
+  addSigningKey(record: SigningKeyRecord & { readonly ref: Uint8Array }): void;
+  signingKeys(): readonly SigningKeyRecord[];
+  /** Signs as that incarnation; `keyring_record_missing` when its key is not in this keyring. */
+  signer(incarnation: string): MaybePromise<Sign>;
+  /** Authenticates the high-water mark; its key is derived from the epoch key. */
+  markMac(): Mac;
+  /** The installation's HPKE key pair (X25519). `privateKey()` is a fresh copy: the caller wipes it. */
+  hpke(): { readonly publicKey: Bytes; readonly privateKey: () => Bytes };
+  /** A key that arrived as a grant: opens, never seals. Durable when it returns. */
+  addDataKey(material: DataKeyMaterial): void;
+  /** The tenant's pseudonym key that arrived as a grant. Durable when it returns. */
+  addPseudonymKey(key: Uint8Array): void;
+  /** The bytes of a data key, to grant it; `undefined` when there is none. The caller wipes them. */
+  dataKeyMaterial(id: string, generation: number): DataKeyMaterial | undefined;
+  /** The bytes of the pseudonym key, to grant it. The caller wipes them. */
+  pseudonymKey(): Bytes | undefined;
+  /** Writes the copies anew where findings can be repaired; needs the store's lease, as every write. */
+  repair(): void;
+}
+
+export interface KeyringDeps {
+  readonly crypto: Crypto;
+  readonly random: Random;
+  readonly files: KeyringFiles;
+}
+
+export interface CreateKeyringOptions extends KeyringDeps {
+  /** Owned by the keyring from here on. */
+  readonly provider: KeyProvider;
+  /** 16 random bytes as base64url; made when absent. */
+  readonly storeId?: string;
+  readonly tenant: string;
+  /** Make the tenant's pseudonym key (default), or wait for it to arrive as a grant. */
+  readonly pseudonymKey?: "make" | "await";
+}
+
+export interface OpenKeyringOptions extends KeyringDeps {
+  readonly openProvider: OpenProvider;
+  /** Refuse another store or tenant with `keyring_foreign`. */
+  readonly storeId?: string;
+  readonly tenant?: string;
+}
+
+
+/** HKDF-Expand to one block (RFC 5869 §2.3) is HMAC(key, info ‖ 0x01). */
+const expandLabel = (label: string): Bytes => concat(utf8(label), Uint8Array.of(1));
+const epochLabels = {
+  wrap: expandLabel("holdfast/keyring/wrap/v1"),
+  mark: expandLabel("holdfast/keyring/mark/v1"),
+  check: expandLabel("holdfast/keyring/check/v1"),
+} as const;
+const one = Uint8Array.of(1);
+const pseudonymBytes = 16;
+const nonceBytes = 12;
+const keyBytes = 32;
+
+interface Epoch {
+  readonly id: string;
+  readonly aead: Aead;
+  readonly mark: Mac;
+  readonly check: Bytes;
+}
+
+/** Takes the epoch key over and wipes it. */
+function epochOver(crypto: Crypto, id: string, epochKey: Bytes): Epoch {
+  const mac = crypto.hmac(epochKey);
+  const wrapKey = mac.mac(epochLabels.wrap);
+  const markKey = mac.mac(epochLabels.mark);
+  try {
+    const check = mac.mac(epochLabels.check).slice(0, 16);
+    return { id, aead: crypto.aead(wrapKey), mark: crypto.hmac(markKey), check };
+  } finally {
+    wipe(epochKey, wrapKey, markKey);
+  }
+}
+
+/** What the wrap of an epoch key is bound to. */
+function epochContext(header: HeaderRecord, epoch: string, provider: string): Bytes {
+  const { store, tenant } = header;
+  return canonicalBytes({ v: 1, kind: "epoch", store, tenant, epoch, provider });
+}
+
+/** `Omit` over each member of a union. */
+type WithoutWrapped<T> = T extends WrappedRecord ? Omit<T, "wrapped" | "epoch"> : never;
+
+function wrapRecord(
+  random: Random,
+  epoch: Epoch,
+  fields: WithoutWrapped<WrappedRecord>,
+  secret: Uint8Array,
+): WrappedRecord {
+  const record = { ...fields, epoch: epoch.id, wrapped: "" } as WrappedRecord;
+  const nonce = random.bytes(nonceBytes);
+  const wrapped = concat(nonce, epoch.aead.encrypt(nonce, secret, wrapContext(record)));
+  return { ...record, wrapped: base64url(wrapped) };
+}
+
+function unwrapRecord(
+  epochs: ReadonlyMap<string, Epoch>,
+  record: WrappedRecord,
+  length?: number,
+): Bytes {
+  const epoch = epochs.get(record.epoch);
+  if (epoch === undefined) throw new HoldfastError("keyring_record_missing", { record: "epoch" });
+  const wrapped = fromBase64url(record.wrapped) ?? new Uint8Array(0);
+  const secret =
+    wrapped.length < nonceBytes
+      ? undefined
+      : epoch.aead.decrypt(
+          wrapped.subarray(0, nonceBytes),
+          wrapped.subarray(nonceBytes),
+          wrapContext(record),
+        );
+  if (secret === undefined || (length !== undefined && secret.length !== length)) {
+    throw new HoldfastError("keyring_corrupt", { record: record.kind });
+  }
+  return secret;
+}
+
+/** Records by what they are asked for; rebuilt when the file was read anew. */
+interface Index {
+  readonly data: Map<string, Map<number, DataRecord>>;
+  readonly own: Map<string, DataRecord>;
+  readonly signing: Map<string, SigningRecord>;
+  page: PageRecord | undefined;
+  hpke: HpkeRecord | undefined;
+  pseudonym: PseudonymRecord | undefined;
+  epoch: EpochRecord | undefined;
+}
+
+function ownKey(scope: string, section: string): string {
+  return `${scope}\u0000${section}`;
+}
+
+function addToIndex(index: Index, record: KeyringRecord): void {
+  switch (record.kind) {
+    case "data": {
+      const generations = index.data.get(record.id) ?? new Map<number, DataRecord>();
+      index.data.set(record.id, generations.set(record.generation, record));
+      if (record.origin !== "own") return;
+      const pair = ownKey(record.scope, record.section);
+      const newest = index.own.get(pair);
+      if (newest === undefined || newest.generation <= record.generation) index.own.set(pair, record);
+      return;
+    }
+    case "signing":
+      index.signing.set(record.incarnation, record);
+      return;
+    case "page":
+      index.page = record;
+      return;
+    case "hpke":
+      index.hpke = record;
+      return;
+    case "pseudonym":
+      index.pseudonym = record;
+      return;
+    case "epoch":
+      index.epoch = record;
+      return;
+    default:
+  }
+}
+
+function indexOf(records: readonly KeyringRecord[]): Index {
+  const index: Index = {
+    data: new Map(),
+    own: new Map(),
+    signing: new Map(),
+    page: undefined,
+    hpke: undefined,
+    pseudonym: undefined,
+    epoch: undefined,
+  };
+  for (const record of records) addToIndex(index, record);
+  return index;
+}
+
+/** A record that every keyring has: damaged where lines were damaged, else never there. */
+function required<T>(value: T | undefined, kind: string, merged: Merged): T {
+  if (value !== undefined) return value;
+  throw new HoldfastError(merged.damaged ? "keyring_corrupt" : "keyring_record_missing", {
+    record: kind,
+  });
+}
+
+/**
+ * A new keyring in both copies: epoch key, page key, HPKE key and, unless it is to arrive as a grant, the
+ * tenant's pseudonym key. Throws `keyring_exists` when either copy is there: nothing is ever recreated.
+ */
+export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyring> {
+  const { crypto, random, files, provider } = options;
+  if (files.store.version() !== undefined || files.registered.version() !== undefined) {
+    throw new HoldfastError("keyring_exists");
+  }
+  const store = options.storeId ?? base64url(random.bytes(16));
+  const header: HeaderRecord = {
+    kind: "keyring",
+    file: 1,
+    format: keyringFormat,
+    store,
+    tenant: options.tenant,
+  };
+  const providerRecord = { id: base64url(random.bytes(8)), name: provider.name, parameters: provider.parameters };
+  const id = base64url(random.bytes(16));
+  const epochKey = random.bytes(keyBytes);
+  return whenReady(provider.wrap(epochKey, epochContext(header, id, providerRecord.id)), (wrapped) => {
+    const epoch = epochOver(crypto, id, epochKey);
+    const records: readonly KeyringRecord[] = [
+      header,
+      { kind: "provider", file: 1, ...providerRecord },
+      {
+        kind: "epoch",
+        file: 1,
+        id,
+        wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
+        check: base64url(epoch.check),
+      },
+      ...firstKeys(random, epoch, options.pseudonymKey !== "await"),
+    ];
+    const content = concat(...records.map((record) => encodeRecord(crypto, record)));
+    files.registered.replace(content);
+    files.store.replace(content);
+    const copies = openCopies(crypto, files);
+    const merged = copies.load();
+    return keyringOver({ ...options, copies, merged, providerId: providerRecord.id, epochs: new Map([[id, epoch]]) });
+  });
+}
+
+function firstKeys(random: Random, epoch: Epoch, pseudonym: boolean): readonly WrappedRecord[] {
+  const pageKey = random.bytes(keyBytes);
+  const hpkeKey = random.bytes(keyBytes);
+  const pseudonymKey = random.bytes(keyBytes);
+  try {
+    const publicKey = base64url(x25519.getPublicKey(hpkeKey));
+    return [
+      wrapRecord(random, epoch, { kind: "page", file: 1 }, pageKey),
+      wrapRecord(random, epoch, { kind: "hpke", file: 1, public: publicKey }, hpkeKey),
+      ...(pseudonym ? [wrapRecord(random, epoch, { kind: "pseudonym", file: 1 }, pseudonymKey)] : []),
+    ];
+  } finally {
+    wipe(pageKey, hpkeKey, pseudonymKey);
+  }
+}
+
+/**
+ * The keyring that is there. Reads only. Errors: those of {@link Copies.load}, `keyring_foreign`,
+ * `keyring_salt_missing`, `keyring_record_missing`, `key_wrong`, `key_unwrap_failed`,
+ * `key_parameters_refused`, `key_provider_unavailable`.
+ */
+export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> {
+  const copies = openCopies(options.crypto, options.files);
+  const merged = copies.load();
+  const { header, records } = merged;
+  for (const [expected, found] of [
+    [options.storeId, header.store],
+    [options.tenant, header.tenant],
+  ] as const) {
+    if (expected !== undefined && expected !== found) {
+      throw new HoldfastError("keyring_foreign", { expected, found });
+    }
+  }
+  const providers = records.filter((record) => record.kind === "provider");
+  const epochs = records.filter((record) => record.kind === "epoch");
+  if (providers.length === 0) {
+    throw new HoldfastError(merged.damaged ? "keyring_corrupt" : "keyring_salt_missing", {
+      record: "provider",
+    });
+  }
+  const index = indexOf(records);
+  required(index.epoch, "epoch", merged);
+  required(index.page, "page", merged);
+  required(index.hpke, "hpke", merged);
+  return whenReady(unlock(options, header, providers, epochs), (unlocked) => {
+    try {
+      return keyringOver({ ...options, copies, merged, ...unlocked });
+    } catch (error) {
+      unlocked.provider.close();
+      throw error;
+    }
+  });
+}
+
+interface Unlocked {
+  readonly provider: KeyProvider;
+  readonly providerId: string;
+  readonly epochs: ReadonlyMap<string, Epoch>;
+}
+
+/** Run, and turn a failure, now or later, into a value. */
+function attempt<T>(run: () => MaybePromise<T>, failed: (error: unknown) => T): MaybePromise<T> {
+  try {
+    const value = run();
+    return value instanceof Promise ? value.catch(failed) : value;
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** The first provider that opens the newest epoch; a wrong passphrase for one leaves the others to try. */
+function unlock(
+  options: OpenKeyringOptions,
+  header: HeaderRecord,
+  records: readonly ProviderRecord[],
+  epochs: readonly EpochRecord[],
+): MaybePromise<Unlocked> {
+  let wrong: HoldfastError | undefined;
+  const noteWrong = (error: unknown): null => {
+    if (!isHoldfastError(error, "key_wrong")) throw error;
+    wrong = error;
+    return null;
+  };
+  const tryFrom = (at: number): MaybePromise<Unlocked> => {
+    const record = records[at];
+    if (record === undefined) {
+      throw wrong ?? new HoldfastError("key_provider_unavailable", { tried: records.length });
+    }
+    return whenReady(
+      attempt<KeyProvider | null>(() => options.openProvider(record), noteWrong),
+      (provider) => {
+        if (provider === null) return tryFrom(at + 1);
+        const opened = attempt<ReadonlyMap<string, Epoch> | null>(
+          () => openEpochs(options.crypto, provider, header, record.id, epochs),
+          (error) => {
+            provider.close();
+            return noteWrong(error);
+          },
+        );
+        return whenReady(opened, (found) =>
+          found === null ? tryFrom(at + 1) : { provider, providerId: record.id, epochs: found },
+        );
+      },
+    );
+  };
+  return tryFrom(0);
+}
+
+function openEpochs(
+  crypto: Crypto,
+  provider: KeyProvider,
+  header: HeaderRecord,
+  providerId: string,
+  records: readonly EpochRecord[],
+): MaybePromise<ReadonlyMap<string, Epoch>> {
+  const epochs = new Map<string, Epoch>();
+  const next = (at: number): MaybePromise<ReadonlyMap<string, Epoch>> => {
+    const record = records[at];
+    if (record === undefined) {
+      const newest = records.at(-1);
+      if (newest !== undefined && epochs.has(newest.id)) return epochs;
+      throw new HoldfastError("key_wrong", { provider: provider.name });
+    }
+    const wrap = record.wraps.find((candidate) => candidate.provider === providerId);
+    if (wrap === undefined) return next(at + 1);
+    const wrapped = fromBase64url(wrap.wrapped) ?? new Uint8Array(0);
+    return whenReady(
+      provider.unwrap(wrapped, epochContext(header, record.id, providerId)),
+      (epochKey) => {
+        if (epochKey === null) return next(at + 1);
+        const epoch = epochOver(crypto, record.id, epochKey);
+        if (!equalSecretBytes(epoch.check, fromBase64url(record.check) ?? new Uint8Array(0))) {
+          throw new HoldfastError("keyring_corrupt", { record: "epoch" });
+        }
+        epochs.set(record.id, epoch);
+        return next(at + 1);
+      },
+    );
+  };
+  return next(0);
+}
+
+interface KeyringParts extends KeyringDeps, Unlocked {
+  readonly copies: Copies;
+  readonly merged: Merged;
+}
+
+function keyringOver(parts: KeyringParts): Keyring {
+  const { crypto, random, copies, provider, providerId, epochs } = parts;
+  let merged = parts.merged;
+  // What the copies hold: as read, and what was written since.
+  let durable = [...merged.records];
+  let index = indexOf(durable);
+  let pending: { readonly record: WrappedRecord; readonly line: Bytes }[] = [];
+  let closed = false;
+  let pseudonymMac: Mac | undefined;
+  // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
+  const handles = new Map<string, DataKey>();
+
+  const open = (): Index => {
+    invariant(!closed, "a keyring is not used after it was disposed of");
+    return index;
+  };
+  const currentEpoch = (): Epoch => {
+    const id = required(open().epoch, "epoch", merged).id;
+    const epoch = epochs.get(id);
+    if (epoch === undefined) throw new HoldfastError("keyring_record_missing", { record: "epoch" });
+    return epoch;
+  };
+  const refresh = (): void => {
+    open();
+    if (!copies.changed()) return;
+    merged = copies.load();
+    checkSame(parts.merged.header, merged.header);
+    durable = [...merged.records];
+    index = indexOf(durable);
+    for (const { record } of pending) addToIndex(index, record);
+    pseudonymMac = undefined;
+  };
+  const stage = (fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): WrappedRecord => {
+    const record = wrapRecord(random, currentEpoch(), fields, secret);
+    pending.push({ record, line: encodeRecord(crypto, record) });
+    addToIndex(open(), record);
+    return record;
+  };
+  const write = (): void => {
+    refresh();
+    copies.write(pending.map(({ line }) => line));
+    for (const { record } of pending) durable.push(record);
+    pending = [];
+  };
+  const release = (): void => {
+    open();
+    if (pending.length === 0) return;
+    for (const { record } of pending) handles.delete(record.wrapped);
+    pending = [];
+    // A failed write may have left some in a copy: what the next reading finds there is a key like any other.
+    index = indexOf(durable);
+    pseudonymMac = undefined;
+  };
+  const now = (fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): void => {
+    refresh();
+    stage(fields, secret);
+    write();
+  };
+  const file = (): number => merged.header.file;
+  const handle = (record: DataRecord): DataKey => {
+    const held = handles.get(record.wrapped);
+    if (held !== undefined) return held;
+    const key = unwrapRecord(epochs, record, keyBytes);
+    const made = dataKeyOver(crypto, record, key, open);
+    wipe(key);
+    handles.set(record.wrapped, made);
+    return made;
+  };
+  /** Look, and look again if another process has written since. */
+  const find = <T>(look: (index: Index) => T | undefined): T | undefined => {
+    const found = look(open());
+    if (found !== undefined || !copies.changed()) return found;
+    refresh();
+    return look(index);
+  };
+  const pseudonym = (): Mac => {
+    if (pseudonymMac !== undefined) return pseudonymMac;
+    const record = find((candidate) => candidate.pseudonym);
+    if (record === undefined) {
+      throw new HoldfastError("keyring_record_missing", { record: "pseudonym" });
+    }
+    const key = unwrapRecord(epochs, record, keyBytes);
+    pseudonymMac = crypto.hmac(key);
+    wipe(key);
+    return pseudonymMac;
+  };
+  const pseudonymOf = (domain: string, ...fields: readonly Uint8Array[]): string => {
+    open();
+    const input = [utf8(`holdfast/${domain}/v1|`), ...fields.flatMap((field) => [u32(field.length), field])];
+    return base64url(pseudonym().mac(...input).subarray(0, pseudonymBytes));
+  };
+  const findData = (id: string, generation: number): DataRecord | undefined =>
+    find((candidate) => candidate.data.get(id)?.get(generation));
+
+  return {
+    storeId: merged.header.store,
+    tenant: merged.header.tenant,
+    provider,
+    get findings() {
+      return merged.findings;
+    },
+    get hasPseudonymKey() {
+      return open().pseudonym !== undefined;
+    },
+    pageKey: () => unwrapRecord(epochs, required(open().page, "page", merged), keyBytes),
+    scopeOf: (subjectKey, site, n = 0) => pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
+    streamOf: (resourceKey) => pseudonymOf("stream", utf8(resourceKey)),
+    actorOf: (actorKey) => pseudonymOf("actor", utf8(actorKey)),
+    dataKeyToSeal(scope, section) {
+      const found = find((candidate) => candidate.own.get(ownKey(scope, section)));
+      if (found !== undefined) return handle(found);
+      const id = base64url(random.bytes(16));
+      const key = random.bytes(keyBytes);
+      const made = stage(
+        { kind: "data", file: file(), id, scope, section, generation: 1, origin: "own" },
+        key,
+      ) as DataRecord;
+      const fresh = dataKeyOver(crypto, made, key, open);
+      wipe(key);
+      handles.set(made.wrapped, fresh);
+      return fresh;
+    },
+    dataKey(id, generation) {
+      const record = findData(id, generation);
+      return record && handle(record);
+    },
+    dataKeyById(id) {
+      const generations = find((candidate) => candidate.data.get(id));
+      if (generations === undefined) return undefined;
+      const record = generations.get(Math.max(...generations.keys()));
+      return record && handle(record);
+    },
+    flush() {
+      open();
+      if (pending.length > 0) write();
+    },
+    refresh,
+    release,
+    addSigningKey({ device, incarnation, algorithm, spki, ref }) {
+      now(
+        {
+          kind: "signing",
+          file: file(),
+          device,
+          incarnation,
+          algorithm,
+          spki: base64url(spki),
+          provider: providerId,
+        },
+        ref,
+      );
+    },
+    signingKeys: () => [...open().signing.values()].map(signingKeyOf),
+    signer(incarnation) {
+      const record = find((candidate) => candidate.signing.get(incarnation));
+      if (record === undefined) {
+        throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
+      }
+      if (record.provider !== providerId) {
+        throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
+      }
+      const ref = unwrapRecord(epochs, record);
+      return whenReady(provider.signer(ref, record.algorithm), (sign) => {
+        if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
+        return sign;
+      });
+    },
+    markMac: () => currentEpoch().mark,
+    hpke() {
+      const record = required(open().hpke, "hpke", merged);
+      const publicKey = fromBase64url(record.public);
+      invariant(publicKey !== undefined, "an hpke record was checked when it was read");
+      return {
+        publicKey,
+        privateKey: () => {
+          open();
+          return unwrapRecord(epochs, record, keyBytes);
+        },
+      };
+    },
+    addDataKey({ id, scope, section, generation, key }) {
+      invariant(key.length === keyBytes, "a data key has 32 bytes");
+      if (findData(id, generation) !== undefined) return;
+      now({ kind: "data", file: file(), id, scope, section, generation, origin: "grant" }, key);
+    },
+    addPseudonymKey(key) {
+      invariant(key.length === keyBytes, "a pseudonym key has 32 bytes");
+      now({ kind: "pseudonym", file: file() }, key);
+      pseudonymMac = undefined;
+    },
+    dataKeyMaterial(id, generation) {
+      const record = findData(id, generation);
+      if (record === undefined) return undefined;
+      const { scope, section } = record;
+      return { id, scope, section, generation, key: unwrapRecord(epochs, record, keyBytes) };
+    },
+    pseudonymKey() {
+      const record = find((candidate) => candidate.pseudonym);
+      return record && unwrapRecord(epochs, record, keyBytes);
+    },
+    repair: write,
+    [Symbol.dispose]() {
+      if (closed) return;
+      closed = true;
+      handles.clear();
+      pending = [];
+      pseudonymMac = undefined;
+      provider.close();
+    },
+  };
+}
+
+function checkSame(before: HeaderRecord, after: HeaderRecord): void {
+  if (before.store === after.store && before.tenant === after.tenant) return;
+  throw new HoldfastError("keyring_foreign", { expected: before.store, found: after.store });
+}
+
+function signingKeyOf(record: SigningRecord): SigningKeyRecord {
+  const { device, incarnation, algorithm } = record;
+  const spki = fromBase64url(record.spki);
+  invariant(spki !== undefined, "a signing record was checked when it was read");
+  return { device, incarnation, algorithm, spki };
+}
+
+/** The caller wipes the key afterwards. */
+function dataKeyOver(
+  crypto: Crypto,
+  record: DataRecord,
+  key: Uint8Array,
+  checkOpen: () => unknown,
+): DataKey {
+  const mac = crypto.hmac(key);
+  const { id, scope, section, generation } = record;
+  return {
+    id,
+    scope,
+    section,
+    generation,
+    frameKey(name, leaf) {
+      checkOpen();
+      return mac.mac(utf8(`holdfast/aead/v1|${name}`), leaf, one);
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/**
+ * The port of key providers: where keys live and are used. A provider wraps the epoch key and holds the
+ * device's signing keys; everything below the epoch key is software (see `keyring.ts`).
+ *
+ * A provider says how it may fail. `unwrap` and `signer` answer `null` for "not mine" and throw only for
+ * "mine, but broken" (`key_unwrap_failed`). What a provider can do is in `capabilities`: branch on them,
+ * never on the name. The conformance suite is `testkit/src/key-provider.suite.ts`.
+ */
+import type { Bytes } from "../std/bytes.ts";
+import type { SignatureAlgorithm } from "../std/ports.ts";
+
+/** How strongly a provider protects keys, weakest first. */
+export const assurances = ["none", "software", "os", "hardware"] as const;
+export type Assurance = (typeof assurances)[number];
+
+export const providerNames = ["pkcs11", "tpm", "os-keychain", "software", "simulator"] as const;
+export type ProviderName = (typeof providerNames)[number];
+
+/** A value now or later: platforms with synchronous cryptography answer at once. */
+export type MaybePromise<T> = T | Promise<T>;
+
+/** Continue with a value that may still be on its way, at once where it is here. */
+export function whenReady<T, U>(
+  value: MaybePromise<T>,
+  next: (value: T) => MaybePromise<U>,
+): MaybePromise<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+/** What a keyring stores to open a provider again: public, flat, never key material. */
+export type ProviderParameters = Readonly<Record<string, string | number>>;
+
+/** Signs one message with one key. Ed25519: 64 bytes (RFC 8032); ECDSA P-256: r ‖ s, 64 bytes. */
+export type Sign = (message: Uint8Array) => MaybePromise<Bytes>;
+
+export interface KeyProvider {
+  readonly name: ProviderName;
+  readonly assurance: Assurance;
+  readonly capabilities: {
+    readonly sign: readonly SignatureAlgorithm[];
+    /** Does every method answer without a promise? */
+    readonly synchronous: boolean;
+  };
+  /** What the keyring's `provider` record keeps (salt, cost, key check; a token's label; …). */
+  readonly parameters: ProviderParameters;
+  /** Wrap a 32-byte key, bound to a context that `unwrap` must repeat. */
+  wrap(key: Uint8Array, context: Uint8Array): MaybePromise<Bytes>;
+  /**
+   * The key, which the caller wipes. `null`: not wrapped by this provider's key. Throws `key_unwrap_failed`
+   * when it was, and the bytes or the context are not those of `wrap`.
+   */
+  unwrap(wrapped: Uint8Array, context: Uint8Array): MaybePromise<Bytes | null>;
+  /**
+   * A new signing key. `ref` is opaque and safe to store: a reference, or the private key wrapped. `spki` is
+   * the DER SubjectPublicKeyInfo.
+   */
+  generateSigningKey(
+    algorithm: SignatureAlgorithm,
+  ): MaybePromise<{ readonly ref: Bytes; readonly spki: Bytes }>;
+  /** Signs with the key of `ref`. `null`: not this provider's key; throws `key_unwrap_failed` when broken. */
+  signer(ref: Uint8Array, algorithm: SignatureAlgorithm): MaybePromise<Sign | null>;
+  /** Wipes what it holds. Any later call is a bug (an assertion). */
+  close(): void;
+}
+
+/** The public part of a `provider` record: enough to open that provider again. */
+export interface ProviderRecord {
+  readonly id: string;
+  readonly name: ProviderName;
+  readonly parameters: ProviderParameters;
+}
+
+/** Opens the provider of a record; `null` when this process cannot or may not use it. */
+export type OpenProvider = (record: ProviderRecord) => MaybePromise<KeyProvider | null>;
