@@ -13,7 +13,7 @@ import {
 } from "./syntax.ts";
 
 /** Folders of packages/core/src; each imports itself and the folders before it. */
-export const coreFolders = [
+const coreFolders = [
   "std",
   "telemetry",
   "event",
@@ -69,7 +69,7 @@ interface PackageRule {
 }
 
 /** Which packages the code of a place may import, by npm name; `types`: with `import type` only. */
-export const packageRules: Readonly<Record<string, PackageRule>> = {
+const packageRules: Readonly<Record<string, PackageRule>> = {
   "packages/core": { from: [] },
   "packages/node": { from: ["@holdfast/core"] },
   "packages/web": { from: ["@holdfast/core"] },
