@@ -4,7 +4,10 @@ import { tally, tallyLine } from "./reporter.ts";
 
 function moduleOf(states: readonly string[], errors = 0): TestModule {
   const tests = states.map((state) => ({ result: () => ({ state }) }));
-  const shape = { errors: () => Array(errors).fill({}), children: { allTests: () => tests } };
+  const shape = {
+    errors: () => Array.from({ length: errors }, () => ({})),
+    children: { allTests: () => tests },
+  };
   return shape as unknown as TestModule;
 }
 
