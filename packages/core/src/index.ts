@@ -19,3 +19,4 @@ export * from "./event/version-vector.ts";
 export * from "./proof/signature.ts";
 export * from "./projection/projection.ts";
 export * from "./client/holdfast.ts";
+export {};
