@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Bytes, equalBytes, fromBase64, fromHex, hex, u32 } from "../std/bytes.ts";
 import { InvariantError, isHoldfastError } from "../std/errors.ts";
@@ -81,11 +81,14 @@ interface ConsistencyVector extends Vector {
   readonly root2: string;
 }
 
-function readVectors<T>(folder: string): readonly (readonly [string, T])[] {
+function readVectors(folder: string): readonly (readonly [string, unknown])[] {
   const names = readdirSync(`${vectors}/${folder}`, { recursive: true, encoding: "utf8" });
   return names
     .filter((name) => name.endsWith(".json"))
-    .map((name) => [name, JSON.parse(readFileSync(`${vectors}/${folder}/${name}`, "utf8")) as T]);
+    .map((name) => [
+      name,
+      JSON.parse(readFileSync(`${vectors}/${folder}/${name}`, "utf8")) as unknown,
+    ]);
 }
 const decode = (text: string): Bytes => fromBase64(text) as Bytes;
 
@@ -111,7 +114,7 @@ describe.skipIf(absent)("RFC 6962 vectors (skipped where ../shared is absent)", 
   });
 
   test("inclusion", () => {
-    const all = readVectors<InclusionVector>("inclusion");
+    const all = readVectors("inclusion") as readonly (readonly [string, InclusionVector])[];
     expect(all.length).toBeGreaterThan(80);
     for (const [name, vector] of all) {
       const checked = checkInclusion(crypto, {
@@ -126,7 +129,7 @@ describe.skipIf(absent)("RFC 6962 vectors (skipped where ../shared is absent)", 
   });
 
   test("consistency", () => {
-    const all = readVectors<ConsistencyVector>("consistency");
+    const all = readVectors("consistency") as readonly (readonly [string, ConsistencyVector])[];
     expect(all.length).toBeGreaterThan(80);
     for (const [name, vector] of all) {
       const checked = checkConsistency(crypto, {
@@ -320,6 +323,25 @@ describe("edges", () => {
     const claim = { leaf: long, index: 0, size: 2, root, path: [b.slice(1)] };
     expect(equalBytes(nodeHash(crypto, long, b.slice(1)), root)).toBe(true);
     expect(checkInclusion(crypto, claim)).toBe(false);
+  });
+
+  test("a path that goes on above the claimed tree is refused", () => {
+    const [a, b, c] = leavesOf(3) as [Bytes, Bytes, Bytes];
+    const ab = nodeHash(crypto, a, b);
+    expect(checkInclusion(crypto, { leaf: b, index: 0, size: 1, root: ab, path: [a] })).toBe(false);
+    // Old and new hash both go on to a root that no tree of 3 and 4 leaves has.
+    const wide = { oldSize: 3, oldRoot: nodeHash(crypto, b, nodeHash(crypto, a, c)), newSize: 4 };
+    const wideRoot = nodeHash(crypto, b, nodeHash(crypto, a, nodeHash(crypto, c, a)));
+    expect(checkConsistency(crypto, { ...wide, newRoot: wideRoot, path: [c, a, a, b] })).toBe(
+      false,
+    );
+  });
+
+  test("the empty tree has no consistency proof, whatever the path", () => {
+    const [a, b] = leavesOf(2) as [Bytes, Bytes];
+    const empty = { oldSize: 0, oldRoot: a, newSize: 2, newRoot: nodeHash(crypto, a, b) };
+    expect(checkConsistency(crypto, { ...empty, path: [a, b] })).toBe(false);
+    expect(checkConsistency(crypto, { ...empty, newSize: 0, newRoot: a, path: [] })).toBe(false);
   });
 
   test("sizes and indices that are none are false, not an error", () => {

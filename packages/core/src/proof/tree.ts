@@ -101,7 +101,7 @@ export function createTreeBuilder(
   invariant(isCompactRange(range), "a compact range has one hash per set bit of its size");
   const hashes = [...range.hashes];
   let size = range.size;
-  // One input buffer for all inner nodes: half the time of an append is otherwise spent on allocation.
+  // One input buffer for all inner nodes: the port hashes one part faster than three.
   const node = new Uint8Array(1 + 2 * hashBytes);
   node[0] = 1;
 
@@ -159,7 +159,11 @@ export function proveInclusion(
   return path.reverse();
 }
 
-/** What {@link checkInclusion} judges: a leaf hash, its place, the tree and the path between them. */
+/**
+ * What {@link checkInclusion} judges: a leaf hash, its place, the tree and the path between them. Size and
+ * root must come from one signed checkpoint: a root does not commit to its size, and a path may hold for
+ * several sizes.
+ */
 export interface InclusionClaim {
   readonly leaf: Uint8Array;
   readonly index: number;

@@ -167,7 +167,8 @@ export const errorCodes = {
 
   // Proof: trees, notes, checkpoints, envelopes
   proof_source_short: {
-    meaning: "The store answered with fewer leaves or tile roots than the tree's size says, or other rows.",
+    meaning:
+      "The store answered with fewer leaves or tile roots than the tree's size says, or other rows.",
     action: "Run verify: rows of the log are missing. Restore them from a backup.",
   },
   note_malformed: {
