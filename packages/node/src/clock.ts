@@ -10,11 +10,11 @@ export const systemClock: Clock = {
 /** setTimeout holds 31 bits; a longer delay would fire at once. */
 const delayMsMax = 2 ** 31 - 1;
 
-/** Timers that do not keep the process alive. Delays are cut to 24.8 days. */
+/** Timers of the process; background ones do not keep it alive. Delays are cut to 24.8 days. */
 export const systemTimers: Timers = {
-  after(milliseconds, run) {
+  after(milliseconds, run, background = false) {
     const timer = setTimeout(run, Math.min(Math.max(milliseconds, 0), delayMsMax));
-    timer.unref();
+    if (background) timer.unref();
     return () => {
       clearTimeout(timer);
     };

@@ -6,36 +6,12 @@
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { ModelQuery, ModelRow } from "../projection/projection.ts";
-
-/** What the caller believes of a stream: its frontier, or that it does not exist yet. */
-export type Expectation = VersionVector | "none";
+import type { AppendResult, Expectation } from "../store/append.ts";
 
 export interface AppendOptions {
   /** Checked against the stream of the first draft before anything is sealed. */
   readonly expect?: Expectation;
 }
-
-/** One event of an append call. */
-export interface AppendedEvent {
-  readonly id: string;
-  /** Place in this store's log, from 1. */
-  readonly position: number;
-  /** Sequence number in the incarnation that sealed it. */
-  readonly sequence: number;
-  readonly leaf: string;
-  readonly stream: string;
-  /** The id was already recorded with the same content: nothing was appended for it. */
-  readonly duplicate: boolean;
-}
-
-export type AppendResult =
-  | { readonly status: "appended"; readonly events: readonly AppendedEvent[] }
-  | {
-      /** The stream moved on: nothing of the call was recorded. */
-      readonly status: "conflict";
-      readonly stream: string;
-      readonly frontier: VersionVector;
-    };
 
 /** Which events to read; all conditions must hold. Streams, scopes and actors in words or as ids. */
 export interface LogQuery {

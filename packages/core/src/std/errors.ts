@@ -222,6 +222,11 @@ export const errorCodes = {
     action: "Settle the stream's open conflicts, then append again.",
   },
 
+  section_unopened: {
+    meaning: "A section of a recorded event cannot be opened: its frame was altered, or its key is not here.",
+    action: "Run verify; the details name the event. Restore the keyring or a backup.",
+  },
+
   // Stores
   store_missing: {
     meaning: "There is no store in that folder.",

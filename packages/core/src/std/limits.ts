@@ -33,6 +33,10 @@ export const limits = {
   leaseIdleMs: 250,
   /** Names: event types, sections, roles, reason codes, models. */
   nameBytesMax: 128,
+  /** Words for a stream, a scope, an actor, a reason. */
+  wordsCharactersMax: 4_096,
+  /** Values of one `in` condition. */
+  queryListMax: 1_000,
   /** Rows of one query answer unless the caller asks for another number. */
   queryRowsDefault: 1_000,
   /** A signed note; room for all its signatures, post-quantum ones of some 5 kB among them. */

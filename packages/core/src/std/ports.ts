@@ -14,7 +14,8 @@ export interface Clock {
 
 /** Deferred work. The returned function cancels. */
 export interface Timers {
-  after(milliseconds: number, run: () => void): () => void;
+  /** `background`: the work is not worth keeping a process alive for. */
+  after(milliseconds: number, run: () => void, background?: boolean): () => void;
 }
 
 /** Cryptographically strong random bytes. */

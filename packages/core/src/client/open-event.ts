@@ -1,0 +1,89 @@
+/** From what the log stores to what a reader gets: sections opened, payload lifted to the current schema. */
+import type { FrameState, Header, RecordedEvent } from "../event/event.ts";
+import type { Registry } from "../event/registry.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import { type EventContent, fromSections } from "../seal/content.ts";
+import { frameGeneration, openFrame } from "../seal/frame.ts";
+import { fromBase64url } from "../std/bytes.ts";
+import { HoldfastError } from "../std/errors.ts";
+import type { Crypto } from "../std/ports.ts";
+import type { StoredEvent } from "../store/event-log.ts";
+import { headerOf } from "../store/sqlite-event-log.ts";
+
+export interface OpenEventDeps {
+  readonly crypto: Crypto;
+  readonly registry: Registry;
+  readonly keyring: Pick<Keyring, "dataKey">;
+}
+
+/** Opens a stored event. Throws `section_unopened`, `payload_unreadable`. */
+export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+  const header = headerOf(stored);
+  if (Object.keys(header.sec).length === 0) return recordedEvent(deps, stored, header, undefined, "none");
+  const absent = stored.frames.find((frame) => frame.state !== "present");
+  if (absent !== undefined || stored.frames.length === 0) {
+    const state = absent?.state as Exclude<FrameState, "present"> | undefined;
+    return recordedEvent(deps, stored, header, undefined, state ?? "none");
+  }
+  const opened = new Map<string, Uint8Array>();
+  const leaf = fromBase64url(stored.leaf) as Uint8Array;
+  for (const { section, key, bytes } of stored.frames) {
+    const plaintext = openSection(deps, header, leaf, section, key, bytes as Uint8Array);
+    if (plaintext === undefined) {
+      throw new HoldfastError("section_unopened", { position: stored.position, section });
+    }
+    opened.set(section, plaintext);
+  }
+  const known = deps.registry.types.get(header.type);
+  const content = fromSections(known?.encoding ?? "text", opened);
+  return recordedEvent(deps, stored, header, content, "opened");
+}
+
+function openSection(
+  deps: OpenEventDeps,
+  header: Header,
+  leaf: Uint8Array,
+  section: string,
+  keyId: string,
+  frame: Uint8Array,
+): Uint8Array | undefined {
+  const generation = frameGeneration(frame);
+  const commitment = fromBase64url(header.sec[section]?.c ?? "");
+  if (generation === undefined || commitment === undefined) return undefined;
+  const key = deps.keyring.dataKey(keyId, generation);
+  if (key === undefined) return undefined;
+  return openFrame(deps.crypto, key, section, leaf, frame, commitment)?.plaintext;
+}
+
+/** A recorded event from its header and its content in the open. */
+export function recordedEvent(
+  deps: Pick<OpenEventDeps, "registry">,
+  place: { readonly position: number; readonly leaf: string },
+  header: Header,
+  content: EventContent | undefined,
+  state: RecordedEvent["content"],
+): RecordedEvent {
+  const read =
+    content === undefined
+      ? { known: deps.registry.types.has(header.type), version: header.tv, payload: undefined }
+      : deps.registry.read(header.type, header.tv, content.data);
+  return {
+    position: place.position,
+    leaf: place.leaf,
+    header,
+    id: header.id,
+    type: header.type,
+    schemaVersion: read.version,
+    known: read.known,
+    stream: header.stream,
+    scope: header.scope,
+    actor: header.act,
+    op: header.op,
+    recordedAt: header.at,
+    occurredAt: content?.occurredAt,
+    reason: content?.reason,
+    data: read.payload,
+    text: content?.text,
+    content: state,
+  };
+}
