@@ -148,12 +148,18 @@ describe.skipIf(absent)("signature profile on published cases (skipped without .
     expect(different.map((one) => one.name)).toEqual([]);
   });
 
-  it("gives one verdict even where only the port is asked", () => {
+  it("is needed: without it the platforms differ, and only on what it refuses", () => {
     const different = signatureCases.filter(({ algorithm, spki, message, signature }) => {
       const [a, b] = both.map(([, crypto]) => crypto.verify(algorithm, spki, message, signature));
       return a !== b;
     });
-    expect(different.map((one) => one.name)).toEqual([]);
+    const passed = different.filter((one) => both.some(([, crypto]) => verdict(crypto, one)));
+    expect(passed.map((one) => one.name)).toEqual([]);
+    const smallOrder = different.filter(({ flags }) =>
+      flags.some((flag) => flag === "low_order_A" || flag === "low_order_R" || flag === "low_order_component_A"),
+    );
+    expect(smallOrder.map((one) => one.name)).toEqual(different.map((one) => one.name));
+    expect(different.length).toBeGreaterThan(0);
   });
 
   it("passes exactly the CCTV cases without an edge, and refuses keys for what is flagged", () => {
@@ -200,7 +206,9 @@ describe.skipIf(absent)("signature profile on published cases (skipped without .
       return verdict(old, one) !== verdict(node, one);
     });
     expect(different.map((one) => one.name)).toEqual([]);
-    expect([...output].filter((answer) => answer === "1").length).toBeGreaterThan(200);
+    // Without the profile, too, noble is what OpenSSL 3.0 is: the equation without the cofactor.
+    const raw = signatureCases.map((one) => noble.verify(one.algorithm, one.spki, one.message, one.signature));
+    expect(raw.map((valid) => (valid ? "1" : "0")).join("")).toBe(output);
   });
 });
 
