@@ -27,7 +27,8 @@ import { describe, expect, it } from "vitest";
 import { createNodeCrypto } from "./crypto.ts";
 import { systemRandom } from "./random.ts";
 
-const shared = process.env["HOLDFAST_SHARED"] ?? fileURLToPath(new URL("../../../../shared", import.meta.url));
+const shared =
+  process.env["HOLDFAST_SHARED"] ?? fileURLToPath(new URL("../../../../shared", import.meta.url));
 const vectors = join(shared, "vectors");
 const absent = !existsSync(vectors);
 
@@ -156,7 +157,10 @@ describe.skipIf(absent)("signature profile on published cases (skipped without .
     const passed = different.filter((one) => both.some(([, crypto]) => verdict(crypto, one)));
     expect(passed.map((one) => one.name)).toEqual([]);
     const smallOrder = different.filter(({ flags }) =>
-      flags.some((flag) => flag === "low_order_A" || flag === "low_order_R" || flag === "low_order_component_A"),
+      flags.some(
+        (flag) =>
+          flag === "low_order_A" || flag === "low_order_R" || flag === "low_order_component_A",
+      ),
     );
     expect(smallOrder.map((one) => one.name)).toEqual(different.map((one) => one.name));
     expect(different.length).toBeGreaterThan(0);
@@ -181,7 +185,8 @@ describe.skipIf(absent)("signature profile on published cases (skipped without .
   it("agrees with Wycheproof, high-S apart", () => {
     let highS = 0;
     for (const one of signatureCases.filter(({ result }) => result !== undefined)) {
-      const isHigh = one.algorithm === "ecdsa-p256" && one.signature.length === 64 && isHighS(one.signature);
+      const isHigh =
+        one.algorithm === "ecdsa-p256" && one.signature.length === 64 && isHighS(one.signature);
       if (isHigh && one.result === "valid") highS++;
       expect([one.name, verdict(node, one)]).toEqual([one.name, one.result === "valid" && !isHigh]);
       if (isHigh && one.result === "valid") {
@@ -193,23 +198,33 @@ describe.skipIf(absent)("signature profile on published cases (skipped without .
   });
 
   const node20 = absent ? undefined : findNode20();
-  it.skipIf(node20 === undefined)("gives the same on Node 20 (skipped without one on the path)", () => {
-    const script = fileURLToPath(new URL("../../../tests/openssl-verdicts.mjs", import.meta.url));
-    const input = JSON.stringify(
-      signatureCases.map((one) => [one.algorithm, hex(one.spki), hex(one.message), hex(one.signature)]),
-    );
-    const output = execFileSync(node20 as string, [script], { input, encoding: "utf8" });
-    expect(output).toHaveLength(signatureCases.length);
-    const answers = new Map(signatureCases.map((one, i) => [one, output[i] === "1"]));
-    const different = signatureCases.filter((one) => {
-      const old: Crypto = { ...node, verify: () => answers.get(one) === true };
-      return verdict(old, one) !== verdict(node, one);
-    });
-    expect(different.map((one) => one.name)).toEqual([]);
-    // Without the profile, too, noble is what OpenSSL 3.0 is: the equation without the cofactor.
-    const raw = signatureCases.map((one) => noble.verify(one.algorithm, one.spki, one.message, one.signature));
-    expect(raw.map((valid) => (valid ? "1" : "0")).join("")).toBe(output);
-  });
+  it.skipIf(node20 === undefined)(
+    "gives the same on Node 20 (skipped without one on the path)",
+    () => {
+      const script = fileURLToPath(new URL("../../../tests/openssl-verdicts.mjs", import.meta.url));
+      const input = JSON.stringify(
+        signatureCases.map((one) => [
+          one.algorithm,
+          hex(one.spki),
+          hex(one.message),
+          hex(one.signature),
+        ]),
+      );
+      const output = execFileSync(node20 as string, [script], { input, encoding: "utf8" });
+      expect(output).toHaveLength(signatureCases.length);
+      const answers = new Map(signatureCases.map((one, i) => [one, output[i] === "1"]));
+      const different = signatureCases.filter((one) => {
+        const old: Crypto = { ...node, verify: () => answers.get(one) === true };
+        return verdict(old, one) !== verdict(node, one);
+      });
+      expect(different.map((one) => one.name)).toEqual([]);
+      // Without the profile, too, noble is what OpenSSL 3.0 is: the equation without the cofactor.
+      const raw = signatureCases.map((one) =>
+        noble.verify(one.algorithm, one.spki, one.message, one.signature),
+      );
+      expect(raw.map((valid) => (valid ? "1" : "0")).join("")).toBe(output);
+    },
+  );
 });
 
 describe("checkPublicKey", () => {
@@ -240,14 +255,20 @@ describe("checkPublicKey", () => {
     ["y = p + 1", encoded(p + 1n, 0), "not_canonical"],
     ["y = 2^255 − 1", encoded(2n ** 255n - 1n, 1), "not_canonical"],
     ["no point", encoded(2n, 0), "not_on_curve"],
-    ["mixed order", bytes("10eb7c3acfb2bed3e0d6ab89bf5a3d6afddd1176ce4812e38d9fd485058fdb1f"), "mixed_order"],
+    [
+      "mixed order",
+      bytes("10eb7c3acfb2bed3e0d6ab89bf5a3d6afddd1176ce4812e38d9fd485058fdb1f"),
+      "mixed_order",
+    ],
   ])("refuses Ed25519: %s", (name, key, problem) => {
     expect(checkPublicKey("ed25519", spkiOfPublicKey("ed25519", key))).toBe(problem);
     if (problem !== "small_order" && !name.startsWith("y = p")) return;
     // As R these encodings are refused before the platform is asked.
     const yes: Crypto = { ...node, verify: () => true };
     const good = node.generateSigningKey("ed25519").spki;
-    expect(verifySignature(yes, "ed25519", good, utf8("m"), concat(key, new Uint8Array(32)))).toBe(false);
+    expect(verifySignature(yes, "ed25519", good, utf8("m"), concat(key, new Uint8Array(32)))).toBe(
+      false,
+    );
   });
 
   it("asks the platform about every other R, and no S from the order on", () => {
@@ -276,7 +297,10 @@ describe("checkPublicKey", () => {
     const hybrid = spki.slice();
     hybrid[26] = 6 + ((point[64] as number) & 1);
     expect(checkPublicKey("ecdsa-p256", hybrid)).toBe("not_canonical");
-    const beyond = spkiOfPublicKey("ecdsa-p256", concat(Uint8Array.of(4), new Uint8Array(64).fill(255)));
+    const beyond = spkiOfPublicKey(
+      "ecdsa-p256",
+      concat(Uint8Array.of(4), new Uint8Array(64).fill(255)),
+    );
     expect(checkPublicKey("ecdsa-p256", beyond)).toBe("not_on_curve");
     const zero = spkiOfPublicKey("ecdsa-p256", concat(Uint8Array.of(4), new Uint8Array(64)));
     expect(checkPublicKey("ecdsa-p256", zero)).toBe("not_on_curve");
@@ -285,7 +309,9 @@ describe("checkPublicKey", () => {
       bytes("3039301306072a8648ce3d020106082a8648ce3d030107032200"),
       new Uint8Array(ecdh.getPublicKey(null, "compressed")),
     );
-    expect(createPublicKey({ key: Buffer.from(compressed), format: "der", type: "spki" }).type).toBe("public");
+    expect(
+      createPublicKey({ key: Buffer.from(compressed), format: "der", type: "spki" }).type,
+    ).toBe("public");
     expect(checkPublicKey("ecdsa-p256", compressed)).toBe("not_canonical");
     expect(checkPublicKey("ecdsa-p256", concat(spki, Uint8Array.of(0)))).toBe("not_canonical");
     expect(checkPublicKey("ecdsa-p256", new Uint8Array())).toBe("not_canonical");
@@ -298,7 +324,10 @@ describe.each(both)("%s", (_name, crypto) => {
       readonly ivSize: number;
       readonly keySize: number;
       readonly tagSize: number;
-      readonly tests: readonly Record<"key" | "iv" | "aad" | "msg" | "ct" | "tag" | "result", string>[];
+      readonly tests: readonly Record<
+        "key" | "iv" | "aad" | "msg" | "ct" | "tag" | "result",
+        string
+      >[];
     }
     const groups = wycheproof<Group>("aes_gcm").filter(
       (group) => group.ivSize === 96 && group.keySize === 256 && group.tagSize === 128,
@@ -306,7 +335,12 @@ describe.each(both)("%s", (_name, crypto) => {
     const tests = groups.flatMap((group) => group.tests);
     expect(tests.length).toBeGreaterThan(40);
     for (const test of tests) {
-      const [key, iv, aad, msg] = [test.key, test.iv, test.aad, test.msg].map(bytes) as [Bytes, Bytes, Bytes, Bytes];
+      const [key, iv, aad, msg] = [test.key, test.iv, test.aad, test.msg].map(bytes) as [
+        Bytes,
+        Bytes,
+        Bytes,
+        Bytes,
+      ];
       const sealed = bytes(test.ct + test.tag);
       const opened = crypto.aead(key).decrypt(iv, sealed, aad);
       expect(opened).toEqual(test.result === "valid" ? msg : undefined);
@@ -314,30 +348,40 @@ describe.each(both)("%s", (_name, crypto) => {
     }
   });
 
-  it.skipIf(absent)("passes Wycheproof HKDF-SHA-256 through hmac (skipped without ../shared)", () => {
-    interface Group {
-      readonly tests: readonly (Record<"ikm" | "salt" | "info" | "okm" | "result", string> & { readonly size: number })[];
-    }
-    const tests = wycheproof<Group>("hkdf_sha256").flatMap((group) => group.tests);
-    const valid = tests.filter((test) => test.result === "valid");
-    expect(valid.length).toBe(83);
-    for (const test of valid) {
-      // RFC 5869 §2.2: no salt is a salt of zeros.
-      const salt = test.salt === "" ? new Uint8Array(32) : bytes(test.salt);
-      const expand = crypto.hmac(crypto.hmac(salt).mac(bytes(test.ikm)));
-      let block: Uint8Array = new Uint8Array();
-      let out = "";
-      for (let i = 1; out.length < 2 * test.size; i++) {
-        block = expand.mac(block, bytes(test.info), Uint8Array.of(i));
-        out += hex(block);
+  it.skipIf(absent)(
+    "passes Wycheproof HKDF-SHA-256 through hmac (skipped without ../shared)",
+    () => {
+      interface Group {
+        readonly tests: readonly (Record<"ikm" | "salt" | "info" | "okm" | "result", string> & {
+          readonly size: number;
+        })[];
       }
-      expect(out.slice(0, 2 * test.size)).toBe(test.okm);
-    }
-  });
+      const tests = wycheproof<Group>("hkdf_sha256").flatMap((group) => group.tests);
+      const valid = tests.filter((test) => test.result === "valid");
+      expect(valid.length).toBe(83);
+      for (const test of valid) {
+        // RFC 5869 §2.2: no salt is a salt of zeros.
+        const salt = test.salt === "" ? new Uint8Array(32) : bytes(test.salt);
+        const expand = crypto.hmac(crypto.hmac(salt).mac(bytes(test.ikm)));
+        let block: Uint8Array = new Uint8Array();
+        let out = "";
+        for (let i = 1; out.length < 2 * test.size; i++) {
+          block = expand.mac(block, bytes(test.info), Uint8Array.of(i));
+          out += hex(block);
+        }
+        expect(out.slice(0, 2 * test.size)).toBe(test.okm);
+      }
+    },
+  );
 
   it("derives the Argon2id vector of the reference implementation", () => {
     // phc-winner-argon2, src/test.c: version 13, t=2, m=2^8, p=1.
-    const tag = crypto.argon2id(utf8("password"), utf8("somesalt"), { memoryKib: 256, passes: 2, lanes: 1 }, 32);
+    const tag = crypto.argon2id(
+      utf8("password"),
+      utf8("somesalt"),
+      { memoryKib: 256, passes: 2, lanes: 1 },
+      32,
+    );
     expect(hex(tag)).toBe("9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe");
   });
 
@@ -359,40 +403,52 @@ describe.each(both)("%s", (_name, crypto) => {
     const expected = [kept.mac.mac(key), kept.aead.encrypt(new Uint8Array(12), key, key)];
     const message = key.slice();
     key.fill(0);
-    expect([kept.mac.mac(message), kept.aead.encrypt(new Uint8Array(12), message, message)]).toEqual(expected);
+    expect([
+      kept.mac.mac(message),
+      kept.aead.encrypt(new Uint8Array(12), message, message),
+    ]).toEqual(expected);
   });
 
-  it.each(algorithms)("makes %s keys that every implementation reads, and low-S signatures", (algorithm) => {
-    const { privateKey, spki } = crypto.generateSigningKey(algorithm);
-    expect(checkPublicKey(algorithm, spki)).toBeUndefined();
-    const secret = secretOfPkcs8(algorithm, privateKey) as Bytes;
-    const publicKey = publicKeyOfSpki(algorithm, spki) as Bytes;
-    expect(pkcs8OfSecret(algorithm, secret, publicKey)).toEqual(privateKey);
-    for (const [, signing] of both) {
-      const copy = privateKey.slice();
-      const sign = signing.signer(algorithm, copy);
-      copy.fill(0);
-      for (let i = 0; i < 12; i++) {
-        const message = utf8(`message ${i}`);
-        const signature = sign(message);
-        expect(signature).toHaveLength(64);
-        for (const [, checking] of both) {
-          expect(verifySignature(checking, algorithm, spki, message, signature)).toBe(true);
-          expect(verifySignature(checking, algorithm, spki, utf8("other"), signature)).toBe(false);
+  it.each(algorithms)(
+    "makes %s keys that every implementation reads, and low-S signatures",
+    (algorithm) => {
+      const { privateKey, spki } = crypto.generateSigningKey(algorithm);
+      expect(checkPublicKey(algorithm, spki)).toBeUndefined();
+      const secret = secretOfPkcs8(algorithm, privateKey) as Bytes;
+      const publicKey = publicKeyOfSpki(algorithm, spki) as Bytes;
+      expect(pkcs8OfSecret(algorithm, secret, publicKey)).toEqual(privateKey);
+      for (const [, signing] of both) {
+        const copy = privateKey.slice();
+        const sign = signing.signer(algorithm, copy);
+        copy.fill(0);
+        for (let i = 0; i < 12; i++) {
+          const message = utf8(`message ${i}`);
+          const signature = sign(message);
+          expect(signature).toHaveLength(64);
+          for (const [, checking] of both) {
+            expect(verifySignature(checking, algorithm, spki, message, signature)).toBe(true);
+            expect(verifySignature(checking, algorithm, spki, utf8("other"), signature)).toBe(
+              false,
+            );
+          }
         }
       }
-    }
-    const other = algorithm === "ed25519" ? "ecdsa-p256" : "ed25519";
-    expect(() => crypto.signer(other, privateKey)).toThrow("key_malformed");
-    expect(() => crypto.signer(algorithm, concat(privateKey, Uint8Array.of(0)))).toThrow("key_malformed");
-    expect(crypto.verify(other, spki, utf8("m"), new Uint8Array(64))).toBe(false);
-  });
+      const other = algorithm === "ed25519" ? "ecdsa-p256" : "ed25519";
+      expect(() => crypto.signer(other, privateKey)).toThrow("key_malformed");
+      expect(() => crypto.signer(algorithm, concat(privateKey, Uint8Array.of(0)))).toThrow(
+        "key_malformed",
+      );
+      expect(crypto.verify(other, spki, utf8("m"), new Uint8Array(64))).toBe(false);
+    },
+  );
 
   it("refuses P-256 private keys out of range", () => {
     const { spki } = crypto.generateSigningKey("ecdsa-p256");
     const point = publicKeyOfSpki("ecdsa-p256", spki) as Bytes;
     for (const secret of [new Uint8Array(32), new Uint8Array(32).fill(255)])
-      expect(() => crypto.signer("ecdsa-p256", pkcs8OfSecret("ecdsa-p256", secret, point))).toThrow("key_malformed");
+      expect(() => crypto.signer("ecdsa-p256", pkcs8OfSecret("ecdsa-p256", secret, point))).toThrow(
+        "key_malformed",
+      );
   });
 
   it("answers with plain bytes", () => {
@@ -420,16 +476,22 @@ describe("node and noble", () => {
 
   it("agree on digests, MACs and sealed bytes", () => {
     fc.assert(
-      fc.property(fc.array(data, { maxLength: 4 }), data, key, data, (parts, macKey, aeadKey, aad) => {
-        expect(node.sha256(...parts)).toEqual(noble.sha256(...parts));
-        expect(node.hmac(macKey).mac(...parts)).toEqual(noble.hmac(macKey).mac(...parts));
-        const nonce = aeadKey.slice(0, 12);
-        const text = concat(...parts);
-        const sealed = node.aead(aeadKey).encrypt(nonce, text, aad);
-        expect(sealed).toEqual(noble.aead(aeadKey).encrypt(nonce, text, aad));
-        expect(node.aead(aeadKey).decrypt(nonce, sealed, aad)).toEqual(text);
-        expect(noble.aead(aeadKey).decrypt(nonce, sealed, aad)).toEqual(text);
-      }),
+      fc.property(
+        fc.array(data, { maxLength: 4 }),
+        data,
+        key,
+        data,
+        (parts, macKey, aeadKey, aad) => {
+          expect(node.sha256(...parts)).toEqual(noble.sha256(...parts));
+          expect(node.hmac(macKey).mac(...parts)).toEqual(noble.hmac(macKey).mac(...parts));
+          const nonce = aeadKey.slice(0, 12);
+          const text = concat(...parts);
+          const sealed = node.aead(aeadKey).encrypt(nonce, text, aad);
+          expect(sealed).toEqual(noble.aead(aeadKey).encrypt(nonce, text, aad));
+          expect(node.aead(aeadKey).decrypt(nonce, sealed, aad)).toEqual(text);
+          expect(noble.aead(aeadKey).decrypt(nonce, sealed, aad)).toEqual(text);
+        },
+      ),
       { numRuns: 150 },
     );
   });
@@ -438,7 +500,9 @@ describe("node and noble", () => {
     fc.assert(
       fc.property(key, data, (seed, message) => {
         const pkcs8 = pkcs8OfSecret("ed25519", seed, new Uint8Array());
-        expect(node.signer("ed25519", pkcs8)(message)).toEqual(noble.signer("ed25519", pkcs8)(message));
+        expect(node.signer("ed25519", pkcs8)(message)).toEqual(
+          noble.signer("ed25519", pkcs8)(message),
+        );
       }),
       { numRuns: 20 },
     );
@@ -458,7 +522,8 @@ describe("node and noble", () => {
           const otherKey = spki.slice();
           otherKey[keyBit >> 3] = (otherKey[keyBit >> 3] as number) ^ (1 << (keyBit & 7));
           const otherSignature = signature.slice();
-          otherSignature[signatureBit >> 3] = (otherSignature[signatureBit >> 3] as number) ^ (1 << (signatureBit & 7));
+          otherSignature[signatureBit >> 3] =
+            (otherSignature[signatureBit >> 3] as number) ^ (1 << (signatureBit & 7));
           for (const [, crypto] of both) {
             expect(crypto.verify(algorithm, otherKey, message, signature)).toBe(false);
             expect(crypto.verify(algorithm, spki, message, otherSignature)).toBe(false);

@@ -19,10 +19,15 @@ const spkiPrefix: Readonly<Record<SignatureAlgorithm, Bytes>> = {
   ed25519: prefix("302a300506032b6570032100"),
   "ecdsa-p256": prefix("3059301306072a8648ce3d020106082a8648ce3d030107034200"),
 };
-const rawPublicBytes: Readonly<Record<SignatureAlgorithm, number>> = { ed25519: 32, "ecdsa-p256": 65 };
+const rawPublicBytes: Readonly<Record<SignatureAlgorithm, number>> = {
+  ed25519: 32,
+  "ecdsa-p256": 65,
+};
 
 const ed25519Pkcs8 = prefix("302e020100300506032b657004220420");
-const p256Pkcs8 = prefix("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420");
+const p256Pkcs8 = prefix(
+  "308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420",
+);
 const p256Pkcs8Public = prefix("a144034200");
 const privateBytes = 32;
 
@@ -32,21 +37,29 @@ const p256HalfOrder = prefix("7fffffff800000007fffffffffffffffde737d56d38bcf4279
 
 function tail(bytes: Uint8Array, start: Uint8Array, length: number): Bytes | undefined {
   if (bytes.length !== start.length + length) return undefined;
-  return equalBytes(bytes.subarray(0, start.length), start) ? new Uint8Array(bytes.subarray(start.length)) : undefined;
+  return equalBytes(bytes.subarray(0, start.length), start)
+    ? new Uint8Array(bytes.subarray(start.length))
+    : undefined;
 }
 
 /**
  * Public key bytes of a canonical SPKI: 32 bytes for Ed25519, the 65 of an uncompressed point for P-256.
  * `undefined` for every other form. Says nothing about the point itself.
  */
-export function publicKeyOfSpki(algorithm: SignatureAlgorithm, spki: Uint8Array): Bytes | undefined {
+export function publicKeyOfSpki(
+  algorithm: SignatureAlgorithm,
+  spki: Uint8Array,
+): Bytes | undefined {
   const raw = tail(spki, spkiPrefix[algorithm], rawPublicBytes[algorithm]);
   return algorithm === "ecdsa-p256" && raw?.[0] !== 4 ? undefined : raw;
 }
 
 /** The SPKI of public key bytes in the forms of {@link publicKeyOfSpki}. */
 export function spkiOfPublicKey(algorithm: SignatureAlgorithm, publicKey: Uint8Array): Bytes {
-  invariant(publicKey.length === rawPublicBytes[algorithm], "public key has the length of its algorithm");
+  invariant(
+    publicKey.length === rawPublicBytes[algorithm],
+    "public key has the length of its algorithm",
+  );
   return concat(spkiPrefix[algorithm], publicKey);
 }
 
@@ -57,7 +70,11 @@ export function spkiOfPublicKey(algorithm: SignatureAlgorithm, publicKey: Uint8A
  */
 export function secretOfPkcs8(algorithm: SignatureAlgorithm, pkcs8: Uint8Array): Bytes | undefined {
   if (algorithm === "ed25519") return tail(pkcs8, ed25519Pkcs8, privateBytes);
-  const rest = tail(pkcs8, p256Pkcs8, privateBytes + p256Pkcs8Public.length + rawPublicBytes[algorithm]);
+  const rest = tail(
+    pkcs8,
+    p256Pkcs8,
+    privateBytes + p256Pkcs8Public.length + rawPublicBytes[algorithm],
+  );
   if (rest === undefined) return undefined;
   const marker = rest.subarray(privateBytes, privateBytes + p256Pkcs8Public.length);
   const isScalar = equalBytes(marker, p256Pkcs8Public) && isP256Scalar(rest);
@@ -92,7 +109,6 @@ export function pkcs8OfSecret(
 
 /** Bytes of both kinds of signature: R ‖ S (RFC 8032 §5.1.6) and r ‖ s (IEEE P1363). */
 export const signatureBytes = 64;
-
 
 /** Is s in the upper half of the order? Then (r, n − s) is a second signature of the same message. */
 export function isHighS(signature: Uint8Array): boolean {
