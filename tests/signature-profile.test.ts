@@ -44,9 +44,9 @@ interface Wycheproof<G> {
   readonly testGroups: readonly G[];
 }
 
-function wycheproof<G>(name: string): readonly G[] {
+function wycheproof(name: string): unknown {
   const text = readFileSync(join(vectors, "wycheproof", `${name}_test.json`), "utf8");
-  return (JSON.parse(text) as Wycheproof<G>).testGroups;
+  return JSON.parse(text);
 }
 
 interface Case {
@@ -72,7 +72,7 @@ interface SignatureGroup {
 }
 
 function wycheproofCases(algorithm: SignatureAlgorithm, file: string): readonly Case[] {
-  return wycheproof<SignatureGroup>(file).flatMap((group) =>
+  return (wycheproof(file) as Wycheproof<SignatureGroup>).testGroups.flatMap((group) =>
     group.tests.map((test) => ({
       name: `${file} ${test.tcId}`,
       algorithm,
@@ -168,10 +168,10 @@ describe.skipIf(absent)("signature profile on published cases (skipped without .
         !one.flags.some((flag) => edges.test(flag)),
       ]);
       const problem = checkPublicKey("ed25519", one.spki);
-      const keyFlags = ["low_order_A", "low_order_component_A", "non_canonical_A"];
+      const keyFlags = new Set(["low_order_A", "low_order_component_A", "non_canonical_A"]);
       expect([one.name, problem !== undefined]).toEqual([
         one.name,
-        one.flags.some((flag) => keyFlags.includes(flag)),
+        one.flags.some((flag) => keyFlags.has(flag)),
       ]);
     }
   });

@@ -16,7 +16,7 @@ import {
   utf8,
   verifySignature,
 } from "@holdfast/core";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createNodeCrypto } from "./crypto.ts";
 import { systemRandom } from "./random.ts";
@@ -44,9 +44,9 @@ interface Wycheproof<G> {
   readonly testGroups: readonly G[];
 }
 
-function wycheproof<G>(name: string): readonly G[] {
+function wycheproof(name: string): unknown {
   const text = readFileSync(join(vectors, "wycheproof", `${name}_test.json`), "utf8");
-  return (JSON.parse(text) as Wycheproof<G>).testGroups;
+  return JSON.parse(text);
 }
 
 describe.each(both)("%s", (_name, crypto) => {
@@ -60,7 +60,7 @@ describe.each(both)("%s", (_name, crypto) => {
         string
       >[];
     }
-    const groups = wycheproof<Group>("aes_gcm").filter(
+    const groups = (wycheproof("aes_gcm") as Wycheproof<Group>).testGroups.filter(
       (group) => group.ivSize === 96 && group.keySize === 256 && group.tagSize === 128,
     );
     const tests = groups.flatMap((group) => group.tests);
@@ -87,7 +87,9 @@ describe.each(both)("%s", (_name, crypto) => {
           readonly size: number;
         })[];
       }
-      const tests = wycheproof<Group>("hkdf_sha256").flatMap((group) => group.tests);
+      const tests = (wycheproof("hkdf_sha256") as Wycheproof<Group>).testGroups.flatMap(
+        (group) => group.tests,
+      );
       const valid = tests.filter((test) => test.result === "valid");
       expect(valid.length).toBe(83);
       for (const test of valid) {

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import reference from "canonicalize";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { hex } from "./bytes.ts";
 import { HoldfastError } from "./errors.ts";

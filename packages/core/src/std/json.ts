@@ -401,6 +401,10 @@ function isIJson(value: unknown, depth: number): boolean {
       return true;
     case "object":
       return value === null || (depth < limits.jsonDepthMax && isIJsonContainer(value, depth + 1));
+    case "undefined":
+    case "function":
+    case "bigint":
+    case "symbol":
     default:
       return false;
   }
