@@ -15,7 +15,10 @@ let used = blockBytes;
 /** The system's generator. Each thread has its own block: modules are not shared between workers. */
 export const systemRandom: Random = {
   bytes(length) {
-    invariant(Number.isSafeInteger(length) && length >= 0, "a number of random bytes is not negative");
+    invariant(
+      Number.isSafeInteger(length) && length >= 0,
+      "a number of random bytes is not negative",
+    );
     if (length > pooledBytesMax) return randomFillSync(new Uint8Array(length));
     if (used + length > blockBytes) {
       randomFillSync(block);

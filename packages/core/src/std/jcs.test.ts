@@ -1,13 +1,14 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import reference from "canonicalize";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { hex } from "./bytes.ts";
 import { HoldfastError } from "./errors.ts";
 import { canonicalBytes, canonicalJson } from "./jcs.ts";
 import { limits } from "./limits.ts";
 
-const shared = process.env["HOLDFAST_SHARED"] ?? new URL("../../../../../shared", import.meta.url).pathname;
+const shared =
+  process.env["HOLDFAST_SHARED"] ?? new URL("../../../../../shared", import.meta.url).pathname;
 const vectors = `${shared}/vectors/jcs`;
 
 function nested(depth: number): unknown {
@@ -17,16 +18,19 @@ function nested(depth: number): unknown {
 }
 
 describe("canonicalJson", () => {
-  it.skipIf(!existsSync(vectors))("writes the published vectors (skipped without ../shared)", () => {
-    const names = readdirSync(`${vectors}/input`);
-    expect(names.length).toBe(6);
-    for (const name of names) {
-      const value: unknown = JSON.parse(readFileSync(`${vectors}/input/${name}`, "utf8"));
-      expect(canonicalJson(value)).toBe(readFileSync(`${vectors}/output/${name}`, "utf8"));
-      const bytes = readFileSync(`${vectors}/outhex/${name.replace(".json", ".txt")}`, "utf8");
-      expect(hex(canonicalBytes(value))).toBe(bytes.replaceAll(/\s/g, ""));
-    }
-  });
+  it.skipIf(!existsSync(vectors))(
+    "writes the published vectors (skipped without ../shared)",
+    () => {
+      const names = readdirSync(`${vectors}/input`);
+      expect(names.length).toBe(6);
+      for (const name of names) {
+        const value: unknown = JSON.parse(readFileSync(`${vectors}/input/${name}`, "utf8"));
+        expect(canonicalJson(value)).toBe(readFileSync(`${vectors}/output/${name}`, "utf8"));
+        const bytes = readFileSync(`${vectors}/outhex/${name.replace(".json", ".txt")}`, "utf8");
+        expect(hex(canonicalBytes(value))).toBe(bytes.replaceAll(/\s/g, ""));
+      }
+    },
+  );
 
   // RFC 8785 Appendix B: IEEE 754 bits and the text of the number.
   it.each([
@@ -76,7 +80,9 @@ describe("canonicalJson", () => {
     expect(canonicalJson({ "\u{10000}": 1, "\uFFFF": 2, a: 3, A: 4, "": "\0" })).toBe(
       '{"":"\\u0000","A":4,"a":3,"\u{10000}":1,"\uFFFF":2}',
     );
-    expect(canonicalJson(Object.assign(Object.create(null), { b: 1, a: null }))).toBe('{"a":null,"b":1}');
+    expect(canonicalJson(Object.assign(Object.create(null), { b: 1, a: null }))).toBe(
+      '{"a":null,"b":1}',
+    );
   });
 
   class Point {

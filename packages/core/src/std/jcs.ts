@@ -70,6 +70,10 @@ function encode(value: unknown, depth: number): string | undefined {
         ? encodeArray(value, depth + 1)
         : encodeObject(value as Readonly<Record<string, unknown>>, depth + 1);
     }
+    case "undefined":
+    case "function":
+    case "bigint":
+    case "symbol":
     default:
       return undefined;
   }

@@ -145,7 +145,8 @@ class Reader {
   #word<T extends JsonValue>(word: string, value: T): T {
     const { text } = this;
     for (let i = 1; i < word.length; i++)
-      if (text.charCodeAt(this.#at + i) !== word.charCodeAt(i)) this.#refuse("json_malformed", this.#at + i);
+      if (text.charCodeAt(this.#at + i) !== word.charCodeAt(i))
+        this.#refuse("json_malformed", this.#at + i);
     this.#at += word.length;
     return value;
   }
@@ -197,7 +198,8 @@ class Reader {
       path.push(key);
       if (key === "__proto__") this.#refuse("json_forbidden_key", keyAt);
       // No parsed value is undefined, so only inherited names need the slower question.
-      if (out[key] !== undefined && Object.hasOwn(out, key)) this.#refuse("json_duplicate_key", keyAt);
+      if (out[key] !== undefined && Object.hasOwn(out, key))
+        this.#refuse("json_duplicate_key", keyAt);
       if (this.#skip() !== 0x3a) this.#refuse("json_malformed", this.#at);
       this.#at++;
       out[key] = this.#value(this.#skip());
@@ -251,7 +253,8 @@ class Reader {
         if (code === 0) this.#refuse("json_nul", at);
         out += String.fromCharCode(code);
         if (code >= 0xd800 && code <= 0xdfff) {
-          const isPair = code <= 0xdbff && text.charAt(at + 6) === "\\" && text.charAt(at + 7) === "u";
+          const isPair =
+            code <= 0xdbff && text.charAt(at + 6) === "\\" && text.charAt(at + 7) === "u";
           const low = isPair ? this.#hex4(at + 8) : 0;
           if (low < 0xdc00 || low > 0xdfff) this.#refuse("json_lone_surrogate", at);
           out += String.fromCharCode(low);
@@ -398,6 +401,10 @@ function isIJson(value: unknown, depth: number): boolean {
       return true;
     case "object":
       return value === null || (depth < limits.jsonDepthMax && isIJsonContainer(value, depth + 1));
+    case "undefined":
+    case "function":
+    case "bigint":
+    case "symbol":
     default:
       return false;
   }

@@ -22,7 +22,9 @@ const pointerCharsMax = 512;
 /** The pointer as error details carry it: bounded and well-formed. */
 export function detailPointer(path: JsonPath): string {
   const pointer = jsonPointer(path);
-  return (pointer.length <= pointerCharsMax ? pointer : `${pointer.slice(0, pointerCharsMax)}…`).toWellFormed();
+  return (
+    pointer.length <= pointerCharsMax ? pointer : `${pointer.slice(0, pointerCharsMax)}…`
+  ).toWellFormed();
 }
 
 /** What one caller refuses beyond values that have no JSON form at all. */
@@ -61,7 +63,8 @@ function find(
     const code = typeof value === "string" ? rules.text(value, "value") : rules.number(value);
     return code === undefined ? undefined : { code, path };
   }
-  if (typeof value !== "object" || !isPlainContainer(value)) return { code: "json_not_plain", path };
+  if (typeof value !== "object" || !isPlainContainer(value))
+    return { code: "json_not_plain", path };
   if (ancestors.includes(value)) return { code: rules.cycle, path };
   if (ancestors.length >= limits.jsonDepthMax) return { code: "json_too_deep", path };
   const inside = [...ancestors, value];
@@ -75,7 +78,8 @@ function find(
   for (const [key, member] of Object.entries(value)) {
     const code = rules.text(key, "key");
     // A key that cannot be written cannot stand in a pointer either: name the object that holds it.
-    if (code !== undefined) return { code, path: code === "json_forbidden_key" ? [...path, key] : path };
+    if (code !== undefined)
+      return { code, path: code === "json_forbidden_key" ? [...path, key] : path };
     const found = find(member, rules, [...path, key], inside);
     if (found !== undefined) return found;
   }
