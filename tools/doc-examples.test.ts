@@ -3,7 +3,7 @@ import type { Example } from "./doc-examples.ts";
 import { blocksOf, readExamples, runExample, tagBlocksOf } from "./doc-examples.ts";
 
 /** Blocks that are shown and not run: commands that install, start a server, or need a terminal. */
-const shownOnlyMax = 12;
+const shownOnlyMax = 8;
 
 const examples = readExamples();
 const shownOnly = examples.filter(({ run }) => !run);

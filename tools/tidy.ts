@@ -3,8 +3,10 @@
  * `node tools/tidy.ts` prints each finding with its replacement and exits 1 when there is one; the test
  * beside this file runs the same and shows that every check can fail.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Finding, SourceText } from "./project.ts";
-import { entryPoints, isCode, listFiles, readText } from "./project.ts";
+import { entryPoints, isCode, listFiles, readText, root } from "./project.ts";
 import {
   checkBarrels,
   checkCoreOrder,
@@ -20,7 +22,7 @@ import {
   checkNames,
   checkSyntax,
 } from "./tidy/shape.ts";
-import { checkText } from "./tidy/text.ts";
+import { checkLinks, checkText } from "./tidy/text.ts";
 
 const textExtensions =
   /\.(ts|tsx|mts|mjs|js|json|md|yml|yaml|sh|sql|css|html|toml)$|^\.ci\/run$|^\.npmrc$/;
@@ -51,6 +53,7 @@ export function runTidy(
     ...checkSyntax(code),
     ...checkNames(code),
     ...checkText(files),
+    ...checkLinks(files, (path) => existsSync(join(root, path))),
   ];
 }
 

@@ -1,6 +1,7 @@
 /** What must not stand in any kept file: left-over work, focused tests, machine paths, registry hosts. */
 import type { Finding, SourceText } from "../project.ts";
 import { isCode } from "../project.ts";
+import { resolveRelative } from "./syntax.ts";
 
 interface BannedText {
   readonly pattern: RegExp;
@@ -52,6 +53,24 @@ export function checkText(files: readonly SourceText[]): readonly Finding[] {
       for (const rule of rules)
         if (rule.pattern.test(line))
           findings.push({ check: "text", path, line: index + 1, text: rule.text });
+  }
+  return findings;
+}
+
+/** Links of Markdown pages to files of the repository lead somewhere. */
+export function checkLinks(
+  files: readonly SourceText[],
+  exists: (path: string) => boolean,
+): readonly Finding[] {
+  const findings: Finding[] = [];
+  for (const { path, text } of files) {
+    if (!path.endsWith(".md")) continue;
+    for (const [index, line] of text.split("\n").entries())
+      for (const [, target = ""] of line.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+        if (/^[a-z]+:/.test(target) || exists(resolveRelative(path, target))) continue;
+        const advice = `links to ${target}, which is not there; correct or remove the link`;
+        findings.push({ check: "links", path, line: index + 1, text: advice });
+      }
   }
   return findings;
 }
