@@ -97,6 +97,7 @@ export const errorCodes = {
   key_malformed: {
     meaning: "A private key is not the PKCS#8 form of its algorithm.",
     action: "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
+  },
   // Keys: providers, keyring, grants
   key_wrong: {
     meaning: "The passphrase or key is not the one that this keyring was made with.",
