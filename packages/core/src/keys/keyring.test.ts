@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { createNodeCrypto, systemRandom } from "@holdfast/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -319,5 +320,23 @@ describe("keyring", () => {
     expect(() => keyring.pageKey()).toThrow("disposed");
     expect(() => key?.frameKey("clinical", leaf)).toThrow("disposed");
     expect(() => keyring.provider.wrap(leaf, leaf)).toThrow("close");
+  });
+
+  it("writes the worked example of spec/keyring.md byte by byte", () => {
+    const spec = readFileSync(new URL("../../../../spec/keyring.md", import.meta.url), "utf8");
+    const example = /```text\n([^`]*)```/.exec(spec)?.[1];
+    let next = 0;
+    const counting = { bytes: (length: number) => new Uint8Array(length).map(() => next++) };
+    const passphrase = "example";
+    const options = { crypto, random: counting, passphrase, parameters: undefined, cost };
+    const files = filesOf();
+    const provider = createSoftwareProvider(options);
+    const tenant = "AAECAwQFBgcICQoLDA0ODw";
+    using keyring = createKeyring({ crypto, random: counting, files, provider, tenant }) as Keyring;
+    keyring.dataKeyToSeal("scope-1", "clinical");
+    keyring.flush();
+    expect(fromUtf8(files.store.content as Bytes)).toBe(example);
+    using opened = open(filesOf(utf8(example ?? ""), utf8(example ?? "")), passphrase);
+    expect(opened.pageKey()).toEqual(keyring.pageKey());
   });
 });
