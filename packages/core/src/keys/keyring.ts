@@ -21,8 +21,7 @@ import {
   wipe,
 } from "../std/bytes.ts";
 import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
-import { canonicalBytes } from "../std/jcs.ts";
-import type { Aead, Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
+import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
 import { type Copies, type KeyringFiles, type KeyringFinding, type Merged, openCopies } from "./copies.ts";
 import {
   type KeyProvider,
@@ -33,18 +32,23 @@ import {
   whenReady,
 } from "./provider.ts";
 import {
+  type Epoch,
+  type WithoutWrapped,
+  epochContext,
+  epochOver,
+  unwrapRecord,
+  wrapRecord,
+} from "./epoch.ts";
+import { type Index, addToIndex, indexOf, ownKey } from "./record-index.ts";
+import {
   type DataRecord,
   type EpochRecord,
   type HeaderRecord,
-  type HpkeRecord,
   type KeyringRecord,
-  type PageRecord,
-  type PseudonymRecord,
   type SigningRecord,
   type WrappedRecord,
   encodeRecord,
   keyringFormat,
-  wrapContext,
 } from "./record.ts";
 
 /** A data key of one scope and section class. Its bytes are not readable; only frame keys come out. */
@@ -156,139 +160,9 @@ export interface OpenKeyringOptions extends KeyringDeps {
 }
 
 
-/** HKDF-Expand to one block (RFC 5869 §2.3) is HMAC(key, info ‖ 0x01). */
-const expandLabel = (label: string): Bytes => concat(utf8(label), Uint8Array.of(1));
-const epochLabels = {
-  wrap: expandLabel("holdfast/keyring/wrap/v1"),
-  mark: expandLabel("holdfast/keyring/mark/v1"),
-  check: expandLabel("holdfast/keyring/check/v1"),
-} as const;
 const one = Uint8Array.of(1);
 const pseudonymBytes = 16;
-const nonceBytes = 12;
 const keyBytes = 32;
-
-interface Epoch {
-  readonly id: string;
-  readonly aead: Aead;
-  readonly mark: Mac;
-  readonly check: Bytes;
-}
-
-/** Takes the epoch key over and wipes it. */
-function epochOver(crypto: Crypto, id: string, epochKey: Bytes): Epoch {
-  const mac = crypto.hmac(epochKey);
-  const wrapKey = mac.mac(epochLabels.wrap);
-  const markKey = mac.mac(epochLabels.mark);
-  try {
-    const check = mac.mac(epochLabels.check).slice(0, 16);
-    return { id, aead: crypto.aead(wrapKey), mark: crypto.hmac(markKey), check };
-  } finally {
-    wipe(epochKey, wrapKey, markKey);
-  }
-}
-
-/** What the wrap of an epoch key is bound to. */
-function epochContext(header: HeaderRecord, epoch: string, provider: string): Bytes {
-  const { store, tenant } = header;
-  return canonicalBytes({ v: 1, kind: "epoch", store, tenant, epoch, provider });
-}
-
-/** `Omit` over each member of a union. */
-type WithoutWrapped<T> = T extends WrappedRecord ? Omit<T, "wrapped" | "epoch"> : never;
-
-function wrapRecord(
-  random: Random,
-  epoch: Epoch,
-  fields: WithoutWrapped<WrappedRecord>,
-  secret: Uint8Array,
-): WrappedRecord {
-  const record = { ...fields, epoch: epoch.id, wrapped: "" } as WrappedRecord;
-  const nonce = random.bytes(nonceBytes);
-  const wrapped = concat(nonce, epoch.aead.encrypt(nonce, secret, wrapContext(record)));
-  return { ...record, wrapped: base64url(wrapped) };
-}
-
-function unwrapRecord(
-  epochs: ReadonlyMap<string, Epoch>,
-  record: WrappedRecord,
-  length?: number,
-): Bytes {
-  const epoch = epochs.get(record.epoch);
-  if (epoch === undefined) throw new HoldfastError("keyring_record_missing", { record: "epoch" });
-  const wrapped = fromBase64url(record.wrapped) ?? new Uint8Array(0);
-  const secret =
-    wrapped.length < nonceBytes
-      ? undefined
-      : epoch.aead.decrypt(
-          wrapped.subarray(0, nonceBytes),
-          wrapped.subarray(nonceBytes),
-          wrapContext(record),
-        );
-  if (secret === undefined || (length !== undefined && secret.length !== length)) {
-    throw new HoldfastError("keyring_corrupt", { record: record.kind });
-  }
-  return secret;
-}
-
-/** Records by what they are asked for; rebuilt when the file was read anew. */
-interface Index {
-  readonly data: Map<string, Map<number, DataRecord>>;
-  readonly own: Map<string, DataRecord>;
-  readonly signing: Map<string, SigningRecord>;
-  page: PageRecord | undefined;
-  hpke: HpkeRecord | undefined;
-  pseudonym: PseudonymRecord | undefined;
-  epoch: EpochRecord | undefined;
-}
-
-function ownKey(scope: string, section: string): string {
-  return `${scope}\u0000${section}`;
-}
-
-function addToIndex(index: Index, record: KeyringRecord): void {
-  switch (record.kind) {
-    case "data": {
-      const generations = index.data.get(record.id) ?? new Map<number, DataRecord>();
-      index.data.set(record.id, generations.set(record.generation, record));
-      if (record.origin !== "own") return;
-      const pair = ownKey(record.scope, record.section);
-      const newest = index.own.get(pair);
-      if (newest === undefined || newest.generation <= record.generation) index.own.set(pair, record);
-      return;
-    }
-    case "signing":
-      index.signing.set(record.incarnation, record);
-      return;
-    case "page":
-      index.page = record;
-      return;
-    case "hpke":
-      index.hpke = record;
-      return;
-    case "pseudonym":
-      index.pseudonym = record;
-      return;
-    case "epoch":
-      index.epoch = record;
-      return;
-    default:
-  }
-}
-
-function indexOf(records: readonly KeyringRecord[]): Index {
-  const index: Index = {
-    data: new Map(),
-    own: new Map(),
-    signing: new Map(),
-    page: undefined,
-    hpke: undefined,
-    pseudonym: undefined,
-    epoch: undefined,
-  };
-  for (const record of records) addToIndex(index, record);
-  return index;
-}
 
 /** A record that every keyring has: damaged where lines were damaged, else never there. */
 function required<T>(value: T | undefined, kind: string, merged: Merged): T {
