@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { createTallyReporter } from "./tools/reporter.ts";
 
 const conditions = ["@holdfast/source"];
 
@@ -10,5 +11,14 @@ export default defineConfig({
     isolate: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    reporters: ["default", createTallyReporter()],
+    coverage: {
+      provider: "v8",
+      include: ["packages/core/src/**/*.ts"],
+      exclude: ["**/*.test.ts", "**/*.d.ts"],
+      reporter: ["text-summary", "html", "json-summary"],
+      reportsDirectory: "coverage",
+      thresholds: { lines: 90 },
+    },
   },
 });

@@ -25,3 +25,4 @@ export * from "./keys/grant.ts";
 export * from "./proof/signature.ts";
 export * from "./projection/projection.ts";
 export * from "./client/holdfast.ts";
+export {};

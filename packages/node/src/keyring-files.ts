@@ -5,7 +5,14 @@
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type Crypto, HoldfastError, type KeyringFiles, type RecordFile, decodeLines, fromUtf8 } from "@holdfast/core";
+import {
+  type Crypto,
+  HoldfastError,
+  type KeyringFiles,
+  type RecordFile,
+  decodeLines,
+  fromUtf8,
+} from "@holdfast/core";
 import { createRecordFile } from "./record-file.ts";
 
 export const keyringFileName = "keyring";

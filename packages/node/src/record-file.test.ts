@@ -1,7 +1,21 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createKeyring, createSoftwareProvider, openKeyring, openSoftwareProvider, type Keyring } from "@holdfast/core";
+import {
+  createKeyring,
+  createSoftwareProvider,
+  openKeyring,
+  openSoftwareProvider,
+  type Keyring,
+} from "@holdfast/core";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createNodeCrypto } from "./crypto.ts";
 import { keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
@@ -23,7 +37,9 @@ describe("record file", () => {
     const file = createRecordFile(path);
     expect(file.read()).toBeUndefined();
     expect(file.version()).toBeUndefined();
-    expect(() => { file.append(Uint8Array.of(1)); }).toThrow("ENOENT");
+    expect(() => {
+      file.append(Uint8Array.of(1));
+    }).toThrow("ENOENT");
     file.replace(Uint8Array.of(1, 2));
     const first = file.version();
     file.append(Uint8Array.of(3));
@@ -38,7 +54,16 @@ describe("record file", () => {
     symlinkSync(join(folder, "real"), join(folder, "link"));
     for (const name of ["link", "."]) {
       const file = createRecordFile(join(folder, name));
-      for (const run of [() => file.read(), () => file.version(), () => { file.replace(Uint8Array.of(1)); }, () => { file.append(Uint8Array.of(1)); }]) {
+      for (const run of [
+        () => file.read(),
+        () => file.version(),
+        () => {
+          file.replace(Uint8Array.of(1));
+        },
+        () => {
+          file.append(Uint8Array.of(1));
+        },
+      ]) {
         expect(run).toThrow(/^keyring_unsafe_file/);
       }
     }
@@ -52,9 +77,17 @@ describe("keyring files", () => {
     const storeId = "AAAAAAAAAAAAAAAAAAAAAA";
     const cost = { memoryKib: 8, passes: 1, lanes: 1 };
     const passphrase = "right";
-    const provider = createSoftwareProvider({ crypto, random, passphrase, parameters: undefined, cost });
+    const provider = createSoftwareProvider({
+      crypto,
+      random,
+      passphrase,
+      parameters: undefined,
+      cost,
+    });
     const files = keyringFiles(store, state, storeId);
-    const page = (createKeyring({ crypto, random, files, provider, tenant: "t", storeId }) as Keyring).pageKey();
+    const page = (
+      createKeyring({ crypto, random, files, provider, tenant: "t", storeId }) as Keyring
+    ).pageKey();
     expect(storeIdOf(crypto, store, state)).toBe(storeId);
     const path = join(store, "keyring");
     const bytes = readFileSync(path);

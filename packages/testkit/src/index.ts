@@ -1,1 +1,2 @@
 export * from "./key-provider.suite.ts";
+export {};

@@ -2,7 +2,13 @@
  * The conformance suite of the `KeyProvider` port: every provider runs it in a test of a few lines. It
  * takes the test functions as an argument, so that it runs under any runner of Vitest's shape.
  */
-import { type Crypto, type KeyProvider, type MaybePromise, isHoldfastError, utf8 } from "@holdfast/core";
+import {
+  type Crypto,
+  type KeyProvider,
+  type MaybePromise,
+  isHoldfastError,
+  utf8,
+} from "@holdfast/core";
 
 /** What the suite needs of a test runner. */
 export interface SuiteRunner {
@@ -169,7 +175,10 @@ function lifetime(runner: SuiteRunner, { make, reopen, crypto }: KeyProviderSuit
       const sign = await again.signer(made.ref, algorithm);
       check(sign !== null, "signs");
       if (sign !== null) {
-        check(crypto.verify(algorithm, made.spki, message, await sign(message)), "with the same key");
+        check(
+          crypto.verify(algorithm, made.spki, message, await sign(message)),
+          "with the same key",
+        );
       }
     }
     again.close();

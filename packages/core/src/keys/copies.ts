@@ -158,7 +158,8 @@ function merge(copies: readonly Copy[]): Plan {
   for (const copy of copies) {
     findings.push(...copy.findings);
     const stale = copy.generation !== generation;
-    if (copy.present && stale) findings.push({ code: "keyring_copy_stale", copy: copy.name, line: 0 });
+    if (copy.present && stale)
+      findings.push({ code: "keyring_copy_stale", copy: copy.name, line: 0 });
     const lacking = stale ? union.size : union.size - copy.records.size;
     if (lacking > 0 && !stale) {
       const other = copies.find(({ name }) => name !== copy.name);

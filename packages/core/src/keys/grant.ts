@@ -11,7 +11,15 @@
  */
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from "@hpke/core";
 import { x25519 } from "@noble/curves/ed25519.js";
-import { type Bytes, base64url, concat, equalBytes, fromBase64url, utf8, wipe } from "../std/bytes.ts";
+import {
+  type Bytes,
+  base64url,
+  concat,
+  equalBytes,
+  fromBase64url,
+  utf8,
+  wipe,
+} from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { canonicalBytes } from "../std/jcs.ts";
 import { type JsonValue, parseJson } from "../std/json.ts";
@@ -90,7 +98,9 @@ export async function wrapGrant(
 }
 
 interface ParsedGrant {
-  readonly granted: { readonly kind: "pseudonym" } | ({ readonly kind: "data" } & Omit<DataKeyMaterial, "key">);
+  readonly granted:
+    | { readonly kind: "pseudonym" }
+    | ({ readonly kind: "data" } & Omit<DataKeyMaterial, "key">);
   readonly tenant: string;
   readonly to: Bytes;
   readonly enc: Bytes;

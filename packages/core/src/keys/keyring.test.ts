@@ -87,7 +87,13 @@ function full(): { readonly files: Files; readonly id: string; readonly truth: r
     ref: Bytes;
     spki: Bytes;
   };
-  const record = { device: "d", incarnation: "00".repeat(8), algorithm: "ed25519", spki, ref } as const;
+  const record = {
+    device: "d",
+    incarnation: "00".repeat(8),
+    algorithm: "ed25519",
+    spki,
+    ref,
+  } as const;
   keyring.addSigningKey(record);
   return { files, id, truth: keysOf(keyring, id) };
 }
@@ -116,7 +122,11 @@ function keysOf(keyring: Keyring, id: string): readonly string[] {
 }
 
 /** The right keys, or a code for each; never another key. */
-function neverWrong(files: KeyringFiles, id: string, truth: readonly string[]): "all" | "some" | "none" {
+function neverWrong(
+  files: KeyringFiles,
+  id: string,
+  truth: readonly string[],
+): "all" | "some" | "none" {
   let found: readonly string[] = [];
   const code = codeOf(() => {
     using keyring = open(files);
@@ -129,9 +139,17 @@ function neverWrong(files: KeyringFiles, id: string, truth: readonly string[]): 
   return found.every((answer) => !answer.startsWith("!")) ? "all" : "some";
 }
 
-const linesOf = (bytes: Bytes | undefined): string[] => fromUtf8(bytes ?? new Uint8Array(0)).split("\n").slice(0, -1);
+const linesOf = (bytes: Bytes | undefined): string[] =>
+  fromUtf8(bytes ?? new Uint8Array(0))
+    .split("\n")
+    .slice(0, -1);
 const without = (bytes: Bytes | undefined, kind: string): Bytes =>
-  utf8(linesOf(bytes).filter((line) => !line.includes(`"kind":"${kind}"`)).map((line) => `${line}\n`).join(""));
+  utf8(
+    linesOf(bytes)
+      .filter((line) => !line.includes(`"kind":"${kind}"`))
+      .map((line) => `${line}\n`)
+      .join(""),
+  );
 
 describe("keyring", () => {
   it("gives the same keys to the next process", () => {
@@ -142,7 +160,15 @@ describe("keyring", () => {
     expect(keyring.findings).toEqual([]);
     expect(keyring.dataKeyToSeal("scope", "clinical").id).toBe(id);
     expect(keyring.dataKeyById(id)?.generation).toBe(1);
-    expect(new Set([keyring.scopeOf("a", "b"), keyring.scopeOf("ab", ""), keyring.scopeOf("a", "b", 1), keyring.streamOf("a"), keyring.actorOf("a")]).size).toBe(5);
+    expect(
+      new Set([
+        keyring.scopeOf("a", "b"),
+        keyring.scopeOf("ab", ""),
+        keyring.scopeOf("a", "b", 1),
+        keyring.streamOf("a"),
+        keyring.actorOf("a"),
+      ]).size,
+    ).toBe(5);
   });
 
   it("says why it does not open, and changes nothing", () => {
@@ -217,7 +243,9 @@ describe("keyring", () => {
   it("never gives a wrong key for any mixture of damage (property)", () => {
     const { files, id, truth } = full();
     const good = files.store.content as Bytes;
-    const damage = fc.array(fc.tuple(fc.nat(good.length - 1), fc.integer({ min: 1, max: 255 })), { maxLength: 6 });
+    const damage = fc.array(fc.tuple(fc.nat(good.length - 1), fc.integer({ min: 1, max: 255 })), {
+      maxLength: 6,
+    });
     fc.assert(
       fc.property(damage, damage, (one, other) => {
         const [a, b] = [Uint8Array.from(good), Uint8Array.from(good)];
@@ -239,10 +267,12 @@ describe("keyring", () => {
     expect(missing.store.content).toEqual(files.registered.content);
 
     const raised = utf8(
-      linesOf(without(files.store.content, "data")).map((line) => {
-        const text = line.slice(0, -17).replace('"file":1', '"file":2');
-        return `${text} ${hex(crypto.sha256(utf8(text))).slice(0, 16)}\n`;
-      }).join(""),
+      linesOf(without(files.store.content, "data"))
+        .map((line) => {
+          const text = line.slice(0, -17).replace('"file":1', '"file":2');
+          return `${text} ${hex(crypto.sha256(utf8(text))).slice(0, 16)}\n`;
+        })
+        .join(""),
     );
     const mixed = filesOf(files.store.content, raised);
     using winner = open(mixed);
@@ -287,7 +317,9 @@ describe("keyring", () => {
     using keyring = open(files);
     const key = keyring.dataKeyToSeal("s2", "clinical");
     files.registered.failing = true;
-    expect(() => { keyring.flush(); }).toThrow("disk full");
+    expect(() => {
+      keyring.flush();
+    }).toThrow("disk full");
     files.registered.failing = false;
     keyring.flush();
     expect(files.store.content).toEqual(files.registered.content);
@@ -297,7 +329,13 @@ describe("keyring", () => {
   it("keeps granted keys to open and not to seal", () => {
     const { files } = full();
     using keyring = open(files);
-    const material = { id: "granted", scope: "scope", section: "clinical", generation: 5, key: random.bytes(32) };
+    const material = {
+      id: "granted",
+      scope: "scope",
+      section: "clinical",
+      generation: 5,
+      key: random.bytes(32),
+    };
     keyring.addDataKey(material);
     using again = open(files);
     expect(again.dataKeyToSeal("scope", "clinical").id).not.toBe("granted");

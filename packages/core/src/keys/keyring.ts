@@ -22,7 +22,13 @@ import {
 } from "../std/bytes.ts";
 import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
 import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
-import { type Copies, type KeyringFiles, type KeyringFinding, type Merged, openCopies } from "./copies.ts";
+import {
+  type Copies,
+  type KeyringFiles,
+  type KeyringFinding,
+  type Merged,
+  openCopies,
+} from "./copies.ts";
 import {
   type KeyProvider,
   type MaybePromise,
@@ -159,7 +165,6 @@ export interface OpenKeyringOptions extends KeyringDeps {
   readonly tenant?: string;
 }
 
-
 const one = Uint8Array.of(1);
 const pseudonymBytes = 16;
 const keyBytes = 32;
@@ -189,30 +194,43 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
     store,
     tenant: options.tenant,
   };
-  const providerRecord = { id: base64url(random.bytes(8)), name: provider.name, parameters: provider.parameters };
+  const providerRecord = {
+    id: base64url(random.bytes(8)),
+    name: provider.name,
+    parameters: provider.parameters,
+  };
   const id = base64url(random.bytes(16));
   const epochKey = random.bytes(keyBytes);
-  return whenReady(provider.wrap(epochKey, epochContext(header, id, providerRecord.id)), (wrapped) => {
-    const epoch = epochOver(crypto, id, epochKey);
-    const records: readonly KeyringRecord[] = [
-      header,
-      { kind: "provider", file: 1, ...providerRecord },
-      {
-        kind: "epoch",
-        file: 1,
-        id,
-        wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
-        check: base64url(epoch.check),
-      },
-      ...firstKeys(random, epoch, options.pseudonymKey !== "await"),
-    ];
-    const content = concat(...records.map((record) => encodeRecord(crypto, record)));
-    files.registered.replace(content);
-    files.store.replace(content);
-    const copies = openCopies(crypto, files);
-    const merged = copies.load();
-    return keyringOver({ ...options, copies, merged, providerId: providerRecord.id, epochs: new Map([[id, epoch]]) });
-  });
+  return whenReady(
+    provider.wrap(epochKey, epochContext(header, id, providerRecord.id)),
+    (wrapped) => {
+      const epoch = epochOver(crypto, id, epochKey);
+      const records: readonly KeyringRecord[] = [
+        header,
+        { kind: "provider", file: 1, ...providerRecord },
+        {
+          kind: "epoch",
+          file: 1,
+          id,
+          wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
+          check: base64url(epoch.check),
+        },
+        ...firstKeys(random, epoch, options.pseudonymKey !== "await"),
+      ];
+      const content = concat(...records.map((record) => encodeRecord(crypto, record)));
+      files.registered.replace(content);
+      files.store.replace(content);
+      const copies = openCopies(crypto, files);
+      const merged = copies.load();
+      return keyringOver({
+        ...options,
+        copies,
+        merged,
+        providerId: providerRecord.id,
+        epochs: new Map([[id, epoch]]),
+      });
+    },
+  );
 }
 
 function firstKeys(random: Random, epoch: Epoch, pseudonym: boolean): readonly WrappedRecord[] {
@@ -224,7 +242,9 @@ function firstKeys(random: Random, epoch: Epoch, pseudonym: boolean): readonly W
     return [
       wrapRecord(random, epoch, { kind: "page", file: 1 }, pageKey),
       wrapRecord(random, epoch, { kind: "hpke", file: 1, public: publicKey }, hpkeKey),
-      ...(pseudonym ? [wrapRecord(random, epoch, { kind: "pseudonym", file: 1 }, pseudonymKey)] : []),
+      ...(pseudonym
+        ? [wrapRecord(random, epoch, { kind: "pseudonym", file: 1 }, pseudonymKey)]
+        : []),
     ];
   } finally {
     wipe(pageKey, hpkeKey, pseudonymKey);
@@ -450,8 +470,15 @@ function keyringOver(parts: KeyringParts): Keyring {
   };
   const pseudonymOf = (domain: string, ...fields: readonly Uint8Array[]): string => {
     open();
-    const input = [utf8(`holdfast/${domain}/v1|`), ...fields.flatMap((field) => [u32(field.length), field])];
-    return base64url(pseudonym().mac(...input).subarray(0, pseudonymBytes));
+    const input = [
+      utf8(`holdfast/${domain}/v1|`),
+      ...fields.flatMap((field) => [u32(field.length), field]),
+    ];
+    return base64url(
+      pseudonym()
+        .mac(...input)
+        .subarray(0, pseudonymBytes),
+    );
   };
   const findData = (id: string, generation: number): DataRecord | undefined =>
     find((candidate) => candidate.data.get(id)?.get(generation));
@@ -467,7 +494,8 @@ function keyringOver(parts: KeyringParts): Keyring {
       return open().pseudonym !== undefined;
     },
     pageKey: () => unwrapRecord(epochs, required(open().page, "page", merged), keyBytes),
-    scopeOf: (subjectKey, site, n = 0) => pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
+    scopeOf: (subjectKey, site, n = 0) =>
+      pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
     streamOf: (resourceKey) => pseudonymOf("stream", utf8(resourceKey)),
     actorOf: (actorKey) => pseudonymOf("actor", utf8(actorKey)),
     dataKeyToSeal(scope, section) {

@@ -32,7 +32,8 @@ export function addToIndex(index: Index, record: KeyringRecord): void {
       if (record.origin !== "own") return;
       const pair = ownKey(record.scope, record.section);
       const newest = index.own.get(pair);
-      if (newest === undefined || newest.generation <= record.generation) index.own.set(pair, record);
+      if (newest === undefined || newest.generation <= record.generation)
+        index.own.set(pair, record);
       return;
     }
     case "signing":
@@ -50,7 +51,9 @@ export function addToIndex(index: Index, record: KeyringRecord): void {
     case "epoch":
       index.epoch = record;
       return;
-    default:
+    case "keyring":
+    case "provider":
+    case "unknown":
   }
 }
 

@@ -98,7 +98,10 @@ function checksum(crypto: Crypto, text: Uint8Array): string {
 export function encodeRecord(crypto: Crypto, record: KeyringRecord): Bytes {
   invariant(shapes[record.kind]?.(record as unknown as Fields), "a keyring record has its shape");
   const text = canonicalBytes(record);
-  invariant(text.length + checksumDigits < limits.keyringLineBytesMax, "a keyring record fits a line");
+  invariant(
+    text.length + checksumDigits < limits.keyringLineBytesMax,
+    "a keyring record fits a line",
+  );
   return concat(text, utf8(` ${checksum(crypto, text)}\n`));
 }
 

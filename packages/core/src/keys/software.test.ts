@@ -29,10 +29,20 @@ for (const [name, crypto] of [
 
 describe("software provider", () => {
   const crypto = createNodeCrypto();
-  const make = (passphrase: string | Uint8Array = "p\u00e9"): ReturnType<typeof createSoftwareProvider> =>
-    createSoftwareProvider({ crypto, random: systemRandom, passphrase, parameters: undefined, cost });
-  const reopen = (parameters: Readonly<Record<string, string | number>>, passphrase = "p\u00e9"): unknown =>
-    createSoftwareProvider({ crypto, random: systemRandom, passphrase, parameters });
+  const make = (
+    passphrase: string | Uint8Array = "p\u00e9",
+  ): ReturnType<typeof createSoftwareProvider> =>
+    createSoftwareProvider({
+      crypto,
+      random: systemRandom,
+      passphrase,
+      parameters: undefined,
+      cost,
+    });
+  const reopen = (
+    parameters: Readonly<Record<string, string | number>>,
+    passphrase = "p\u00e9",
+  ): unknown => createSoftwareProvider({ crypto, random: systemRandom, passphrase, parameters });
 
   it("tells a wrong passphrase, a missing salt and hostile parameters apart", () => {
     const { parameters } = make();

@@ -98,6 +98,7 @@ export const errorCodes = {
     meaning: "A private key is not the PKCS#8 form of its algorithm.",
     action: "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
   },
+
   // Keys: providers, keyring, grants
   key_wrong: {
     meaning: "The passphrase or key is not the one that this keyring was made with.",
@@ -162,6 +163,157 @@ export const errorCodes = {
   grant_open_failed: {
     meaning: "A grant names this installation, and its key cannot be recovered: it was changed.",
     action: "Ask the holder to grant again; note who delivered it.",
+  },
+
+  // Proof: trees, notes, checkpoints, envelopes
+  proof_source_short: {
+    meaning:
+      "The store answered with fewer leaves or tile roots than the tree's size says, or other rows.",
+    action: "Run verify: rows of the log are missing. Restore them from a backup.",
+  },
+  note_malformed: {
+    meaning: "The text is not a C2SP signed note; the details name the reason.",
+    action: "Fetch or restore the note again; it was cut or edited on its way.",
+  },
+  note_key_ambiguous: {
+    meaning: "Two different trusted keys share one name and key id, so a signature names neither.",
+    action: "Remove one of the two keys, or rename it.",
+  },
+  vkey_malformed: {
+    meaning: "The text or key is not a verifier key of a signed note; the details name the reason.",
+    action: "Copy the whole verifier key again: name+id+key.",
+  },
+  checkpoint_malformed: {
+    meaning: "The text is not the three lines of a checkpoint: origin, size, root hash.",
+    action: "Fetch or restore the checkpoint again; the details name the part that is wrong.",
+  },
+  dsse_malformed: {
+    meaning: "The text is not a DSSE envelope in its canonical form; the details name the reason.",
+    action: "Fetch the document again; it was cut or edited on its way.",
+  },
+
+  // Drafts and appends
+  draft_invalid: {
+    meaning: "A draft lacks a part that every event needs, or a part has the wrong form.",
+    action: "Correct the part named in the details.",
+  },
+  event_too_large: {
+    meaning: "The header or the whole event is larger than the limit.",
+    action: "Record less in one event; the details name part, bytes and limit.",
+  },
+  batch_too_large: {
+    meaning: "One append call holds more events or bytes than one commit takes.",
+    action: "Split the call; the details name the limit.",
+  },
+  event_id_conflict: {
+    meaning: "The id is already recorded with other content.",
+    action: "Give the draft an id of its own. An id stands for one event for ever.",
+  },
+  event_not_found: {
+    meaning: "No event of this store has that id or leaf.",
+    action: "Check the id; the event may not have been pulled yet.",
+  },
+  stream_scope_conflict: {
+    meaning: "The stream belongs to another scope; a stream belongs to one scope for ever.",
+    action: "Leave the scope out, or use another stream.",
+  },
+  vector_too_large: {
+    meaning: "More device logs take part in the stream's frontier than a version vector holds.",
+    action: "Settle the stream's open conflicts, then append again.",
+  },
+
+  // Stores
+  store_missing: {
+    meaning: "There is no store in that folder.",
+    action: "Check the folder; make a new store with init.",
+  },
+  store_exists: {
+    meaning: "The folder is not empty; a new store is made in an empty folder only.",
+    action: "Open the store that is there, or choose an empty folder.",
+  },
+  store_database_missing: {
+    meaning: "The keyring is there and the database is not. Nothing was recreated.",
+    action: "Put the database back, or restore a backup.",
+  },
+  store_foreign: {
+    meaning: "The file is not a store of this keyring, or not a Holdfast store at all.",
+    action: "Check the folder; the files of two stores may have been mixed.",
+  },
+  store_newer: {
+    meaning: "The store was written in a newer format.",
+    action: "Use a release that knows this format. Nothing was changed.",
+  },
+  store_drifted: {
+    meaning: "Tables, indices or triggers differ from what this format has.",
+    action: "Run verify; restore a backup if something was removed. The details name the first difference.",
+  },
+  store_corrupt: {
+    meaning: "A page of the database fails its authentication or its structure.",
+    action: "Stop writing, copy the folder aside, run verify, then restore or salvage.",
+  },
+  store_io_error: {
+    meaning: "The medium failed to read or write.",
+    action: "Check disk and cables; what was acknowledged is kept. Writing resumes by itself when it works.",
+  },
+  store_full: {
+    meaning: "There is no space left. Nothing of this call was recorded; what was acknowledged is kept.",
+    action: "Free some space; writing resumes by itself.",
+  },
+  store_read_only: {
+    meaning: "The store was opened for reading, or its medium cannot be written.",
+    action: "Open it for writing, or remove the write protection.",
+  },
+  store_busy: {
+    meaning: "Another process writes to the store and did not give way in time.",
+    action: "Try again, or stop the process named in the details.",
+  },
+  store_constraint: {
+    meaning: "The database refused a row that contradicts what it holds.",
+    action: "Run verify and report this as a bug: the writer should have refused it before.",
+  },
+  store_closed: {
+    meaning: "The store was closed.",
+    action: "Open it again.",
+  },
+  store_overloaded: {
+    meaning: "More append calls wait for the writer than the queue holds.",
+    action: "Wait for answers before appending more.",
+  },
+  store_rolled_back: {
+    meaning:
+      "The store holds less than its high-water mark says: an older copy was put in place, or its tail was removed.",
+    action:
+      "Put the newest copy back. To go on from the older one, open with acceptRollback (--accept-rollback): a new incarnation then records the fact.",
+  },
+  store_rewritten: {
+    meaning: "The store's history is not the one that its high-water mark or its last note attests.",
+    action: "Copy the folder aside as evidence, run verify, and restore a backup.",
+  },
+  store_unsafe_path: {
+    meaning: "The store's folder or one of its files is a symbolic link or not a regular file.",
+    action: "Name the real folder; links are refused because they can be redirected.",
+  },
+  lease_lost: {
+    meaning: "Another process took the lease over while this one was away.",
+    action: "None: the writer takes the lease again and seals anew.",
+  },
+  sqlite_unsafe: {
+    meaning: "This SQLite has a bug that corrupts databases (before 3.51.3, or 3.52.0).",
+    action: "Update the driver.",
+  },
+  pragma_refused: {
+    meaning: "SQLite did not take a setting that durability or secrecy depends on.",
+    action: "Check the driver and the file system; network file systems cannot hold a store.",
+  },
+  encryption_missing: {
+    meaning: "The driver does not encrypt, or the file on the medium is readable without the key.",
+    action: "Use the driver with page encryption. Nothing was recorded.",
+  },
+
+  // Read models
+  model_stale: {
+    meaning: "The read model was built by another version of its projection or registry.",
+    action: "Open the store for writing once: it is then built anew.",
   },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 

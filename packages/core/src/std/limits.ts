@@ -35,6 +35,20 @@ export const limits = {
   nameBytesMax: 128,
   /** Rows of one query answer unless the caller asks for another number. */
   queryRowsDefault: 1_000,
+  /** A signed note; room for all its signatures, post-quantum ones of some 5 kB among them. */
+  noteBytesMax: 512 * 1024,
+  /** Signatures of one note or envelope. C2SP signed-note demands that 16 are accepted. */
+  noteSignaturesMax: 64,
+  /** Key name of a note, origin of a log. */
+  noteNameBytesMax: 512,
+  /** Text of a DSSE envelope. */
+  dsseBytesMax: 1024 * 1024,
+  /** Blocks of 511 nodes (16 KiB of hashes) that one proof source keeps. */
+  proofBlocksMax: 64,
+  /** Roots of blocks that one proof source keeps. */
+  proofBlockRootsMax: 4_096,
+  /** Rows that are read at once when a tree is opened. */
+  proofReadRowsMax: 4_096,
   /** One copy of the keyring, and one of its lines. */
   keyringBytesMax: 256 * 1024 * 1024,
   keyringLineBytesMax: 64 * 1024,
@@ -48,3 +62,4 @@ invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
 invariant(limits.eventBytesMax > limits.headerBytesMax, "an event holds its header");
 invariant(limits.leaseExpiryMs > limits.leaseWaitMsMax, "nobody takes over a lease by waiting");
 invariant(limits.commitBytesMax > limits.eventBytesMax, "a commit holds at least one event");
+invariant(limits.noteSignaturesMax >= 16, "a note may carry the 16 signatures that C2SP demands");

@@ -33,10 +33,24 @@ export const metrics = {
     help: "Commits whose outcome was decided by reopening the store",
     labels: ["outcome"],
   },
-  store_reopens: { kind: "counter", unit: "1", help: "Reopenings after a storage error", labels: ["code"] },
+  store_reopens: {
+    kind: "counter",
+    unit: "1",
+    help: "Reopenings after a storage error",
+    labels: ["code"],
+  },
   open_duration: { kind: "histogram", unit: "ms", help: "Opening a store, key derivation apart" },
-  lease_waits: { kind: "counter", unit: "1", help: "Waits for the store's lease", labels: ["result"] },
-  outbox_entries: { kind: "gauge", unit: "events", help: "Events not yet acknowledged (queue depth)" },
+  lease_waits: {
+    kind: "counter",
+    unit: "1",
+    help: "Waits for the store's lease",
+    labels: ["result"],
+  },
+  outbox_entries: {
+    kind: "gauge",
+    unit: "events",
+    help: "Events not yet acknowledged (queue depth)",
+  },
   projection_stopped: {
     kind: "counter",
     unit: "1",
@@ -48,7 +62,12 @@ export const metrics = {
     help: "Operations of key providers",
     labels: ["provider", "operation", "result"],
   },
-  verify_problems: { kind: "counter", unit: "1", help: "Problems found by verify", labels: ["code"] },
+  verify_problems: {
+    kind: "counter",
+    unit: "1",
+    help: "Problems found by verify",
+    labels: ["code"],
+  },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
 
 export const spans = {

@@ -1,0 +1,89 @@
+/**
+ * The port of event logs: the durable sequence of sealed events.
+ *
+ * An event log stores what was sealed, own and foreign, and gives each event a position: 1, 2, 3 … in commit
+ * order, without gaps. It never changes what it holds. Implementations: SQLite (`sqlite-event-log.ts`) and,
+ * on servers, PostgreSQL; each passes the conformance suite in testkit (`event-log.suite.ts`).
+ */
+import type { MaybePromise } from "../keys/provider.ts";
+import type { CommitNote, Frame, SealedEvent } from "../seal/sealed-event.ts";
+import type { DeviceHead } from "../seal/seal.ts";
+
+/** A sealed event at its place. */
+export interface StoredEvent {
+  readonly position: number;
+  readonly leaf: string;
+  readonly headerText: string;
+  readonly frames: readonly Frame[];
+}
+
+/** Which events to read; all conditions must hold. Answers are in order of position. */
+export interface EventFilter {
+  readonly stream?: string;
+  readonly type?: string;
+  readonly actor?: string;
+  /** recordedAt, inclusive. */
+  readonly since?: number;
+  /** recordedAt, exclusive. */
+  readonly until?: number;
+  readonly after?: number;
+  readonly limit: number;
+  readonly unsynced?: boolean;
+  /** Leave the frames out. */
+  readonly headersOnly?: boolean;
+}
+
+/** What one transaction appends: events of one device log, and the note over its new size. */
+export interface CommitBatch {
+  readonly events: readonly SealedEvent[];
+  readonly note: CommitNote;
+  /** Urgent events, by leaf; the rest goes through the normal lane. */
+  readonly urgent?: ReadonlySet<string>;
+}
+
+export type CommitOutcome =
+  | { readonly status: "appended"; readonly firstPosition: number }
+  /** The device log does not end where the batch begins: nothing was appended. */
+  | { readonly status: "stale"; readonly size: number };
+
+/** A device log as this log holds it. */
+export interface DeviceLogState {
+  readonly device: string;
+  readonly incarnation: string;
+  readonly size: number;
+  readonly head: DeviceHead;
+}
+
+export interface EventLog {
+  readonly capabilities: {
+    /** An appended event outlives the process, the system and the power. */
+    readonly durable: boolean;
+    /** Nothing readable reaches the medium. */
+    readonly encrypted: boolean;
+  };
+  /** Last position; 0 when empty. */
+  head(): MaybePromise<number>;
+  /** `undefined` when the log holds nothing of that device log. */
+  deviceLog(device: string, incarnation: string): MaybePromise<DeviceLogState | undefined>;
+  /**
+   * Appends all events of the batch or none, durable when it answers. Throws `event_id_conflict` when an id
+   * is already recorded, and the storage codes.
+   */
+  append(batch: CommitBatch): MaybePromise<CommitOutcome>;
+  read(filter: EventFilter): MaybePromise<readonly StoredEvent[]>;
+  byLeaf(leaf: string): MaybePromise<StoredEvent | undefined>;
+  byId(id: string): MaybePromise<StoredEvent | undefined>;
+  /** The newest note of a device log that covers a sequence number. */
+  noteCovering(
+    device: string,
+    incarnation: string,
+    sequence: number,
+  ): MaybePromise<CommitNote | undefined>;
+  /** Leaves [from, to) of a device log, from index 0, base64url. */
+  leaves(
+    device: string,
+    incarnation: string,
+    from: number,
+    to: number,
+  ): MaybePromise<readonly string[]>;
+}

@@ -1,0 +1,99 @@
+/**
+ * The store's lease: which process may write. Kept as a row, so that its fencing token is checked in the very
+ * transaction that writes: a holder that slept past its expiry is refused, whatever it believes.
+ *
+ * A lease ends by release, by expiry, or because its holder's process is gone (`isGone`). Whoever waits marks
+ * the row; the holder sees the mark at its next commit and gives way.
+ */
+import { HoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
+import type { Clock } from "../std/ports.ts";
+import { inTransaction } from "./sqlite-event-log.ts";
+import type { SqliteDriver } from "./sqlite-driver.ts";
+
+/** Names a process so that others can tell whether it still runs. */
+export interface ProcessIdentity {
+  readonly holder: string;
+  /** Is that holder certainly gone? `false` when it cannot be told (another machine). */
+  isGone(holder: string): boolean;
+}
+
+export type LeaseAttempt =
+  | { readonly status: "held"; readonly token: number; readonly tookOver: string | undefined }
+  | { readonly status: "busy"; readonly holder: string };
+
+export interface Lease {
+  /** Tries once to become the holder. */
+  tryAcquire(): LeaseAttempt;
+  /** Inside a write transaction: throws `lease_lost` unless the token still holds; renews when due. */
+  assertHeld(token: number): { readonly wanted: boolean };
+  release(token: number): void;
+}
+
+interface LeaseRow {
+  readonly token: number;
+  readonly holder: string | null;
+  readonly heartbeat_at: number;
+  readonly expires_at: number;
+  readonly wanted_at: number | null;
+}
+
+const leaseName = "writer";
+
+export function createLease(deps: {
+  readonly driver: SqliteDriver;
+  readonly clock: Clock;
+  readonly process: ProcessIdentity;
+}): Lease {
+  const { driver, clock } = deps;
+  const select = driver.prepare(
+    "SELECT token, holder, heartbeat_at, expires_at, wanted_at FROM leases WHERE name = ?",
+  );
+  const take = driver.prepare(
+    `INSERT INTO leases (name, token, holder, acquired_at, heartbeat_at, expires_at)
+     VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+     ON CONFLICT (name) DO UPDATE SET token = ?2, holder = ?3, acquired_at = ?4, heartbeat_at = ?4,
+       expires_at = ?5, wanted_at = NULL`,
+  );
+  const want = driver.prepare("UPDATE leases SET wanted_at = ?2 WHERE name = ?1");
+  const renew = driver.prepare(
+    "UPDATE leases SET heartbeat_at = ?2, expires_at = ?3 WHERE name = ?1",
+  );
+  const free = driver.prepare(
+    "UPDATE leases SET holder = NULL, wanted_at = NULL WHERE name = ?1 AND token = ?2",
+  );
+  return {
+    tryAcquire: () =>
+      inTransaction(driver, () => {
+        const now = clock.now();
+        const row = select.get<LeaseRow>(leaseName);
+        const holder = row?.holder ?? null;
+        const taken =
+          row !== undefined &&
+          holder !== null &&
+          now < row.expires_at &&
+          !deps.process.isGone(holder);
+        if (taken) {
+          if (row.wanted_at === null) want.run(leaseName, now);
+          return { status: "busy", holder };
+        }
+        const token = (row?.token ?? 0) + 1;
+        take.run(leaseName, token, deps.process.holder, now, now + limits.leaseExpiryMs);
+        return { status: "held", token, tookOver: holder ?? undefined };
+      }),
+    assertHeld(token) {
+      const row = select.get<LeaseRow>(leaseName);
+      if (row?.token !== token || row.holder === null) {
+        throw new HoldfastError("lease_lost", { token, current: row?.token ?? 0 });
+      }
+      const now = clock.now();
+      if (now >= row.heartbeat_at + limits.leaseExpiryMs / 3 || now < row.heartbeat_at) {
+        renew.run(leaseName, now, now + limits.leaseExpiryMs);
+      }
+      return { wanted: row.wanted_at !== null };
+    },
+    release(token) {
+      inTransaction(driver, () => free.run(leaseName, token));
+    },
+  };
+}

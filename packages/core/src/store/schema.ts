@@ -1,0 +1,205 @@
+/**
+ * Tables of a store, format 1. spec/store.md explains each.
+ *
+ * `events`, `commits` and `tiles` are immutable by trigger. Triggers stop mistakes, not attackers: whoever
+ * may run SQL can drop them, and the signed tree finds what was changed. An event is identified by its leaf;
+ * inside one store rows are joined by `position`, an integer that stands for the leaf.
+ */
+import { HoldfastError } from "../std/errors.ts";
+import type { SqliteDriver } from "./sqlite-driver.ts";
+
+/** `PRAGMA application_id`: "HFST". */
+export const applicationId = 0x48465354;
+/** `PRAGMA user_version`. */
+export const storeFormat = 1;
+
+const immutable = (table: string): string => `
+CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table}
+BEGIN SELECT RAISE(ABORT, '${table} are never updated'); END;
+CREATE TRIGGER ${table}_no_delete BEFORE DELETE ON ${table}
+BEGIN SELECT RAISE(ABORT, '${table} are never deleted'); END;`;
+
+export const schema = `
+CREATE TABLE store (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE incarnations (
+  number INTEGER PRIMARY KEY,
+  device TEXT NOT NULL,
+  incarnation TEXT NOT NULL,
+  own INTEGER NOT NULL CHECK (own IN (0, 1)),
+  UNIQUE (device, incarnation)
+) STRICT;
+
+CREATE TABLE events (
+  position INTEGER PRIMARY KEY,
+  leaf TEXT NOT NULL CHECK (length(leaf) = 43),
+  id TEXT NOT NULL CHECK (length(id) = 36),
+  incarnation INTEGER NOT NULL REFERENCES incarnations (number),
+  sequence INTEGER NOT NULL CHECK (sequence > 0),
+  type TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  recorded_at INTEGER NOT NULL CHECK (recorded_at BETWEEN 0 AND 281474976710655),
+  header TEXT NOT NULL CHECK (json_valid(header))
+) STRICT;
+CREATE UNIQUE INDEX events_by_leaf ON events (leaf);
+CREATE UNIQUE INDEX events_by_id ON events (id);
+CREATE UNIQUE INDEX events_by_sequence ON events (incarnation, sequence);
+CREATE INDEX events_by_stream ON events (stream);
+CREATE INDEX events_by_type ON events (type);
+CREATE INDEX events_by_actor ON events (actor);
+CREATE INDEX events_by_time ON events (recorded_at);
+CREATE TRIGGER events_without_gap BEFORE INSERT ON events
+WHEN NEW.position <> (SELECT coalesce(max(position), 0) + 1 FROM events)
+BEGIN SELECT RAISE(ABORT, 'positions have no gap'); END;
+CREATE TRIGGER events_own_without_gap BEFORE INSERT ON events
+WHEN (SELECT own FROM incarnations WHERE number = NEW.incarnation) = 1
+ AND NEW.sequence <> (
+   SELECT coalesce(max(sequence), 0) + 1 FROM events WHERE incarnation = NEW.incarnation)
+BEGIN SELECT RAISE(ABORT, 'sequences have no gap'); END;
+${immutable("events")}
+
+CREATE TABLE frames (
+  position INTEGER NOT NULL REFERENCES events (position),
+  section TEXT NOT NULL,
+  key TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('present', 'owed', 'shredded', 'evicted')),
+  bytes BLOB,
+  CHECK ((state = 'present') = (bytes IS NOT NULL)),
+  PRIMARY KEY (position, section)
+) STRICT;
+
+CREATE TABLE commits (
+  number INTEGER PRIMARY KEY,
+  incarnation INTEGER NOT NULL REFERENCES incarnations (number),
+  size INTEGER NOT NULL,
+  root TEXT NOT NULL,
+  note TEXT NOT NULL,
+  UNIQUE (incarnation, size)
+) STRICT;
+${immutable("commits")}
+
+CREATE TABLE tiles (
+  incarnation INTEGER NOT NULL REFERENCES incarnations (number),
+  tile INTEGER NOT NULL,
+  root TEXT NOT NULL,
+  PRIMARY KEY (incarnation, tile)
+) STRICT;
+${immutable("tiles")}
+
+CREATE TABLE streams (
+  stream TEXT PRIMARY KEY,
+  scope TEXT NOT NULL,
+  vector TEXT NOT NULL CHECK (json_valid(vector)),
+  frontier TEXT NOT NULL CHECK (json_valid(frontier))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX streams_by_scope ON streams (scope);
+
+CREATE TABLE outbox (
+  position INTEGER PRIMARY KEY REFERENCES events (position),
+  lane TEXT NOT NULL CHECK (lane IN ('normal', 'urgent')),
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'leased', 'dead')),
+  enqueued_at INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  next_at INTEGER
+) STRICT;
+CREATE INDEX outbox_by_turn ON outbox (state, lane DESC, position);
+
+CREATE TABLE leases (
+  name TEXT PRIMARY KEY,
+  token INTEGER NOT NULL,
+  holder TEXT,
+  acquired_at INTEGER NOT NULL,
+  heartbeat_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  wanted_at INTEGER,
+  metadata TEXT CHECK (metadata IS NULL OR json_valid(metadata))
+) STRICT;
+
+CREATE TABLE projections (
+  name TEXT PRIMARY KEY,
+  version INTEGER NOT NULL,
+  registry TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('current', 'stopped', 'incomplete')),
+  stopped_at INTEGER
+) STRICT;
+`;
+
+/** Read models are made and dropped with their projections: outside the fixed schema. */
+export const modelTablePrefix = "model_";
+
+/** Creates the tables of an empty database, in the caller's transaction. */
+export function createSchema(driver: SqliteDriver): void {
+  driver.exec(schema);
+  driver.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${storeFormat};`);
+}
+
+interface NumberRow {
+  readonly value: number;
+}
+
+function pragmaNumber(driver: SqliteDriver, name: string): number {
+  const row = driver.prepare(`SELECT ${name} AS value FROM pragma_${name}()`).get<NumberRow>();
+  return row?.value ?? 0;
+}
+
+/** Throws `store_foreign` or `store_newer` unless this is a store of a format that this release reads. */
+export function checkFormat(driver: SqliteDriver): void {
+  if (pragmaNumber(driver, "application_id") !== applicationId) throw new HoldfastError("store_foreign");
+  const format = pragmaNumber(driver, "user_version");
+  if (format > storeFormat) throw new HoldfastError("store_newer", { format, readable: storeFormat });
+  if (format < storeFormat) throw new HoldfastError("store_foreign", { format });
+}
+
+interface ObjectRow {
+  readonly kind: string;
+  readonly name: string;
+  readonly sql: string | null;
+}
+
+function describeObjects(sqlTexts: readonly ObjectRow[]): ReadonlyMap<string, string> {
+  return new Map(
+    sqlTexts.map(({ kind, name, sql }) => [
+      `${kind} ${name}`,
+      (sql ?? "").replaceAll(/\s+/g, " ").trim(),
+    ]),
+  );
+}
+
+function listObjects(driver: SqliteDriver): ReadonlyMap<string, string> {
+  return describeObjects(
+    driver
+      .prepare(
+        `SELECT type AS kind, name, sql FROM sqlite_schema
+         WHERE name NOT LIKE 'sqlite_%' AND tbl_name NOT LIKE '${modelTablePrefix}%' ORDER BY name`,
+      )
+      .all<ObjectRow>(),
+  );
+}
+
+/** Tables, indices and triggers of the fixed schema, by kind and name. */
+function expectedObjects(): ReadonlyMap<string, string> {
+  const objects = new Map<string, string>();
+  const statements = schema.matchAll(/CREATE (?:UNIQUE )?(TABLE|INDEX|TRIGGER) (\w+)[\s\S]*?;(?=\s*(?:CREATE|$))/g);
+  for (const [text, kind, name] of statements) {
+    const sql = text.replace(/;\s*$/, "").replaceAll(/\s+/g, " ").trim();
+    objects.set(`${(kind as string).toLowerCase()} ${name as string}`, sql);
+  }
+  return objects;
+}
+
+/** Names what is missing, unexpected or different in tables, indices and triggers. */
+export function schemaDrift(driver: SqliteDriver): readonly string[] {
+  const actual = listObjects(driver);
+  const expected = expectedObjects();
+  const drift: string[] = [];
+  for (const [name, sql] of expected) {
+    if (!actual.has(name)) drift.push(`missing ${name}`);
+    else if (actual.get(name) !== sql) drift.push(`different ${name}`);
+  }
+  for (const name of actual.keys()) if (!expected.has(name)) drift.push(`unexpected ${name}`);
+  return drift.toSorted();
+}

@@ -1,0 +1,342 @@
+/**
+ * The event log on SQLite: one transaction writes headers, frames, tree state, the commit note, stream heads
+ * and whatever takes part in the append (outbox, read models).
+ */
+import type { FrameState, Header } from "../event/event.ts";
+import { createTreeBuilder, emptyRange, tileLeaves } from "../proof/tree.ts";
+import { type LeafSource, rangeFromTiles } from "../proof/tiles.ts";
+import { base64url, type Bytes, fromBase64url } from "../std/bytes.ts";
+import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
+import type { Crypto } from "../std/ports.ts";
+import { noPrevious } from "../event/event.ts";
+import type { CommitNote, Frame, SealedEvent } from "../seal/sealed-event.ts";
+import type {
+  CommitBatch,
+  CommitOutcome,
+  DeviceLogState,
+  EventFilter,
+  EventLog,
+  StoredEvent,
+} from "./event-log.ts";
+import type { SqliteDriver, SqlValue } from "./sqlite-driver.ts";
+import { advanceHead, createStreamHeads, type StreamHeads } from "./stream-heads.ts";
+
+/** An event that the running transaction has just stored. */
+export interface AppendedRow {
+  readonly position: number;
+  readonly sealed: SealedEvent;
+  readonly urgent: boolean;
+  /** Frontier of the stream before this event: tells whether the event comes last in canonical order. */
+  readonly frontierBefore: Readonly<Record<string, number>>;
+}
+
+/** What else happens in the append's transaction. Throwing aborts the append. */
+export interface AppendParticipant {
+  readonly name: string;
+  apply(appended: readonly AppendedRow[]): void;
+}
+
+export interface SqliteEventLog extends EventLog {
+  head(): number;
+  deviceLog(device: string, incarnation: string): DeviceLogState | undefined;
+  append(batch: CommitBatch): CommitOutcome;
+  /** As `append`, inside a transaction of the caller's and with what takes part in it. */
+  appendWithin(batch: CommitBatch, participants: readonly AppendParticipant[]): CommitOutcome;
+  read(filter: EventFilter): readonly StoredEvent[];
+  byLeaf(leaf: string): StoredEvent | undefined;
+  byId(id: string): StoredEvent | undefined;
+  noteCovering(device: string, incarnation: string, sequence: number): CommitNote | undefined;
+  leaves(device: string, incarnation: string, from: number, to: number): readonly string[];
+  /** Leaves and tile roots of a device log, for proofs. */
+  leafSource(device: string, incarnation: string): LeafSource;
+  readonly streams: StreamHeads;
+}
+
+export interface SqliteEventLogDeps {
+  readonly crypto: Crypto;
+  readonly driver: SqliteDriver;
+}
+
+/** Runs `work` in one immediate transaction: committed when it returns, rolled back when it throws. */
+export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
+  driver.exec("BEGIN IMMEDIATE");
+  let result: T;
+  try {
+    result = work();
+  } catch (error) {
+    // SQLite has already rolled back after some failures (full disk, I/O error).
+    if (driver.inTransaction) driver.exec("ROLLBACK");
+    throw error;
+  }
+  driver.exec("COMMIT");
+  return result;
+}
+
+export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
+  const { driver, crypto } = deps;
+  const statements = prepareStatements(driver);
+  const streams = createStreamHeads(driver);
+  const incarnations = createIncarnationNumbers(driver);
+
+  function head(): number {
+    return statements.head.get<{ value: number }>()?.value ?? 0;
+  }
+
+  function leafSource(device: string, incarnation: string): LeafSource {
+    const number = incarnations.find(device, incarnation) ?? -1;
+    return {
+      leaves: (from, to) =>
+        statements.leaves
+          .all<{ leaf: string }>(number, from, to)
+          .map(({ leaf }) => digestOf(leaf)),
+      tileRoots: (from, to) =>
+        statements.tiles.all<{ root: string }>(number, from, to).map(({ root }) => digestOf(root)),
+    };
+  }
+
+  function deviceLog(device: string, incarnation: string): DeviceLogState | undefined {
+    const number = incarnations.find(device, incarnation);
+    if (number === undefined) return undefined;
+    const last = statements.lastOf.get<{ sequence: number; leaf: string }>(number);
+    const size = last?.sequence ?? 0;
+    const range = rangeFromTiles(crypto, leafSource(device, incarnation), size);
+    return { device, incarnation, size, head: { leaf: last?.leaf ?? noPrevious, range } };
+  }
+
+  function appendWithin(
+    batch: CommitBatch,
+    participants: readonly AppendParticipant[],
+  ): CommitOutcome {
+    const { note, events } = batch;
+    const number = incarnations.findOrAdd(note.device, note.incarnation);
+    const size = statements.lastOf.get<{ sequence: number }>(number)?.sequence ?? 0;
+    if (size + events.length !== note.size) return { status: "stale", size };
+    const firstPosition = head() + 1;
+    const heads = new Map<string, ReturnType<StreamHeads["get"]>>();
+    const appended = events.map((sealed, index): AppendedRow => {
+      const position = firstPosition + index;
+      insertEvent(position, number, sealed);
+      const { stream } = sealed.header;
+      const before = heads.has(stream) ? heads.get(stream) : streams.get(stream);
+      heads.set(stream, advanceHead(before, sealed.header));
+      const urgent = batch.urgent?.has(sealed.leaf) ?? false;
+      return { position, sealed, urgent, frontierBefore: before?.frontier ?? {} };
+    });
+    for (const [stream, after] of heads) if (after !== undefined) streams.put(stream, after);
+    insertTiles(number, size, events);
+    statements.insertCommit.run(number, note.size, note.root, note.text);
+    for (const participant of participants) participant.apply(appended);
+    return { status: "appended", firstPosition };
+  }
+
+  function insertEvent(position: number, incarnation: number, sealed: SealedEvent): void {
+    const { header } = sealed;
+    try {
+      statements.insertEvent.run(
+        position,
+        sealed.leaf,
+        header.id,
+        incarnation,
+        header.seq,
+        header.type,
+        header.stream,
+        header.act,
+        header.at,
+        sealed.headerText,
+      );
+    } catch (error) {
+      if (isHoldfastError(error, "store_constraint") && statements.byId.get(header.id) !== undefined)
+        throw new HoldfastError("event_id_conflict", { id: header.id }, { cause: error });
+      throw error;
+    }
+    for (const frame of sealed.frames) {
+      statements.insertFrame.run(
+        position,
+        frame.section,
+        frame.key,
+        frame.state,
+        frame.bytes ?? null,
+      );
+    }
+  }
+
+  /** Stores the root of every tile that the new leaves complete. */
+  function insertTiles(number: number, size: number, events: readonly SealedEvent[]): void {
+    const firstTile = Math.floor(size / tileLeaves);
+    const lastTile = Math.floor((size + events.length) / tileLeaves);
+    if (firstTile === lastTile) return;
+    const tileStart = firstTile * tileLeaves;
+    const stored = statements.leaves
+      .all<{ leaf: string }>(number, tileStart, lastTile * tileLeaves)
+      .map(({ leaf }) => digestOf(leaf));
+    for (let tile = firstTile; tile < lastTile; tile++) {
+      const builder = createTreeBuilder(crypto, emptyRange);
+      const at = (tile - firstTile) * tileLeaves;
+      for (const leaf of stored.slice(at, at + tileLeaves)) builder.append(leaf);
+      invariant(builder.size === tileLeaves, "a complete tile has all its leaves");
+      statements.insertTile.run(number, tile, base64url(builder.root()));
+    }
+  }
+
+  function withFrames(row: EventRow, headersOnly: boolean): StoredEvent {
+    return {
+      position: row.position,
+      leaf: row.leaf,
+      headerText: row.header,
+      frames: headersOnly ? [] : statements.frames.all<FrameRow>(row.position).map(frameOf),
+    };
+  }
+
+  const one = (row: EventRow | undefined): StoredEvent | undefined =>
+    row === undefined ? undefined : withFrames(row, false);
+
+  return {
+    capabilities: {
+      durable: driver.capabilities.persistent,
+      encrypted: driver.capabilities.encrypted,
+    },
+    streams,
+    head,
+    deviceLog,
+    leafSource,
+    append: (batch) => inTransaction(driver, () => appendWithin(batch, [])),
+    appendWithin,
+    read(filter) {
+      const { sql, values } = selectEvents(filter);
+      const rows = driver.prepare(sql).all<EventRow>(...values);
+      return rows.map((row) => withFrames(row, filter.headersOnly ?? false));
+    },
+    byLeaf: (leaf) => one(statements.byLeaf.get<EventRow>(leaf)),
+    byId: (id) => one(statements.byId.get<EventRow>(id)),
+    noteCovering(device, incarnation, sequence) {
+      const number = incarnations.find(device, incarnation) ?? -1;
+      const row = statements.noteCovering.get<NoteRow>(number, sequence);
+      return row === undefined
+        ? undefined
+        : { device, incarnation, size: row.size, root: row.root, text: row.note };
+    },
+    leaves(device, incarnation, from, to) {
+      const number = incarnations.find(device, incarnation) ?? -1;
+      return statements.leaves.all<{ leaf: string }>(number, from, to).map(({ leaf }) => leaf);
+    },
+  };
+}
+
+interface EventRow {
+  readonly position: number;
+  readonly leaf: string;
+  readonly header: string;
+}
+
+interface FrameRow {
+  readonly section: string;
+  readonly key: string;
+  readonly state: FrameState;
+  readonly bytes: Uint8Array | null;
+}
+
+interface NoteRow {
+  readonly size: number;
+  readonly root: string;
+  readonly note: string;
+}
+
+function frameOf(row: FrameRow): Frame {
+  return { section: row.section, key: row.key, state: row.state, bytes: row.bytes ?? undefined };
+}
+
+function digestOf(text: string): Bytes {
+  return fromBase64url(text) ?? new Uint8Array(0);
+}
+
+function prepareStatements(driver: SqliteDriver) {
+  const columns = "position, leaf, header";
+  return {
+    head: driver.prepare("SELECT max(position) AS value FROM events"),
+    lastOf: driver.prepare(
+      "SELECT sequence, leaf FROM events WHERE incarnation = ? ORDER BY sequence DESC LIMIT 1",
+    ),
+    leaves: driver.prepare(
+      `SELECT leaf FROM events WHERE incarnation = ?1 AND sequence > ?2 AND sequence <= ?3
+       ORDER BY sequence`,
+    ),
+    tiles: driver.prepare(
+      "SELECT root FROM tiles WHERE incarnation = ?1 AND tile >= ?2 AND tile < ?3 ORDER BY tile",
+    ),
+    byLeaf: driver.prepare(`SELECT ${columns} FROM events WHERE leaf = ?`),
+    byId: driver.prepare(`SELECT ${columns} FROM events WHERE id = ?`),
+    frames: driver.prepare(
+      "SELECT section, key, state, bytes FROM frames WHERE position = ? ORDER BY section",
+    ),
+    noteCovering: driver.prepare(
+      `SELECT size, root, note FROM commits WHERE incarnation = ? AND size >= ?
+       ORDER BY size LIMIT 1`,
+    ),
+    insertEvent: driver.prepare(
+      `INSERT INTO events
+         (position, leaf, id, incarnation, sequence, type, stream, actor, recorded_at, header)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    insertFrame: driver.prepare(
+      "INSERT INTO frames (position, section, key, state, bytes) VALUES (?, ?, ?, ?, ?)",
+    ),
+    insertCommit: driver.prepare(
+      "INSERT INTO commits (incarnation, size, root, note) VALUES (?, ?, ?, ?)",
+    ),
+    insertTile: driver.prepare("INSERT INTO tiles (incarnation, tile, root) VALUES (?, ?, ?)"),
+  };
+}
+
+/** Numbers that stand for (device, incarnation) inside one store. */
+function createIncarnationNumbers(driver: SqliteDriver) {
+  const select = driver.prepare(
+    "SELECT number FROM incarnations WHERE device = ? AND incarnation = ?",
+  );
+  const insert = driver.prepare(
+    "INSERT INTO incarnations (device, incarnation, own) VALUES (?, ?, 1)",
+  );
+  const find = (device: string, incarnation: string): number | undefined =>
+    select.get<{ number: number }>(device, incarnation)?.number;
+  return {
+    find,
+    findOrAdd(device: string, incarnation: string): number {
+      const known = find(device, incarnation);
+      if (known !== undefined) return known;
+      insert.run(device, incarnation);
+      const number = find(device, incarnation);
+      invariant(number !== undefined, "an inserted incarnation has a number");
+      return number;
+    },
+  };
+}
+
+/** Which index serves comes from SQLite; every condition is on an indexed column. */
+function selectEvents(filter: EventFilter): { readonly sql: string; readonly values: SqlValue[] } {
+  const conditions: string[] = [];
+  const values: SqlValue[] = [];
+  const add = (condition: string, value: SqlValue | undefined): void => {
+    if (value === undefined) return;
+    conditions.push(condition);
+    values.push(value);
+  };
+  add("stream = ?", filter.stream);
+  add("type = ?", filter.type);
+  add("actor = ?", filter.actor);
+  add("recorded_at >= ?", filter.since);
+  add("recorded_at < ?", filter.until);
+  add("position > ?", filter.after);
+  if (filter.unsynced === true) {
+    conditions.push("EXISTS (SELECT 1 FROM outbox WHERE outbox.position = events.position)");
+  }
+  const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  values.push(filter.limit);
+  return {
+    sql: `SELECT position, leaf, header FROM events ${where} ORDER BY position LIMIT ?`,
+    values,
+  };
+}
+
+/** The header of a stored event. What is stored was checked when it was sealed or taken in. */
+export function headerOf(stored: Pick<StoredEvent, "headerText">): Header {
+  return JSON.parse(stored.headerText) as Header;
+}

@@ -1,0 +1,28 @@
+/** Type-checks every package in its own world of types, then tests and tools together. */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { packageFolders, root } from "./project.ts";
+
+const compiler = join(root, "node_modules/@typescript/native/bin/tsc");
+
+const projects = [...packageFolders().map((folder) => `packages/${folder}`), "."].filter((folder) =>
+  existsSync(join(root, folder, "tsconfig.json")),
+);
+
+const results = projects.map(
+  (folder) =>
+    new Promise<boolean>((resolve) => {
+      const child = spawn(process.execPath, [compiler, "-p", folder], {
+        cwd: root,
+        stdio: "inherit",
+      });
+      child.on("exit", (code) => {
+        if (code !== 0) console.error(`typecheck: ${folder} has errors`);
+        resolve(code === 0);
+      });
+    }),
+);
+const passed = await Promise.all(results);
+console.log(`typecheck: ${passed.length} projects`);
+process.exitCode = passed.every(Boolean) ? 0 : 1;
