@@ -1,2 +1,1 @@
 export * from "./key-provider.suite.ts";
-export {};

@@ -10,17 +10,8 @@
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
 import { x25519 } from "@noble/curves/ed25519.js";
-import {
-  type Bytes,
-  base64url,
-  concat,
-  equalSecretBytes,
-  fromBase64url,
-  u32,
-  utf8,
-  wipe,
-} from "../std/bytes.ts";
-import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
+import { type Bytes, base64url, concat, fromBase64url, u32, utf8, wipe } from "../std/bytes.ts";
+import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
 import {
   type Copies,
@@ -33,7 +24,6 @@ import {
   type KeyProvider,
   type MaybePromise,
   type OpenProvider,
-  type ProviderRecord,
   type Sign,
   whenReady,
 } from "./provider.ts";
@@ -45,10 +35,10 @@ import {
   unwrapRecord,
   wrapRecord,
 } from "./epoch.ts";
+import { type Unlocked, unlock } from "./unlock.ts";
 import { type Index, addToIndex, indexOf, ownKey } from "./record-index.ts";
 import {
-  type DataRecord,
-  type EpochRecord,
+  type DataKeyRecord,
   type HeaderRecord,
   type KeyringRecord,
   type SigningRecord,
@@ -289,94 +279,6 @@ export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> 
   });
 }
 
-interface Unlocked {
-  readonly provider: KeyProvider;
-  readonly providerId: string;
-  readonly epochs: ReadonlyMap<string, Epoch>;
-}
-
-/** Run, and turn a failure, now or later, into a value. */
-function attempt<T>(run: () => MaybePromise<T>, failed: (error: unknown) => T): MaybePromise<T> {
-  try {
-    const value = run();
-    return value instanceof Promise ? value.catch(failed) : value;
-  } catch (error) {
-    return failed(error);
-  }
-}
-
-/** The first provider that opens the newest epoch; a wrong passphrase for one leaves the others to try. */
-function unlock(
-  options: OpenKeyringOptions,
-  header: HeaderRecord,
-  records: readonly ProviderRecord[],
-  epochs: readonly EpochRecord[],
-): MaybePromise<Unlocked> {
-  let wrong: HoldfastError | undefined;
-  const noteWrong = (error: unknown): null => {
-    if (!isHoldfastError(error, "key_wrong")) throw error;
-    wrong = error;
-    return null;
-  };
-  const tryFrom = (at: number): MaybePromise<Unlocked> => {
-    const record = records[at];
-    if (record === undefined) {
-      throw wrong ?? new HoldfastError("key_provider_unavailable", { tried: records.length });
-    }
-    return whenReady(
-      attempt<KeyProvider | null>(() => options.openProvider(record), noteWrong),
-      (provider) => {
-        if (provider === null) return tryFrom(at + 1);
-        const opened = attempt<ReadonlyMap<string, Epoch> | null>(
-          () => openEpochs(options.crypto, provider, header, record.id, epochs),
-          (error) => {
-            provider.close();
-            return noteWrong(error);
-          },
-        );
-        return whenReady(opened, (found) =>
-          found === null ? tryFrom(at + 1) : { provider, providerId: record.id, epochs: found },
-        );
-      },
-    );
-  };
-  return tryFrom(0);
-}
-
-function openEpochs(
-  crypto: Crypto,
-  provider: KeyProvider,
-  header: HeaderRecord,
-  providerId: string,
-  records: readonly EpochRecord[],
-): MaybePromise<ReadonlyMap<string, Epoch>> {
-  const epochs = new Map<string, Epoch>();
-  const next = (at: number): MaybePromise<ReadonlyMap<string, Epoch>> => {
-    const record = records[at];
-    if (record === undefined) {
-      const newest = records.at(-1);
-      if (newest !== undefined && epochs.has(newest.id)) return epochs;
-      throw new HoldfastError("key_wrong", { provider: provider.name });
-    }
-    const wrap = record.wraps.find((candidate) => candidate.provider === providerId);
-    if (wrap === undefined) return next(at + 1);
-    const wrapped = fromBase64url(wrap.wrapped) ?? new Uint8Array(0);
-    return whenReady(
-      provider.unwrap(wrapped, epochContext(header, record.id, providerId)),
-      (epochKey) => {
-        if (epochKey === null) return next(at + 1);
-        const epoch = epochOver(crypto, record.id, epochKey);
-        if (!equalSecretBytes(epoch.check, fromBase64url(record.check) ?? new Uint8Array(0))) {
-          throw new HoldfastError("keyring_corrupt", { record: "epoch" });
-        }
-        epochs.set(record.id, epoch);
-        return next(at + 1);
-      },
-    );
-  };
-  return next(0);
-}
-
 interface KeyringParts extends KeyringDeps, Unlocked {
   readonly copies: Copies;
   readonly merged: Merged;
@@ -441,7 +343,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     write();
   };
   const file = (): number => merged.header.file;
-  const handle = (record: DataRecord): DataKey => {
+  const handle = (record: DataKeyRecord): DataKey => {
     const held = handles.get(record.wrapped);
     if (held !== undefined) return held;
     const key = unwrapRecord(epochs, record, keyBytes);
@@ -480,7 +382,7 @@ function keyringOver(parts: KeyringParts): Keyring {
         .subarray(0, pseudonymBytes),
     );
   };
-  const findData = (id: string, generation: number): DataRecord | undefined =>
+  const findData = (id: string, generation: number): DataKeyRecord | undefined =>
     find((candidate) => candidate.data.get(id)?.get(generation));
 
   return {
@@ -506,7 +408,7 @@ function keyringOver(parts: KeyringParts): Keyring {
       const made = stage(
         { kind: "data", file: file(), id, scope, section, generation: 1, origin: "own" },
         key,
-      ) as DataRecord;
+      ) as DataKeyRecord;
       const fresh = dataKeyOver(crypto, made, key, open);
       wipe(key);
       handles.set(made.wrapped, fresh);
@@ -617,7 +519,7 @@ function signingKeyOf(record: SigningRecord): SigningKeyRecord {
 /** The caller wipes the key afterwards. */
 function dataKeyOver(
   crypto: Crypto,
-  record: DataRecord,
+  record: DataKeyRecord,
   key: Uint8Array,
   checkOpen: () => unknown,
 ): DataKey {

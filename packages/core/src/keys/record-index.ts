@@ -1,6 +1,6 @@
 /** Records of a keyring by what they are asked for. */
 import type {
-  DataRecord,
+  DataKeyRecord,
   EpochRecord,
   HpkeRecord,
   KeyringRecord,
@@ -11,8 +11,8 @@ import type {
 
 /** Records by what they are asked for; rebuilt when the file was read anew. */
 export interface Index {
-  readonly data: Map<string, Map<number, DataRecord>>;
-  readonly own: Map<string, DataRecord>;
+  readonly data: Map<string, Map<number, DataKeyRecord>>;
+  readonly own: Map<string, DataKeyRecord>;
   readonly signing: Map<string, SigningRecord>;
   page: PageRecord | undefined;
   hpke: HpkeRecord | undefined;
@@ -27,7 +27,7 @@ export function ownKey(scope: string, section: string): string {
 export function addToIndex(index: Index, record: KeyringRecord): void {
   switch (record.kind) {
     case "data": {
-      const generations = index.data.get(record.id) ?? new Map<number, DataRecord>();
+      const generations = index.data.get(record.id) ?? new Map<number, DataKeyRecord>();
       index.data.set(record.id, generations.set(record.generation, record));
       if (record.origin !== "own") return;
       const pair = ownKey(record.scope, record.section);

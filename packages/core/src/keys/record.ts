@@ -49,7 +49,7 @@ export interface PageRecord extends Wrapped {
 export interface PseudonymRecord extends Wrapped {
   readonly kind: "pseudonym";
 }
-export interface DataRecord extends Wrapped {
+export interface DataKeyRecord extends Wrapped {
   readonly kind: "data";
   readonly id: string;
   readonly scope: string;
@@ -69,7 +69,12 @@ export interface HpkeRecord extends Wrapped {
   readonly kind: "hpke";
   readonly public: string;
 }
-export type WrappedRecord = PageRecord | PseudonymRecord | DataRecord | SigningRecord | HpkeRecord;
+export type WrappedRecord =
+  | PageRecord
+  | PseudonymRecord
+  | DataKeyRecord
+  | SigningRecord
+  | HpkeRecord;
 /** A kind of a later release: kept, and otherwise left alone. */
 export interface UnknownRecord extends Common {
   readonly kind: "unknown";
