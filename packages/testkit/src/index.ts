@@ -1,1 +1,1 @@
-export {};
+export * from "./key-provider.suite.ts";

@@ -6,7 +6,7 @@
  * generations the higher counts alone, or a shredded key would come back. Reading never writes. A write
  * first brings a copy that is missing, stale, torn or short to the merged content, by replacing it.
  */
-import { type Bytes, concat, fromUtf8 } from "../std/bytes.ts";
+import { type Bytes, concat, fromUtf8, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto } from "../std/ports.ts";
@@ -147,17 +147,19 @@ function merge(copies: readonly Copy[]): Plan {
   const generation = Math.max(...copies.map((copy) => copy.generation));
   const header = checkHeaders(copies, generation);
   const union = new Map<string, KeyringRecord>();
-  for (const copy of copies) {
+  // The fuller copy gives the order, so that a repaired copy equals it byte by byte.
+  for (const copy of copies.toSorted((a, b) => b.records.size - a.records.size)) {
     if (copy.generation !== generation) continue;
     for (const [text, { record }] of copy.records) if (!union.has(text)) union.set(text, record);
   }
-  const encoder = (text: string): Bytes => concat(new TextEncoder().encode(text), newline);
+  const lineOf = (text: string): Bytes => concat(utf8(text), newline);
   const replacements = new Map<CopyName, readonly Bytes[]>();
   const findings: KeyringFinding[] = [];
   for (const copy of copies) {
     findings.push(...copy.findings);
     const stale = copy.generation !== generation;
-    if (copy.present && stale) findings.push({ code: "keyring_copy_stale", copy: copy.name, line: 0 });
+    if (copy.present && stale)
+      findings.push({ code: "keyring_copy_stale", copy: copy.name, line: 0 });
     const lacking = stale ? union.size : union.size - copy.records.size;
     if (lacking > 0 && !stale) {
       const other = copies.find(({ name }) => name !== copy.name);
@@ -169,7 +171,7 @@ function merge(copies: readonly Copy[]): Plan {
     // A damaged line for which no healthy twin came from the other copy may be all that is left of a key.
     const kept = !stale && copy.damaged.length > lacking ? copy.damaged : [];
     replacements.set(copy.name, [
-      ...[...union.keys()].map(encoder),
+      ...[...union.keys()].map(lineOf),
       ...kept.map((raw) => concat(raw, newline)),
     ]);
   }

@@ -10,41 +10,41 @@
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
 import { x25519 } from "@noble/curves/ed25519.js";
+import { type Bytes, base64url, concat, fromBase64url, u32, utf8, wipe } from "../std/bytes.ts";
+import { HoldfastError, invariant } from "../std/errors.ts";
+import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
 import {
-  type Bytes,
-  base64url,
-  concat,
-  equalSecretBytes,
-  fromBase64url,
-  u32,
-  utf8,
-  wipe,
-} from "../std/bytes.ts";
-import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
-import { canonicalBytes } from "../std/jcs.ts";
-import type { Aead, Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
-import { type Copies, type KeyringFiles, type KeyringFinding, type Merged, openCopies } from "./copies.ts";
+  type Copies,
+  type KeyringFiles,
+  type KeyringFinding,
+  type Merged,
+  openCopies,
+} from "./copies.ts";
 import {
   type KeyProvider,
   type MaybePromise,
   type OpenProvider,
-  type ProviderRecord,
   type Sign,
   whenReady,
 } from "./provider.ts";
 import {
-  type DataRecord,
-  type EpochRecord,
+  type Epoch,
+  type WithoutWrapped,
+  epochContext,
+  epochOver,
+  unwrapRecord,
+  wrapRecord,
+} from "./epoch.ts";
+import { type Unlocked, unlock } from "./unlock.ts";
+import { type Index, addToIndex, indexOf, ownKey } from "./record-index.ts";
+import {
+  type DataKeyRecord,
   type HeaderRecord,
-  type HpkeRecord,
   type KeyringRecord,
-  type PageRecord,
-  type PseudonymRecord,
   type SigningRecord,
   type WrappedRecord,
   encodeRecord,
   keyringFormat,
-  wrapContext,
 } from "./record.ts";
 
 /** A data key of one scope and section class. Its bytes are not readable; only frame keys come out. */
@@ -155,140 +155,9 @@ export interface OpenKeyringOptions extends KeyringDeps {
   readonly tenant?: string;
 }
 
-
-/** HKDF-Expand to one block (RFC 5869 §2.3) is HMAC(key, info ‖ 0x01). */
-const expandLabel = (label: string): Bytes => concat(utf8(label), Uint8Array.of(1));
-const epochLabels = {
-  wrap: expandLabel("holdfast/keyring/wrap/v1"),
-  mark: expandLabel("holdfast/keyring/mark/v1"),
-  check: expandLabel("holdfast/keyring/check/v1"),
-} as const;
 const one = Uint8Array.of(1);
 const pseudonymBytes = 16;
-const nonceBytes = 12;
 const keyBytes = 32;
-
-interface Epoch {
-  readonly id: string;
-  readonly aead: Aead;
-  readonly mark: Mac;
-  readonly check: Bytes;
-}
-
-/** Takes the epoch key over and wipes it. */
-function epochOver(crypto: Crypto, id: string, epochKey: Bytes): Epoch {
-  const mac = crypto.hmac(epochKey);
-  const wrapKey = mac.mac(epochLabels.wrap);
-  const markKey = mac.mac(epochLabels.mark);
-  try {
-    const check = mac.mac(epochLabels.check).slice(0, 16);
-    return { id, aead: crypto.aead(wrapKey), mark: crypto.hmac(markKey), check };
-  } finally {
-    wipe(epochKey, wrapKey, markKey);
-  }
-}
-
-/** What the wrap of an epoch key is bound to. */
-function epochContext(header: HeaderRecord, epoch: string, provider: string): Bytes {
-  const { store, tenant } = header;
-  return canonicalBytes({ v: 1, kind: "epoch", store, tenant, epoch, provider });
-}
-
-/** `Omit` over each member of a union. */
-type WithoutWrapped<T> = T extends WrappedRecord ? Omit<T, "wrapped" | "epoch"> : never;
-
-function wrapRecord(
-  random: Random,
-  epoch: Epoch,
-  fields: WithoutWrapped<WrappedRecord>,
-  secret: Uint8Array,
-): WrappedRecord {
-  const record = { ...fields, epoch: epoch.id, wrapped: "" } as WrappedRecord;
-  const nonce = random.bytes(nonceBytes);
-  const wrapped = concat(nonce, epoch.aead.encrypt(nonce, secret, wrapContext(record)));
-  return { ...record, wrapped: base64url(wrapped) };
-}
-
-function unwrapRecord(
-  epochs: ReadonlyMap<string, Epoch>,
-  record: WrappedRecord,
-  length?: number,
-): Bytes {
-  const epoch = epochs.get(record.epoch);
-  if (epoch === undefined) throw new HoldfastError("keyring_record_missing", { record: "epoch" });
-  const wrapped = fromBase64url(record.wrapped) ?? new Uint8Array(0);
-  const secret =
-    wrapped.length < nonceBytes
-      ? undefined
-      : epoch.aead.decrypt(
-          wrapped.subarray(0, nonceBytes),
-          wrapped.subarray(nonceBytes),
-          wrapContext(record),
-        );
-  if (secret === undefined || (length !== undefined && secret.length !== length)) {
-    throw new HoldfastError("keyring_corrupt", { record: record.kind });
-  }
-  return secret;
-}
-
-/** Records by what they are asked for; rebuilt when the file was read anew. */
-interface Index {
-  readonly data: Map<string, Map<number, DataRecord>>;
-  readonly own: Map<string, DataRecord>;
-  readonly signing: Map<string, SigningRecord>;
-  page: PageRecord | undefined;
-  hpke: HpkeRecord | undefined;
-  pseudonym: PseudonymRecord | undefined;
-  epoch: EpochRecord | undefined;
-}
-
-function ownKey(scope: string, section: string): string {
-  return `${scope}\u0000${section}`;
-}
-
-function addToIndex(index: Index, record: KeyringRecord): void {
-  switch (record.kind) {
-    case "data": {
-      const generations = index.data.get(record.id) ?? new Map<number, DataRecord>();
-      index.data.set(record.id, generations.set(record.generation, record));
-      if (record.origin !== "own") return;
-      const pair = ownKey(record.scope, record.section);
-      const newest = index.own.get(pair);
-      if (newest === undefined || newest.generation <= record.generation) index.own.set(pair, record);
-      return;
-    }
-    case "signing":
-      index.signing.set(record.incarnation, record);
-      return;
-    case "page":
-      index.page = record;
-      return;
-    case "hpke":
-      index.hpke = record;
-      return;
-    case "pseudonym":
-      index.pseudonym = record;
-      return;
-    case "epoch":
-      index.epoch = record;
-      return;
-    default:
-  }
-}
-
-function indexOf(records: readonly KeyringRecord[]): Index {
-  const index: Index = {
-    data: new Map(),
-    own: new Map(),
-    signing: new Map(),
-    page: undefined,
-    hpke: undefined,
-    pseudonym: undefined,
-    epoch: undefined,
-  };
-  for (const record of records) addToIndex(index, record);
-  return index;
-}
 
 /** A record that every keyring has: damaged where lines were damaged, else never there. */
 function required<T>(value: T | undefined, kind: string, merged: Merged): T {
@@ -315,30 +184,43 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
     store,
     tenant: options.tenant,
   };
-  const providerRecord = { id: base64url(random.bytes(8)), name: provider.name, parameters: provider.parameters };
+  const providerRecord = {
+    id: base64url(random.bytes(8)),
+    name: provider.name,
+    parameters: provider.parameters,
+  };
   const id = base64url(random.bytes(16));
   const epochKey = random.bytes(keyBytes);
-  return whenReady(provider.wrap(epochKey, epochContext(header, id, providerRecord.id)), (wrapped) => {
-    const epoch = epochOver(crypto, id, epochKey);
-    const records: readonly KeyringRecord[] = [
-      header,
-      { kind: "provider", file: 1, ...providerRecord },
-      {
-        kind: "epoch",
-        file: 1,
-        id,
-        wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
-        check: base64url(epoch.check),
-      },
-      ...firstKeys(random, epoch, options.pseudonymKey !== "await"),
-    ];
-    const content = concat(...records.map((record) => encodeRecord(crypto, record)));
-    files.registered.replace(content);
-    files.store.replace(content);
-    const copies = openCopies(crypto, files);
-    const merged = copies.load();
-    return keyringOver({ ...options, copies, merged, providerId: providerRecord.id, epochs: new Map([[id, epoch]]) });
-  });
+  return whenReady(
+    provider.wrap(epochKey, epochContext(header, id, providerRecord.id)),
+    (wrapped) => {
+      const epoch = epochOver(crypto, id, epochKey);
+      const records: readonly KeyringRecord[] = [
+        header,
+        { kind: "provider", file: 1, ...providerRecord },
+        {
+          kind: "epoch",
+          file: 1,
+          id,
+          wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
+          check: base64url(epoch.check),
+        },
+        ...firstKeys(random, epoch, options.pseudonymKey !== "await"),
+      ];
+      const content = concat(...records.map((record) => encodeRecord(crypto, record)));
+      files.registered.replace(content);
+      files.store.replace(content);
+      const copies = openCopies(crypto, files);
+      const merged = copies.load();
+      return keyringOver({
+        ...options,
+        copies,
+        merged,
+        providerId: providerRecord.id,
+        epochs: new Map([[id, epoch]]),
+      });
+    },
+  );
 }
 
 function firstKeys(random: Random, epoch: Epoch, pseudonym: boolean): readonly WrappedRecord[] {
@@ -350,7 +232,9 @@ function firstKeys(random: Random, epoch: Epoch, pseudonym: boolean): readonly W
     return [
       wrapRecord(random, epoch, { kind: "page", file: 1 }, pageKey),
       wrapRecord(random, epoch, { kind: "hpke", file: 1, public: publicKey }, hpkeKey),
-      ...(pseudonym ? [wrapRecord(random, epoch, { kind: "pseudonym", file: 1 }, pseudonymKey)] : []),
+      ...(pseudonym
+        ? [wrapRecord(random, epoch, { kind: "pseudonym", file: 1 }, pseudonymKey)]
+        : []),
     ];
   } finally {
     wipe(pageKey, hpkeKey, pseudonymKey);
@@ -393,94 +277,6 @@ export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> 
       throw error;
     }
   });
-}
-
-interface Unlocked {
-  readonly provider: KeyProvider;
-  readonly providerId: string;
-  readonly epochs: ReadonlyMap<string, Epoch>;
-}
-
-/** Run, and turn a failure, now or later, into a value. */
-function attempt<T>(run: () => MaybePromise<T>, failed: (error: unknown) => T): MaybePromise<T> {
-  try {
-    const value = run();
-    return value instanceof Promise ? value.catch(failed) : value;
-  } catch (error) {
-    return failed(error);
-  }
-}
-
-/** The first provider that opens the newest epoch; a wrong passphrase for one leaves the others to try. */
-function unlock(
-  options: OpenKeyringOptions,
-  header: HeaderRecord,
-  records: readonly ProviderRecord[],
-  epochs: readonly EpochRecord[],
-): MaybePromise<Unlocked> {
-  let wrong: HoldfastError | undefined;
-  const noteWrong = (error: unknown): null => {
-    if (!isHoldfastError(error, "key_wrong")) throw error;
-    wrong = error;
-    return null;
-  };
-  const tryFrom = (at: number): MaybePromise<Unlocked> => {
-    const record = records[at];
-    if (record === undefined) {
-      throw wrong ?? new HoldfastError("key_provider_unavailable", { tried: records.length });
-    }
-    return whenReady(
-      attempt<KeyProvider | null>(() => options.openProvider(record), noteWrong),
-      (provider) => {
-        if (provider === null) return tryFrom(at + 1);
-        const opened = attempt<ReadonlyMap<string, Epoch> | null>(
-          () => openEpochs(options.crypto, provider, header, record.id, epochs),
-          (error) => {
-            provider.close();
-            return noteWrong(error);
-          },
-        );
-        return whenReady(opened, (found) =>
-          found === null ? tryFrom(at + 1) : { provider, providerId: record.id, epochs: found },
-        );
-      },
-    );
-  };
-  return tryFrom(0);
-}
-
-function openEpochs(
-  crypto: Crypto,
-  provider: KeyProvider,
-  header: HeaderRecord,
-  providerId: string,
-  records: readonly EpochRecord[],
-): MaybePromise<ReadonlyMap<string, Epoch>> {
-  const epochs = new Map<string, Epoch>();
-  const next = (at: number): MaybePromise<ReadonlyMap<string, Epoch>> => {
-    const record = records[at];
-    if (record === undefined) {
-      const newest = records.at(-1);
-      if (newest !== undefined && epochs.has(newest.id)) return epochs;
-      throw new HoldfastError("key_wrong", { provider: provider.name });
-    }
-    const wrap = record.wraps.find((candidate) => candidate.provider === providerId);
-    if (wrap === undefined) return next(at + 1);
-    const wrapped = fromBase64url(wrap.wrapped) ?? new Uint8Array(0);
-    return whenReady(
-      provider.unwrap(wrapped, epochContext(header, record.id, providerId)),
-      (epochKey) => {
-        if (epochKey === null) return next(at + 1);
-        const epoch = epochOver(crypto, record.id, epochKey);
-        if (!equalSecretBytes(epoch.check, fromBase64url(record.check) ?? new Uint8Array(0))) {
-          throw new HoldfastError("keyring_corrupt", { record: "epoch" });
-        }
-        epochs.set(record.id, epoch);
-        return next(at + 1);
-      },
-    );
-  };
-  return next(0);
 }
 
 interface KeyringParts extends KeyringDeps, Unlocked {
@@ -547,7 +343,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     write();
   };
   const file = (): number => merged.header.file;
-  const handle = (record: DataRecord): DataKey => {
+  const handle = (record: DataKeyRecord): DataKey => {
     const held = handles.get(record.wrapped);
     if (held !== undefined) return held;
     const key = unwrapRecord(epochs, record, keyBytes);
@@ -576,10 +372,17 @@ function keyringOver(parts: KeyringParts): Keyring {
   };
   const pseudonymOf = (domain: string, ...fields: readonly Uint8Array[]): string => {
     open();
-    const input = [utf8(`holdfast/${domain}/v1|`), ...fields.flatMap((field) => [u32(field.length), field])];
-    return base64url(pseudonym().mac(...input).subarray(0, pseudonymBytes));
+    const input = [
+      utf8(`holdfast/${domain}/v1|`),
+      ...fields.flatMap((field) => [u32(field.length), field]),
+    ];
+    return base64url(
+      pseudonym()
+        .mac(...input)
+        .subarray(0, pseudonymBytes),
+    );
   };
-  const findData = (id: string, generation: number): DataRecord | undefined =>
+  const findData = (id: string, generation: number): DataKeyRecord | undefined =>
     find((candidate) => candidate.data.get(id)?.get(generation));
 
   return {
@@ -593,7 +396,8 @@ function keyringOver(parts: KeyringParts): Keyring {
       return open().pseudonym !== undefined;
     },
     pageKey: () => unwrapRecord(epochs, required(open().page, "page", merged), keyBytes),
-    scopeOf: (subjectKey, site, n = 0) => pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
+    scopeOf: (subjectKey, site, n = 0) =>
+      pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
     streamOf: (resourceKey) => pseudonymOf("stream", utf8(resourceKey)),
     actorOf: (actorKey) => pseudonymOf("actor", utf8(actorKey)),
     dataKeyToSeal(scope, section) {
@@ -604,7 +408,7 @@ function keyringOver(parts: KeyringParts): Keyring {
       const made = stage(
         { kind: "data", file: file(), id, scope, section, generation: 1, origin: "own" },
         key,
-      ) as DataRecord;
+      ) as DataKeyRecord;
       const fresh = dataKeyOver(crypto, made, key, open);
       wipe(key);
       handles.set(made.wrapped, fresh);
@@ -715,7 +519,7 @@ function signingKeyOf(record: SigningRecord): SigningKeyRecord {
 /** The caller wipes the key afterwards. */
 function dataKeyOver(
   crypto: Crypto,
-  record: DataRecord,
+  record: DataKeyRecord,
   key: Uint8Array,
   checkOpen: () => unknown,
 ): DataKey {

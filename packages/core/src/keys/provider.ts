@@ -6,12 +6,9 @@
  * "mine, but broken" (`key_unwrap_failed`). What a provider can do is in `capabilities`: branch on them,
  * never on the name. The conformance suite is `testkit/src/key-provider.suite.ts`.
  */
+import type { Assurance } from "../event/event.ts";
 import type { Bytes } from "../std/bytes.ts";
 import type { SignatureAlgorithm } from "../std/ports.ts";
-
-/** How strongly a provider protects keys, weakest first. */
-export const assurances = ["none", "software", "os", "hardware"] as const;
-export type Assurance = (typeof assurances)[number];
 
 export const providerNames = ["pkcs11", "tpm", "os-keychain", "software", "simulator"] as const;
 export type ProviderName = (typeof providerNames)[number];

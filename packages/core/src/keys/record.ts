@@ -49,7 +49,7 @@ export interface PageRecord extends Wrapped {
 export interface PseudonymRecord extends Wrapped {
   readonly kind: "pseudonym";
 }
-export interface DataRecord extends Wrapped {
+export interface DataKeyRecord extends Wrapped {
   readonly kind: "data";
   readonly id: string;
   readonly scope: string;
@@ -69,7 +69,12 @@ export interface HpkeRecord extends Wrapped {
   readonly kind: "hpke";
   readonly public: string;
 }
-export type WrappedRecord = PageRecord | PseudonymRecord | DataRecord | SigningRecord | HpkeRecord;
+export type WrappedRecord =
+  | PageRecord
+  | PseudonymRecord
+  | DataKeyRecord
+  | SigningRecord
+  | HpkeRecord;
 /** A kind of a later release: kept, and otherwise left alone. */
 export interface UnknownRecord extends Common {
   readonly kind: "unknown";
@@ -98,7 +103,10 @@ function checksum(crypto: Crypto, text: Uint8Array): string {
 export function encodeRecord(crypto: Crypto, record: KeyringRecord): Bytes {
   invariant(shapes[record.kind]?.(record as unknown as Fields), "a keyring record has its shape");
   const text = canonicalBytes(record);
-  invariant(text.length + checksumDigits < limits.keyringLineBytesMax, "a keyring record fits a line");
+  invariant(
+    text.length + checksumDigits < limits.keyringLineBytesMax,
+    "a keyring record fits a line",
+  );
   return concat(text, utf8(` ${checksum(crypto, text)}\n`));
 }
 

@@ -7,7 +7,16 @@
  * The key id, an HMAC of the provider key, tells "not mine" from "mine, but broken". The key check in the
  * parameters tells a wrong passphrase from damaged data before anything is unwrapped.
  */
-import { type Bytes, base64url, concat, equalBytes, equalSecretBytes, fromBase64url, utf8, wipe } from "../std/bytes.ts";
+import {
+  type Bytes,
+  base64url,
+  concat,
+  equalBytes,
+  equalSecretBytes,
+  fromBase64url,
+  utf8,
+  wipe,
+} from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Aead, Argon2Cost, Crypto, Random, SignatureAlgorithm } from "../std/ports.ts";
@@ -157,14 +166,16 @@ function providerOver(
   const unwrapBytes = (wrapped: Uint8Array, context: Uint8Array): Bytes | null => {
     const { aead, id } = use();
     if (wrapped.length < idBytes || !equalBytes(wrapped.subarray(0, idBytes), id)) return null;
-    const broken = (): HoldfastError => new HoldfastError("key_unwrap_failed", { provider: "software" });
+    const broken = (): HoldfastError =>
+      new HoldfastError("key_unwrap_failed", { provider: "software" });
     if (wrapped.length < idBytes + nonceBytes + tagBytes) throw broken();
     const nonce = wrapped.subarray(idBytes, idBytes + nonceBytes);
     const plain = aead.decrypt(nonce, wrapped.subarray(idBytes + nonceBytes), context);
     if (plain === undefined) throw broken();
     return plain;
   };
-  const contextOf = (algorithm: SignatureAlgorithm): Bytes => concat(signingContext, utf8(algorithm));
+  const contextOf = (algorithm: SignatureAlgorithm): Bytes =>
+    concat(signingContext, utf8(algorithm));
   return {
     name: "software",
     assurance: "software",

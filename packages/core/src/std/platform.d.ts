@@ -7,3 +7,7 @@ declare class TextDecoder {
   constructor(label: "utf-8", options: { readonly fatal: true; readonly ignoreBOM: true });
   decode(bytes: Uint8Array): string;
 }
+// Opaque to the core: the HPKE library's types name it.
+interface CryptoKey {
+  readonly extractable: boolean;
+}
