@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { runChild } from "./child.ts";
 import {
   runWithFileLimit,
+  runWithIoFault,
   smallDiskAvailable,
   sweepIoErrors,
   withSmallDisk,
@@ -34,7 +35,6 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
     ["fsync", "EIO", true],
     ["fsync", "KILL", false],
     ["ftruncate64", "EIO", true],
-    ["pread64", "EIO", false],
     ["open", "EIO", false],
     ["unlink", "EIO", false],
   ];
@@ -43,7 +43,7 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
     const report = await sweepIoErrors({
       workload: (folder) => [appender, folder, "FULL", "30", "stdout"],
       fault: { function: name, error, sticky },
-      step: full ? 1 : 17,
+      step: full ? 1 : name === "pwrite64" || name === "fsync" ? 17 : 2,
       check(folder, run: FaultyRun) {
         told.push(...errors(run.lines));
         const ended = error === "KILL" && run.reached ? run.signal === "SIGKILL" : run.code === 0;
@@ -55,6 +55,33 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
     // SQLite ignores failures to shorten or delete at the end; the others must have been noticed.
     const silent = error === "KILL" || name === "ftruncate64" || name === "unlink";
     expect(told.length > 0 || silent).toBe(true);
+  });
+
+  /**
+   * SQLite3 Multiple Ciphers 2.4.0 drops the error of a read (`mcIoRead` overwrites the result of the real
+   * read unless it is SHORT_READ); SQLite by itself answers SQLITE_IOERR. While the WAL is recovered the
+   * frame then looks torn, and all from there on is cut off: with a cipher too. A store on this driver must
+   * compare what it recovered with what it knows before it checkpoints or answers. When this test fails
+   * because nothing is lost any more, the driver has been mended: turn the expectation round.
+   */
+  test("one read error during recovery: the driver loses rows in silence, the sweep sees it", async () => {
+    let before: readonly string[] = [];
+    const report = await sweepIoErrors({
+      workload: (folder) => [appender, folder, "FULL", "1", "stdout"],
+      async prepare(folder) {
+        const fault = { function: "fsync", nth: 20, error: "KILL", sticky: false } as const;
+        const argv = [appender, folder, "FULL", "30", "stdout"];
+        const run = await runWithIoFault({ argv, folder, fault, hit: `${folder}.hit` });
+        before = promised(run.lines);
+        expect(before.length).toBeGreaterThan(10);
+      },
+      fault: { function: "pread64", error: "EIO", sticky: false },
+      step: 2,
+      nthMax: 15,
+      check: (folder, run) => (errors(run.lines).length > 0 ? [] : checkRows(folder, before)),
+    });
+    const problems = report.failures.flatMap((failure) => failure.problems);
+    expect(problems.some((problem) => problem.startsWith("lost "))).toBe(true);
   });
 
   test("a workload that never makes the call is refused", async () => {
