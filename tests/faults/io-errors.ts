@@ -33,6 +33,20 @@ export interface IoFault {
   readonly sticky: boolean;
 }
 
+/** Environment that makes calls on files below `folder` fail; `hit` appears when one did. */
+export function faultEnv(
+  fault: IoFault,
+  folder: string,
+  hit: string,
+): Readonly<Record<string, string>> & { readonly LD_PRELOAD: string } {
+  return {
+    LD_PRELOAD: compilePreload("io-errors.c"),
+    HOLDFAST_FAULT: [fault.function, fault.nth, fault.error, fault.sticky ? "sticky" : "once"].join(":"),
+    HOLDFAST_FAULT_ROOT: realpathSync(folder),
+    HOLDFAST_FAULT_HIT: hit,
+  };
+}
+
 export interface FaultyRun extends ChildResult {
   /** Whether the run reached the call that fails. */
   readonly reached: boolean;
@@ -52,13 +66,7 @@ export async function runWithIoFault(options: {
   rmSync(options.hit, { force: true });
   const result = await runChild({
     argv: options.argv,
-    env: {
-      ...options.env,
-      LD_PRELOAD: compilePreload("io-errors.c"),
-      HOLDFAST_FAULT: [fault.function, fault.nth, fault.error, fault.sticky ? "sticky" : "once"].join(":"),
-      HOLDFAST_FAULT_ROOT: realpathSync(options.folder),
-      HOLDFAST_FAULT_HIT: options.hit,
-    },
+    env: { ...options.env, ...faultEnv(fault, options.folder, options.hit) },
   });
   return { ...result, reached: existsSync(options.hit), lines: result.stdout.split("\n").slice(0, -1) };
 }

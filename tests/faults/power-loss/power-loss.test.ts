@@ -41,6 +41,19 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
     expect(problems.some((problem) => !problem.startsWith("lost "))).toBe(true);
   });
 
+  test.each(["EIO", "KILL"] as const)("FULL keeps its promise when a sync met %s", async (error) => {
+    const fault = { function: "fsync", nth: 150, error, sticky: false } as const;
+    const report = await runPowerLoss({ ...sqlite("FULL"), fault });
+    expect(report.failures).toEqual([]);
+    expect(report.acknowledged).toBeGreaterThan(100);
+    expect(report.acknowledged).toBeLessThan(300);
+  });
+
+  test("a fault that the workload does not reach is refused", async () => {
+    const fault = { function: "fsync", nth: 9_999, error: "EIO", sticky: false } as const;
+    await expect(runPowerLoss({ ...sqlite("FULL"), fault })).rejects.toThrow("not reached");
+  });
+
   test("files written by Node: a rename is safe only with the sync of its folder", async () => {
     const kept = (how: string, nameModes: readonly NameMode[]): PowerLossOptions => ({
       workload: (folder) => [names, folder, how],

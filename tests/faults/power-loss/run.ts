@@ -6,9 +6,10 @@
  * application would and names every line whose promise is broken. States are written at the path of the
  * recording, so that a store that knows its place is not taken for a copy.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, writeSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { runChild } from "../child.ts";
+import { faultEnv, type IoFault } from "../io-errors.ts";
 import { compilePreload, withScratch } from "../native.ts";
 import { createDisk, type NameMode } from "./disk.ts";
 import { decodeLog, type LogRecord } from "./log.ts";
@@ -18,6 +19,8 @@ export interface PowerLossOptions {
   /** Script and arguments of the workload over `folder`. It must end by itself with code 0. */
   readonly workload: (folder: string) => readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A call that fails during the recording. With `KILL` the workload may die by it. */
+  readonly fault?: IoFault;
   /** Fills the folder before the recording; what it leaves counts as durable. */
   readonly prepare?: (folder: string) => void | Promise<void>;
   /** Opens the crash state and returns what is wrong, empty when nothing is. A throw is a problem too. */
@@ -104,16 +107,23 @@ async function recordWorkload(
   folder: string,
   logPath: string,
 ): Promise<readonly LogRecord[]> {
+  const recorder = compilePreload("power-loss/recorder.c");
+  const { fault } = options;
+  const injected = fault === undefined ? undefined : faultEnv(fault, folder, `${logPath}.hit`);
   const result = await runChild({
     argv: options.workload(folder),
     env: {
       ...options.env,
-      LD_PRELOAD: compilePreload("power-loss/recorder.c"),
+      ...injected,
+      // The recorder first: it then sees what came of the calls that the injector failed.
+      LD_PRELOAD: injected === undefined ? recorder : `${recorder}:${injected.LD_PRELOAD}`,
       HOLDFAST_RECORD_ROOT: folder,
       HOLDFAST_RECORD_LOG: logPath,
     },
   });
-  if (result.code !== 0) {
+  if (fault !== undefined && !existsSync(`${logPath}.hit`)) throw new Error("the fault was not reached");
+  const killed = fault?.error === "KILL" && result.signal === "SIGKILL";
+  if (result.code !== 0 && !killed) {
     throw new Error(`the workload ended with ${result.code ?? result.signal}: ${result.stderr}`);
   }
   const log = decodeLog(readFileSync(logPath));
