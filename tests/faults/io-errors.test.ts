@@ -67,10 +67,10 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
   test("one read error during recovery: the driver loses rows in silence, the sweep sees it", async () => {
     let before: readonly string[] = [];
     const report = await sweepIoErrors({
-      workload: (folder) => [appender, folder, "FULL", "1", "stdout"],
+      workload: (folder) => [appender, folder, "FULL", "1", "stdout", "aegis"],
       async prepare(folder) {
         const fault = { function: "fsync", nth: 20, error: "KILL", sticky: false } as const;
-        const argv = [appender, folder, "FULL", "30", "stdout"];
+        const argv = [appender, folder, "FULL", "30", "stdout", "aegis"];
         const run = await runWithIoFault({ argv, folder, fault, hit: `${folder}.hit` });
         before = promised(run.lines);
         expect(before.length).toBeGreaterThan(10);
@@ -78,7 +78,7 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
       fault: { function: "pread64", error: "EIO", sticky: false },
       step: 2,
       nthMax: 15,
-      check: (folder, run) => (errors(run.lines).length > 0 ? [] : checkRows(folder, before)),
+      check: (folder, run) => (errors(run.lines).length > 0 ? [] : checkRows(folder, before, true)),
     });
     const problems = report.failures.flatMap((failure) => failure.problems);
     expect(problems.some((problem) => problem.startsWith("lost "))).toBe(true);

@@ -23,7 +23,12 @@ const Driver = createRequire(import.meta.url)("better-sqlite3-multiple-ciphers")
   path: string,
 ) => Database;
 
-/** Opens or creates the database. */
-export function openDatabase(path: string): Database {
-  return new Driver(path);
+/** Opens or creates the database, with authenticated pages (aegis, a fixed key) when `encrypted`. */
+export function openDatabase(path: string, encrypted = false): Database {
+  const db = new Driver(path);
+  if (encrypted) {
+    db.pragma("cipher='aegis'");
+    db.key(Buffer.concat([Buffer.from("raw:"), Buffer.alloc(32, 7)]));
+  }
+  return db;
 }

@@ -16,7 +16,7 @@ const names = fileURLToPath(new URL("../workloads/names.ts", import.meta.url));
 
 const sqlite = (synchronous: string): PowerLossOptions => ({
   workload: (folder) => [appender, folder, synchronous, "300"],
-  check: checkRows,
+  check: (folder, acknowledged) => checkRows(folder, acknowledged),
 });
 
 describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.reason}`}`, () => {

@@ -4,10 +4,14 @@ import { join } from "node:path";
 import { openDatabase } from "../sqlite.ts";
 
 /** Problems in words, empty when there are none. */
-export function checkRows(folder: string, acknowledged: readonly string[]): readonly string[] {
+export function checkRows(
+  folder: string,
+  acknowledged: readonly string[],
+  encrypted = false,
+): readonly string[] {
   const path = join(folder, "rows.db");
   if (acknowledged.length === 0 && !existsSync(path)) return [];
-  const db = openDatabase(path);
+  const db = openDatabase(path, encrypted);
   try {
     const problems: string[] = [];
     const health = db.pragma("integrity_check", { simple: true });

@@ -1,5 +1,5 @@
 /**
- * Plain SQLite appender for the self-tests: FOLDER SYNCHRONOUS COUNT [CHANNEL]. Appends rows 1, 2, … and
+ * Plain SQLite appender for the self-tests: FOLDER SYNCHRONOUS COUNT [CHANNEL [aegis]]. Appends rows 1, 2, … and
  * acknowledges each after its COMMIT, on `<folder>/.ack` or (CHANNEL `stdout`) as lines. COUNT 0 never ends.
  * With an I/O error it prints `error CODE` and goes on with the next row.
  */
@@ -8,14 +8,14 @@ import { join } from "node:path";
 import { openAcknowledgements } from "../power-loss/run.ts";
 import { openDatabase } from "../sqlite.ts";
 
-const [folder = "", synchronous = "FULL", count = "0", channel = "ack"] = process.argv.slice(2);
+const [folder = "", synchronous = "FULL", count = "0", channel = "ack", cipher = ""] = process.argv.slice(2);
 const acknowledge =
   channel === "stdout"
     ? (line: string): void => void writeSync(1, `${line}\n`)
     : openAcknowledgements(folder).acknowledge;
 
 try {
-  const db = openDatabase(join(folder, "rows.db"));
+  const db = openDatabase(join(folder, "rows.db"), cipher !== "");
   db.pragma("journal_mode=WAL");
   db.pragma(`synchronous=${synchronous}`);
   db.pragma("wal_autocheckpoint=40");

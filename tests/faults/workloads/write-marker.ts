@@ -11,9 +11,7 @@ import { openDatabase } from "../sqlite.ts";
 const [how = "", folder = "", marker = ""] = process.argv.slice(2);
 
 function sort(tempStore: string): void {
-  const db = openDatabase(join(folder, "rows.db"));
-  db.pragma("cipher='aegis'");
-  db.key(Buffer.concat([Buffer.from("raw:"), Buffer.alloc(32, 7)]));
+  const db = openDatabase(join(folder, "rows.db"), true);
   db.pragma("journal_mode=WAL");
   db.pragma(`temp_store=${tempStore}`);
   db.pragma("cache_size=-100");
