@@ -1,0 +1,52 @@
+/** Starts a Node child the way every fault tool does: same Node, sources as they are, output collected. */
+import { spawn } from "node:child_process";
+
+export interface ChildOptions {
+  /** Script and its arguments, without the Node binary. */
+  readonly argv: readonly string[];
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Program and arguments put before the Node binary, such as strace. */
+  readonly wrapper?: readonly string[] | undefined;
+  /** SIGKILL after this time; default two minutes. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface ChildResult {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Command line of a Node child that resolves workspace packages to their sources. */
+export function nodeCommand(argv: readonly string[]): readonly string[] {
+  return [process.execPath, "--conditions=@holdfast/source", "--no-warnings", ...argv];
+}
+
+/** Environment of a child: ours without what would change Node's behaviour, plus `extra`. */
+export function childEnv(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value !== undefined && name !== "NODE_OPTIONS" && name !== "LD_PRELOAD") env[name] = value;
+  }
+  return { ...env, ...extra };
+}
+
+/** Runs to the end. Never rejects for the child's exit status; the caller judges it. */
+export function runChild(options: ChildOptions): Promise<ChildResult> {
+  const [command, ...rest] = [...(options.wrapper ?? []), ...nodeCommand(options.argv)];
+  return new Promise((resolve, reject) => {
+    const child = spawn(command as string, rest, {
+      env: childEnv(options.env),
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: options.timeoutMs ?? 120_000,
+      killSignal: "SIGKILL",
+    });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    child.once("error", reject);
+    child.once("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+}
