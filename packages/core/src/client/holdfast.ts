@@ -6,6 +6,7 @@
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { ModelQuery, ModelRow } from "../projection/projection.ts";
+import type { Problem } from "../proof/verify.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 
 export interface AppendOptions {
@@ -46,14 +47,6 @@ export interface EventProof {
   readonly spki: string;
 }
 
-export interface Problem {
-  /** Stable word for the kind of problem. */
-  readonly code: string;
-  /** What it concerns, for example `event 17`, `commit 3`, `mark`, `keyring`. */
-  readonly object: string;
-  readonly message: string;
-}
-
 export interface VerifyReport {
   readonly ok: boolean;
   readonly events: number;
@@ -66,6 +59,8 @@ export interface VerifyReport {
 export interface VerifyOptions {
   /** `commitments` (default) opens every section; `headers` checks headers, leaves, tree and notes only. */
   readonly depth?: "headers" | "commitments";
+  /** Check the signature of every note; the newest one covers every earlier root. */
+  readonly allNotes?: boolean;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -87,7 +82,7 @@ export interface StoreStatus {
   readonly projections: readonly {
     readonly name: string;
     readonly version: number;
-    readonly state: "current" | "stopped" | "incomplete";
+    readonly state: "current" | "stopped" | "incomplete" | "stale";
     /** Position of the event that the fold refused. */
     readonly stoppedAt?: number;
   }[];
@@ -116,7 +111,7 @@ export interface Holdfast {
   row<State = unknown>(model: string, stream: string): ModelRow<State> | undefined;
   count(model: string, query?: Pick<ModelQuery, "where">): number;
   /** Empties a read model and projects it from the first event. */
-  rebuild(model: string, onProgress?: (done: number, total: number) => void): void;
+  rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;
   status(): StoreStatus;
   /** The pseudonyms of words in this tenant. */

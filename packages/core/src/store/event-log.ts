@@ -6,6 +6,7 @@
  * on servers, PostgreSQL; each passes the conformance suite in testkit (`event-log.suite.ts`).
  */
 import type { MaybePromise } from "../keys/provider.ts";
+import type { EventContent } from "../seal/content.ts";
 import type { CommitNote, Frame, SealedEvent } from "../seal/sealed-event.ts";
 import type { DeviceHead } from "../seal/seal.ts";
 
@@ -39,6 +40,8 @@ export interface CommitBatch {
   readonly note: CommitNote;
   /** Urgent events, by leaf; the rest goes through the normal lane. */
   readonly urgent?: ReadonlySet<string>;
+  /** What own events say, by leaf, for those who take part in the transaction: saves opening them again. */
+  readonly contents?: ReadonlyMap<string, EventContent>;
 }
 
 export type CommitOutcome =

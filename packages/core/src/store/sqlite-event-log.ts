@@ -9,6 +9,7 @@ import { base64url, type Bytes, fromBase64url } from "../std/bytes.ts";
 import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { noPrevious } from "../event/event.ts";
+import type { EventContent } from "../seal/content.ts";
 import type { CommitNote, Frame, SealedEvent } from "../seal/sealed-event.ts";
 import type {
   CommitBatch,
@@ -26,6 +27,8 @@ export interface AppendedRow {
   readonly position: number;
   readonly sealed: SealedEvent;
   readonly urgent: boolean;
+  /** What the event says, where the batch brought it. */
+  readonly content: EventContent | undefined;
   /** Frontier of the stream before this event: tells whether the event comes last in canonical order. */
   readonly frontierBefore: Readonly<Record<string, number>>;
 }
@@ -120,7 +123,8 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
       const before = heads.has(stream) ? heads.get(stream) : streams.get(stream);
       heads.set(stream, advanceHead(before, sealed.header));
       const urgent = batch.urgent?.has(sealed.leaf) ?? false;
-      return { position, sealed, urgent, frontierBefore: before?.frontier ?? {} };
+      const content = batch.contents?.get(sealed.leaf);
+      return { position, sealed, urgent, content, frontierBefore: before?.frontier ?? {} };
     });
     for (const [stream, after] of heads) if (after !== undefined) streams.put(stream, after);
     insertTiles(number, size, events);

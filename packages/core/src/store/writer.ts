@@ -17,7 +17,7 @@ import { type ErrorCode, HoldfastError, invariant, isHoldfastError } from "../st
 import { limits } from "../std/limits.ts";
 import type { Clock, Crypto, Random, Timers } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
-import type { AppendCall, AppendedEvent, AppendResult } from "./append.ts";
+import type { AppendCall, AppendedEvent, AppendResult, PreparedDraft } from "./append.ts";
 import type { Lease } from "./lease.ts";
 import { createPlanner, type PlannedCall, type PlannedDraft } from "./plan.ts";
 import { inTransaction, type AppendParticipant, type SqliteEventLog } from "./sqlite-event-log.ts";
@@ -195,7 +195,7 @@ export function createWriter(deps: WriterDeps): Writer {
     const plans = group.map(({ call }) => planner.planCall(call));
     const drafts = planner.newDrafts;
     if (drafts.length === 0) {
-      answerGroup(group, plans, session, []);
+      answerGroup(group, plans, []);
       return;
     }
     const end = observer.span("commit");
@@ -221,7 +221,6 @@ export function createWriter(deps: WriterDeps): Writer {
       answerGroup(
         group,
         plans,
-        session,
         sealed.events.map(({ leaf, header }, at) => ({
           id: header.id,
           position: first + at,
@@ -243,14 +242,14 @@ export function createWriter(deps: WriterDeps): Writer {
     held: Tenure,
     sealed: SealedGroup,
     note: CommitNote,
-    drafts: readonly { readonly prepared: { readonly lane: string; readonly content: unknown } }[],
+    drafts: readonly { readonly prepared: PreparedDraft }[],
   ): number {
     const urgent = new Set<string>();
     for (const [at, { prepared }] of drafts.entries()) {
       if (prepared.lane === "urgent") urgent.add(sealed.events[at]?.leaf as string);
     }
     const contents = new Map(
-      sealed.events.map(({ leaf }, at) => [leaf, drafts[at]?.prepared.content]),
+      sealed.events.map(({ leaf }, at) => [leaf, (drafts[at] as { prepared: PreparedDraft }).prepared.content]),
     );
     const batch = { events: sealed.events, note, urgent, contents };
     let wanted = false;
@@ -295,7 +294,6 @@ export function createWriter(deps: WriterDeps): Writer {
   function answerGroup(
     group: readonly WaitingCall[],
     plans: readonly PlannedCall[],
-    session: StoreSession,
     appended: readonly AppendedEvent[],
   ): void {
     let next = 0;
@@ -319,7 +317,6 @@ export function createWriter(deps: WriterDeps): Writer {
       observer.count("append_events", events.length);
       waiting.resolve({ status: "appended", events });
     }
-    void session;
   }
 
   return {

@@ -1,0 +1,162 @@
+/**
+ * Opening a connection to a store, and opening it again.
+ *
+ * A writer first looks through a read-only connection: such a connection never checkpoints, so when a read
+ * error has cut the write-ahead log short (SQLite then sees a torn tail), the log is still there. Only when
+ * the store holds what its high-water mark attests is it opened for writing and made durable.
+ */
+import type { Keyring } from "../keys/keyring.ts";
+import { parseCheckpoint } from "../proof/checkpoint.ts";
+import { parseNote } from "../proof/note.ts";
+import { rootOf } from "../proof/tree.ts";
+import { base64, type Bytes } from "../std/bytes.ts";
+import { HoldfastError } from "../std/errors.ts";
+import type { Clock, Crypto } from "../std/ports.ts";
+import { type Judgement, judgeMark, type Place } from "./judge.ts";
+import { createLease, type Lease, type ProcessIdentity } from "./lease.ts";
+import { type MarkFile, type MarkReading, readMark } from "./mark.ts";
+import { configure, durableBarrier } from "./pragmas.ts";
+import { checkFormat, schemaDrift } from "./schema.ts";
+import { createSqliteEventLog, type SqliteEventLog } from "./sqlite-event-log.ts";
+import type { SqliteDriver } from "./sqlite-driver.ts";
+
+/** Where a store lies, as its platform sees it. */
+export interface StoreMedium {
+  /** Opens the database with the page key, which is wiped by the caller afterwards. */
+  openDriver(pageKey: Bytes, options: { readonly readOnly: boolean }): SqliteDriver;
+  readonly place: Place;
+  /** The high-water mark of one incarnation. */
+  markFile(incarnation: string): MarkFile;
+}
+
+export interface SessionDeps {
+  readonly crypto: Crypto;
+  readonly clock: Clock;
+  readonly process: ProcessIdentity;
+  readonly keyring: Keyring;
+  readonly medium: StoreMedium;
+}
+
+/** What hangs on one open connection. */
+export interface Session {
+  readonly driver: SqliteDriver;
+  readonly log: SqliteEventLog;
+  readonly lease: Lease;
+}
+
+/** The device log that this store writes, and what its mark says about it. */
+export interface OwnLog {
+  readonly device: string;
+  readonly incarnation: string;
+  readonly size: number;
+  /** base64 */
+  readonly root: string;
+  readonly reading: MarkReading;
+  readonly judgement: Judgement;
+}
+
+const looksMax = 3;
+
+/** A connection for reading, checked. Throws the storage codes, `store_foreign`, `store_newer`, `store_drifted`. */
+export function openForReading(deps: SessionDeps): Session {
+  return openSession(deps, true);
+}
+
+/**
+ * A connection for writing, checked and durable. A store that holds less than its mark says is looked at
+ * again, and stays as it is: the connection that is returned is then for reading only.
+ */
+export function openForWriting(deps: SessionDeps): Session {
+  let look = openSession(deps, true);
+  for (let times = 1; behindMark(deps, look); times++) {
+    if (times === looksMax) return look;
+    look.driver.close();
+    look = openSession(deps, true);
+  }
+  const session = openSession(deps, false);
+  look.driver.close();
+  durableBarrier(session.driver);
+  return session;
+}
+
+function behindMark(deps: SessionDeps, session: Session): boolean {
+  const verdict = readOwnLog(deps, session)?.judgement.verdict;
+  return verdict === "rolled-back" || verdict === "rewritten";
+}
+
+/** Opens for writing whatever the mark says: the operator has accepted the older state. */
+export function openAccepted(deps: SessionDeps): Session {
+  const session = openSession(deps, false);
+  durableBarrier(session.driver);
+  return session;
+}
+
+function openSession(deps: SessionDeps, readOnly: boolean): Session {
+  const pageKey = deps.keyring.pageKey();
+  const driver = deps.medium.openDriver(pageKey, { readOnly });
+  pageKey.fill(0);
+  try {
+    configure(driver);
+    checkFormat(driver);
+    const [drift] = schemaDrift(driver);
+    if (drift !== undefined) throw new HoldfastError("store_drifted", { object: drift });
+    checkStoreId(driver, deps.keyring);
+    const log = createSqliteEventLog({ crypto: deps.crypto, driver });
+    const lease = createLease({ driver, clock: deps.clock, process: deps.process });
+    return { driver, log, lease };
+  } catch (error) {
+    driver.close();
+    throw error;
+  }
+}
+
+function checkStoreId(driver: SqliteDriver, keyring: Keyring): void {
+  const row = driver.prepare("SELECT value FROM store WHERE name = 'store_id'").get<{ value: string }>();
+  if (row?.value !== keyring.storeId) throw new HoldfastError("store_foreign");
+}
+
+interface OwnRow {
+  readonly number: number;
+  readonly device: string;
+  readonly incarnation: string;
+}
+
+/** The newest own device log; `undefined` in a store that has none yet. */
+export function readOwnLog(
+  deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
+  session: Pick<Session, "driver" | "log">,
+): OwnLog | undefined {
+  const { driver, log } = session;
+  const own = driver
+    .prepare("SELECT number, device, incarnation FROM incarnations WHERE own = 1 ORDER BY number DESC LIMIT 1")
+    .get<OwnRow>();
+  if (own === undefined) return undefined;
+  const state = log.deviceLog(own.device, own.incarnation);
+  const size = state?.size ?? 0;
+  const root = state === undefined ? "" : base64(rootOf(deps.crypto, state.head.range));
+  const rootAtCommit = driver.prepare("SELECT root, note FROM commits WHERE incarnation = ? AND size = ?");
+  const rootAt = (at: number): string | undefined => {
+    if (at === 0) return base64(deps.crypto.sha256());
+    if (at === size) return root;
+    return rootAtCommit.get<{ root: string }>(own.number, at)?.root;
+  };
+  const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(own.incarnation));
+  const judgement = judgeMark(reading, { size, rootAt }, deps.medium.place);
+  const note = rootAtCommit.get<{ root: string; note: string }>(own.number, size)?.note;
+  if (judgement.verdict !== "rolled-back" && !attests(note, size, root)) {
+    const findings = [...judgement.findings, "store_rewritten"];
+    return { ...own, size, root, reading, judgement: { verdict: "rewritten", findings } };
+  }
+  return { ...own, size, root, reading, judgement };
+}
+
+/** Does the last note speak of exactly these events? (Its signature is verify's business.) */
+function attests(note: string | undefined, size: number, root: string): boolean {
+  if (note === undefined) return size === 0;
+  try {
+    const statement = parseCheckpoint(parseNote(note).text);
+    return statement.size === size && base64(statement.root) === root;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * Becoming the writer: which incarnation goes on, and when a new one is opened first.
+ */
+import { originKey } from "../event/event.ts";
+import { deviceLogOrigin } from "../proof/checkpoint.ts";
+import { preAuthenticationEncoding } from "../proof/dsse.ts";
+import { createNoteVerifier, openNote } from "../proof/note.ts";
+import { verifySignature } from "../proof/signature.ts";
+import { emptyRange } from "../proof/tree.ts";
+import { noPrevious } from "../event/event.ts";
+import type { SigningKeyRecord } from "../keys/keyring.ts";
+import {
+  deviceId,
+  incarnationOpenedType,
+  type IncarnationPub,
+  type OpeningReason,
+  successionPayloadType,
+  successionStatement,
+} from "../seal/incarnation.ts";
+import { type Origin, sealGroup } from "../seal/seal.ts";
+import type { CommitNote } from "../seal/sealed-event.ts";
+import { base64, hex } from "../std/bytes.ts";
+import { HoldfastError, invariant } from "../std/errors.ts";
+import type { Clock, Random } from "../std/ports.ts";
+import type { Observer } from "../telemetry/observer.ts";
+import { type Mark, readMark, writeMark } from "./mark.ts";
+import { type OwnLog, readOwnLog, type SessionDeps } from "./session.ts";
+import { inTransaction } from "./sqlite-event-log.ts";
+import { signCommit, type StoreSession, type WriterIdentity } from "./writer.ts";
+
+export interface TenureDeps extends SessionDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly observer: Observer;
+  readonly newId: () => string;
+  readonly app: string;
+  /** Go on from an older copy of the store, on a new incarnation. */
+  readonly acceptRollback: boolean;
+}
+
+/** Decides, with the lease held. Throws `store_rolled_back`, `store_rewritten`. */
+export async function becomeWriter(
+  deps: TenureDeps,
+  session: StoreSession,
+  token: number,
+): Promise<WriterIdentity> {
+  deps.keyring.refresh();
+  const own = readOwnLog(deps, session);
+  const reason = openingReason(deps, own);
+  if (reason !== undefined) return openIncarnation(deps, session, token, own, reason);
+  invariant(own !== undefined, "a store without an incarnation opens its first");
+  const key = keyOf(deps, own.incarnation);
+  checkLastNote(deps, session, own, key);
+  return { origin: originOf(deps, own.device, own.incarnation), key };
+}
+
+function openingReason(deps: TenureDeps, own: OwnLog | undefined): OpeningReason | undefined {
+  if (own === undefined) return "first";
+  switch (own.judgement.verdict) {
+    case "same":
+      return undefined;
+    case "moved":
+      return "moved";
+    case "rolled-back":
+      if (deps.acceptRollback) return "rollback-accepted";
+      throw new HoldfastError("store_rolled_back", {
+        held: own.size,
+        attested: own.reading.mark?.size ?? 0,
+      });
+    case "rewritten":
+      throw new HoldfastError("store_rewritten", { held: own.size });
+    default:
+      return own.judgement.verdict satisfies never;
+  }
+}
+
+function originOf(deps: TenureDeps, device: string, incarnation: string): Origin {
+  const tier = deps.keyring.provider.assurance;
+  return { tenant: deps.keyring.tenant, device, incarnation, tier, app: deps.app };
+}
+
+function keyOf(deps: TenureDeps, incarnation: string): SigningKeyRecord {
+  const key = deps.keyring.signingKeys().find((record) => record.incarnation === incarnation);
+  if (key === undefined) throw new HoldfastError("keyring_record_missing", { record: "signing" });
+  return key;
+}
+
+/** Nothing is signed on top of a head that our own key did not sign. */
+function checkLastNote(
+  deps: TenureDeps,
+  session: StoreSession,
+  own: OwnLog,
+  key: SigningKeyRecord,
+): void {
+  const { device, incarnation, size } = own;
+  const note = session.log.noteCovering(device, incarnation, size);
+  const name = deviceLogOrigin({ tenant: deps.keyring.tenant, device, incarnation });
+  const verifier = createNoteVerifier(deps.crypto, { name, algorithm: key.algorithm, spki: key.spki });
+  const opened = openNote(note?.text ?? "", [verifier], (...signed) =>
+    verifySignature(deps.crypto, ...signed),
+  );
+  if (opened.status !== "verified") throw new HoldfastError("store_rewritten", { held: size });
+}
+
+async function openIncarnation(
+  deps: TenureDeps,
+  session: StoreSession,
+  token: number,
+  before: OwnLog | undefined,
+  reason: OpeningReason,
+): Promise<WriterIdentity> {
+  const incarnation = hex(deps.random.bytes(8));
+  const { ref, spki } = await deps.keyring.provider.generateSigningKey("ed25519");
+  const device = before?.device ?? deviceId(deps.crypto, spki);
+  const key: SigningKeyRecord = { device, incarnation, algorithm: "ed25519", spki };
+  deps.keyring.addSigningKey({ ...key, ref });
+  const origin = originOf(deps, device, incarnation);
+  const identity: WriterIdentity = { origin, key };
+  const pub: IncarnationPub = {
+    alg: key.algorithm,
+    spki: base64(spki),
+    hpke: base64(deps.keyring.hpke().publicKey),
+    reason,
+    ...(before !== undefined && (await succession(deps, identity, before))),
+  };
+  const sealed = sealGroup(
+    { crypto: deps.crypto, random: deps.random, keyFor: () => invariantNoSections() },
+    origin,
+    { leaf: noPrevious, range: emptyRange },
+    [openingDraft(deps, session, origin, pub)],
+  );
+  const note = await signCommit(deps, identity, sealed);
+  // A mark of an empty log first: it lags, and a crash before the next one does not look like a move.
+  writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()) }, 0);
+  const outcome = inTransaction(session.driver, () => {
+    session.lease.assertHeld(token);
+    return session.log.appendWithin({ events: sealed.events, note }, session.participants);
+  });
+  invariant(outcome.status === "appended", "a new device log is empty");
+  markCommit(deps, identity, note);
+  deps.observer.log("info", "incarnation_opened", { reason });
+  return identity;
+}
+
+function invariantNoSections(): never {
+  throw new HoldfastError("draft_invalid", { path: "/sections", reason: "openings have none" });
+}
+
+/** The hand-over, signed by the key of the incarnation before. */
+async function succession(
+  deps: TenureDeps,
+  identity: WriterIdentity,
+  before: OwnLog,
+): Promise<Pick<IncarnationPub, "predecessor" | "size" | "root" | "sig">> {
+  const { origin, key } = identity;
+  const statement = successionStatement({
+    tenant: origin.tenant,
+    device: origin.device,
+    incarnation: origin.incarnation,
+    spki: key.spki,
+    predecessor: before.incarnation,
+    size: before.size,
+    root: before.root,
+  });
+  const sign = await deps.keyring.signer(before.incarnation);
+  const sig = await sign(preAuthenticationEncoding(successionPayloadType, statement));
+  return {
+    predecessor: before.incarnation,
+    size: before.size,
+    root: before.root,
+    sig: base64(sig),
+  };
+}
+
+function openingDraft(
+  deps: TenureDeps,
+  session: StoreSession,
+  origin: Origin,
+  pub: IncarnationPub,
+) {
+  const name = `device/${origin.device}`;
+  const stream = deps.keyring.streamOf(name);
+  const head = session.log.streams.get(stream);
+  const own = originKey(origin.device, origin.incarnation);
+  return {
+    id: deps.newId(),
+    type: incarnationOpenedType,
+    typeVersion: 1,
+    scope: head?.scope ?? deps.keyring.scopeOf(name, ""),
+    stream,
+    streamSequence: (head?.vector[own] ?? 0) + 1,
+    vector: head?.frontier ?? {},
+    op: "create" as const,
+    ref: undefined,
+    at: deps.clock.now(),
+    actor: deps.keyring.actorOf(name),
+    role: undefined,
+    session: undefined,
+    why: undefined,
+    sections: [],
+    pub,
+  };
+}
+
+/** After COMMIT, before the answer: the mark follows the note. */
+export function markCommit(deps: TenureDeps, identity: WriterIdentity, note: CommitNote): void {
+  const file = deps.medium.markFile(identity.origin.incarnation);
+  const count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
+  writeMarkFor(deps, identity, note, count + 1);
+}
+
+/** Writes marks without reading the file each time; for one tenure of the lease. */
+export function createMarker(deps: TenureDeps) {
+  let incarnation: string | undefined;
+  let count = 0;
+  return {
+    forget(): void {
+      incarnation = undefined;
+    },
+    write(identity: WriterIdentity, note: CommitNote): void {
+      if (incarnation !== identity.origin.incarnation) {
+        incarnation = identity.origin.incarnation;
+        const file = deps.medium.markFile(incarnation);
+        count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
+      }
+      count += 1;
+      writeMarkFor(deps, identity, note, count);
+    },
+  };
+}
+
+function writeMarkFor(
+  deps: TenureDeps,
+  identity: WriterIdentity,
+  at: { readonly size: number; readonly root: string },
+  count: number,
+): void {
+  const { device, incarnation } = identity.origin;
+  const mark: Mark = {
+    v: 1,
+    store: deps.keyring.storeId,
+    folder: deps.medium.place.folder,
+    identity: deps.medium.place.identity,
+    device,
+    incarnation,
+    size: at.size,
+    root: at.root,
+    pulled: "",
+    count,
+  };
+  writeMark(deps.keyring.markMac(), deps.medium.markFile(incarnation), mark);
+}
