@@ -40,7 +40,7 @@ const BLIND = "sendfile,copy_file_range,splice,io_uring_setup";
 /** Whether strace is installed and may trace. */
 export function straceAvailable(): Available<true> {
   if (process.platform !== "linux") return { ok: false, reason: "strace needs Linux" };
-  const probe = spawnSync("strace", ["-qq", "-f", "--seccomp-bpf", "-o", "/dev/null", "true"]);
+  const probe = spawnSync("strace", ["-qq", "-f", "--seccomp-bpf", "-o", join(tmpdir(), `holdfast-strace-probe-${process.pid}`), "true"]);
   if (probe.error !== undefined) return { ok: false, reason: "strace is not installed" };
   if (probe.status !== 0) return { ok: false, reason: `strace may not trace: ${probe.stderr}` };
   return { ok: true, value: true };

@@ -1,6 +1,10 @@
-/** Holdfast on Node: the ports of `@holdfast/core` over the operating system and OpenSSL. */
+/** Holdfast on Node: stores in folders, and the ports of `@holdfast/core` over the operating system. */
 export * from "./clock.ts";
 export * from "./crypto.ts";
 export * from "./keyring-files.ts";
+export * from "./mark-file.ts";
+export * from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
+export * from "./sqlite-driver.ts";
+export * from "./store.ts";

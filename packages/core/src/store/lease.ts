@@ -51,16 +51,17 @@ export function createLease(deps: {
   );
   const take = driver.prepare(
     `INSERT INTO leases (name, token, holder, acquired_at, heartbeat_at, expires_at)
-     VALUES (?1, ?2, ?3, ?4, ?4, ?5)
-     ON CONFLICT (name) DO UPDATE SET token = ?2, holder = ?3, acquired_at = ?4, heartbeat_at = ?4,
-       expires_at = ?5, wanted_at = NULL`,
+     VALUES (?, ?, ?, ?, ?, ?)
+     ON CONFLICT (name) DO UPDATE SET token = excluded.token, holder = excluded.holder,
+       acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at,
+       expires_at = excluded.expires_at, wanted_at = NULL`,
   );
-  const want = driver.prepare("UPDATE leases SET wanted_at = ?2 WHERE name = ?1");
+  const want = driver.prepare("UPDATE leases SET wanted_at = ? WHERE name = ?");
   const renew = driver.prepare(
-    "UPDATE leases SET heartbeat_at = ?2, expires_at = ?3 WHERE name = ?1",
+    "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE name = ?",
   );
   const free = driver.prepare(
-    "UPDATE leases SET holder = NULL, wanted_at = NULL WHERE name = ?1 AND token = ?2",
+    "UPDATE leases SET holder = NULL, wanted_at = NULL WHERE name = ? AND token = ?",
   );
   return {
     tryAcquire: () =>
@@ -74,11 +75,11 @@ export function createLease(deps: {
           now < row.expires_at &&
           !deps.process.isGone(holder);
         if (taken) {
-          if (row.wanted_at === null) want.run(leaseName, now);
+          if (row.wanted_at === null) want.run(now, leaseName);
           return { status: "busy", holder };
         }
         const token = (row?.token ?? 0) + 1;
-        take.run(leaseName, token, deps.process.holder, now, now + limits.leaseExpiryMs);
+        take.run(leaseName, token, deps.process.holder, now, now, now + limits.leaseExpiryMs);
         return { status: "held", token, tookOver: holder ?? undefined };
       }),
     assertHeld(token) {
@@ -88,7 +89,7 @@ export function createLease(deps: {
       }
       const now = clock.now();
       if (now >= row.heartbeat_at + limits.leaseExpiryMs / 3 || now < row.heartbeat_at) {
-        renew.run(leaseName, now, now + limits.leaseExpiryMs);
+        renew.run(now, now + limits.leaseExpiryMs, leaseName);
       }
       return { wanted: row.wanted_at !== null };
     },

@@ -261,11 +261,11 @@ function prepareStatements(driver: SqliteDriver) {
       "SELECT sequence, leaf FROM events WHERE incarnation = ? ORDER BY sequence DESC LIMIT 1",
     ),
     leaves: driver.prepare(
-      `SELECT leaf FROM events WHERE incarnation = ?1 AND sequence > ?2 AND sequence <= ?3
+      `SELECT leaf FROM events WHERE incarnation = ? AND sequence > ? AND sequence <= ?
        ORDER BY sequence`,
     ),
     tiles: driver.prepare(
-      "SELECT root FROM tiles WHERE incarnation = ?1 AND tile >= ?2 AND tile < ?3 ORDER BY tile",
+      "SELECT root FROM tiles WHERE incarnation = ? AND tile >= ? AND tile < ? ORDER BY tile",
     ),
     byLeaf: driver.prepare(`SELECT ${columns} FROM events WHERE leaf = ?`),
     byId: driver.prepare(`SELECT ${columns} FROM events WHERE id = ?`),
