@@ -22,8 +22,10 @@ const full = process.env["HOLDFAST_FULL"] === "1";
 const available = preloadAvailable();
 const smallDisk = smallDiskAvailable();
 
-const promised = (lines: readonly string[]): readonly string[] => lines.filter((l) => /^\d+$/.test(l));
-const errors = (lines: readonly string[]): readonly string[] => lines.filter((l) => l.startsWith("error "));
+const promised = (lines: readonly string[]): readonly string[] =>
+  lines.filter((l) => /^\d+$/.test(l));
+const errors = (lines: readonly string[]): readonly string[] =>
+  lines.filter((l) => l.startsWith("error "));
 const linesOf = (stdout: string): readonly string[] => stdout.split("\n").slice(0, -1);
 
 describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.reason}`}`, () => {
@@ -38,24 +40,31 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
     ["open", "EIO", false],
     ["unlink", "EIO", false],
   ];
-  test.each(cases)("%s fails with %s, sticky %s", { timeout: 600_000 }, async (name, error, sticky) => {
-    const told: string[] = [];
-    const report = await sweepIoErrors({
-      workload: (folder) => [appender, folder, "FULL", "30", "stdout"],
-      fault: { function: name, error, sticky },
-      step: full ? 1 : name === "pwrite64" || name === "fsync" ? 17 : 2,
-      check(folder, run: FaultyRun) {
-        told.push(...errors(run.lines));
-        const ended = error === "KILL" && run.reached ? run.signal === "SIGKILL" : run.code === 0;
-        return [...(ended ? [] : [`ended with ${run.code}`]), ...checkRows(folder, promised(run.lines))];
-      },
-    });
-    expect(report.failures).toEqual([]);
-    expect(report.reached).toBeGreaterThan(0);
-    // SQLite ignores failures to shorten or delete at the end; the others must have been noticed.
-    const silent = error === "KILL" || name === "ftruncate64" || name === "unlink";
-    expect(told.length > 0 || silent).toBe(true);
-  });
+  test.each(cases)(
+    "%s fails with %s, sticky %s",
+    { timeout: 600_000 },
+    async (name, error, sticky) => {
+      const told: string[] = [];
+      const report = await sweepIoErrors({
+        workload: (folder) => [appender, folder, "FULL", "30", "stdout"],
+        fault: { function: name, error, sticky },
+        step: full ? 1 : name === "pwrite64" || name === "fsync" ? 17 : 2,
+        check(folder, run: FaultyRun) {
+          told.push(...errors(run.lines));
+          const ended = error === "KILL" && run.reached ? run.signal === "SIGKILL" : run.code === 0;
+          return [
+            ...(ended ? [] : [`ended with ${run.code}`]),
+            ...checkRows(folder, promised(run.lines)),
+          ];
+        },
+      });
+      expect(report.failures).toEqual([]);
+      expect(report.reached).toBeGreaterThan(0);
+      // SQLite ignores failures to shorten or delete at the end; the others must have been noticed.
+      const silent = error === "KILL" || name === "ftruncate64" || name === "unlink";
+      expect(told.length > 0 || silent).toBe(true);
+    },
+  );
 
   /**
    * SQLite3 Multiple Ciphers 2.4.0 drops the error of a read (`mcIoRead` overwrites the result of the real
@@ -111,13 +120,16 @@ test.skipIf(!smallDisk.ok)(
   },
 );
 
-test.skipIf(process.platform === "win32")("a limit of file size keeps what was promised", async () => {
-  await withScratch("file-limit", async (folder) => {
-    const argv = [appender, folder, "FULL", "1500", "stdout"];
-    const run = await runWithFileLimit({ argv, kibibytes: 256 });
-    const lines = linesOf(run.stdout);
-    expect(errors(lines).length).toBeGreaterThan(0);
-    expect(statSync(join(folder, "rows.db")).size).toBeLessThanOrEqual(256 * 1024);
-    expect(checkRows(folder, promised(lines))).toEqual([]);
-  });
-});
+test.skipIf(process.platform === "win32")(
+  "a limit of file size keeps what was promised",
+  async () => {
+    await withScratch("file-limit", async (folder) => {
+      const argv = [appender, folder, "FULL", "1500", "stdout"];
+      const run = await runWithFileLimit({ argv, kibibytes: 256 });
+      const lines = linesOf(run.stdout);
+      expect(errors(lines).length).toBeGreaterThan(0);
+      expect(statSync(join(folder, "rows.db")).size).toBeLessThanOrEqual(256 * 1024);
+      expect(checkRows(folder, promised(lines))).toEqual([]);
+    });
+  },
+);

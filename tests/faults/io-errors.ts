@@ -41,7 +41,9 @@ export function faultEnv(
 ): Readonly<Record<string, string>> & { readonly LD_PRELOAD: string } {
   return {
     LD_PRELOAD: compilePreload("io-errors.c"),
-    HOLDFAST_FAULT: [fault.function, fault.nth, fault.error, fault.sticky ? "sticky" : "once"].join(":"),
+    HOLDFAST_FAULT: [fault.function, fault.nth, fault.error, fault.sticky ? "sticky" : "once"].join(
+      ":",
+    ),
     HOLDFAST_FAULT_ROOT: realpathSync(folder),
     HOLDFAST_FAULT_HIT: hit,
   };
@@ -68,7 +70,11 @@ export async function runWithIoFault(options: {
     argv: options.argv,
     env: { ...options.env, ...faultEnv(fault, options.folder, options.hit) },
   });
-  return { ...result, reached: existsSync(options.hit), lines: result.stdout.split("\n").slice(0, -1) };
+  return {
+    ...result,
+    reached: existsSync(options.hit),
+    lines: result.stdout.split("\n").slice(0, -1),
+  };
 }
 
 export interface SweepFailure extends IoFault {

@@ -10,7 +10,10 @@ const available = straceAvailable();
 const script = fileURLToPath(new URL("workloads/write-marker.ts", import.meta.url));
 const marker = "Märker-5f1c9d2e";
 
-async function traced(how: string, inspect: (run: TracedRun, folder: string) => void): Promise<void> {
+async function traced(
+  how: string,
+  inspect: (run: TracedRun, folder: string) => void,
+): Promise<void> {
   await withScratch("strace-test", async (folder) => {
     const argv = [script, how, folder, marker];
     const run = await runTraced({ argv, env: { SQLITE_TMPDIR: folder, TMPDIR: folder } });
@@ -25,7 +28,9 @@ describe.skipIf(!available.ok)(`strace${available.ok ? "" : `: ${available.reaso
     await traced(how, (run, folder) => {
       const path = join(folder, "temporary");
       expect(run.findPlaintext(["absent-marker", marker])).toEqual([{ marker, path }]);
-      expect(run.writes.filter((write) => write.path === path).every((write) => write.deleted)).toBe(true);
+      expect(
+        run.writes.filter((write) => write.path === path).every((write) => write.deleted),
+      ).toBe(true);
       expect(run.paths).toContain(path);
     });
   });
@@ -62,6 +67,8 @@ describe.skipIf(!available.ok)(`strace${available.ok ? "" : `: ${available.reaso
 test("markers in the files of a folder", async () => {
   await withScratch("strace-test", (folder) => {
     writeFileSync(join(folder, "file"), `abc${marker}`);
-    expect(findInFolder(folder, [marker, "other"])).toEqual([{ marker, path: join(folder, "file") }]);
+    expect(findInFolder(folder, [marker, "other"])).toEqual([
+      { marker, path: join(folder, "file") },
+    ]);
   });
 });

@@ -5,6 +5,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { lstatSync, readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runChild, type ChildResult } from "./child.ts";
 import { withScratch, type Available } from "./native.ts";
@@ -40,9 +41,17 @@ const BLIND = "sendfile,copy_file_range,splice,io_uring_setup";
 /** Whether strace is installed and may trace. */
 export function straceAvailable(): Available<true> {
   if (process.platform !== "linux") return { ok: false, reason: "strace needs Linux" };
-  const probe = spawnSync("strace", ["-qq", "-f", "--seccomp-bpf", "-o", join(tmpdir(), `holdfast-strace-probe-${process.pid}`), "true"]);
+  const probe = spawnSync("strace", [
+    "-qq",
+    "-f",
+    "--seccomp-bpf",
+    "-o",
+    join(tmpdir(), `holdfast-strace-probe-${process.pid}`),
+    "true",
+  ]);
   if (probe.error !== undefined) return { ok: false, reason: "strace is not installed" };
-  if (probe.status !== 0) return { ok: false, reason: `strace may not trace: ${probe.stderr}` };
+  if (probe.status !== 0)
+    return { ok: false, reason: `strace may not trace: ${probe.stderr.toString()}` };
   return { ok: true, value: true };
 }
 
@@ -74,7 +83,7 @@ interface Trace {
 export function parseTrace(trace: Buffer): Trace {
   const writes: FileWrite[] = [];
   const paths = new Set<string>();
-  for (let start = 0; start < trace.length; ) {
+  for (let start = 0; start < trace.length;) {
     const newline = trace.indexOf(10, start);
     const end = newline < 0 ? trace.length : newline;
     // Arguments that go into the kernel are printed at entry, also when the call is `<unfinished ...>`.
@@ -92,7 +101,8 @@ export function parseTrace(trace: Buffer): Trace {
       if (call === "io_uring_setup" && !line.includes("IORING_SETUP_SQPOLL")) continue;
       if (!/= -1 E/.test(line)) throw new Error(`the trace cannot show what ${call} wrote`);
     } else if (!call.startsWith("open") || /O_CREAT|O_TRUNC/.test(line)) {
-      for (const quoted of line.matchAll(/"((?:\\x..)*)"/g)) paths.add(decode(quoted[1] ?? "").toString());
+      for (const quoted of line.matchAll(/"((?:\\x..)*)"/g))
+        paths.add(decode(quoted[1] ?? "").toString());
     }
   }
   return { writes, paths: [...paths].sort() };
@@ -102,12 +112,14 @@ function parseWrite(line: string): FileWrite | undefined {
   const target = /^\w+\(\d+<((?:\\x..|[^>\\])*)>(\(deleted\))?/.exec(line);
   if (target === null) throw new Error("a write in the trace names no file");
   const path = decode(target[1] ?? "").toString();
-  if (!path.startsWith("/") || path.startsWith("/dev/pts") || path === "/dev/null") return undefined;
+  if (!path.startsWith("/") || path.startsWith("/dev/pts") || path === "/dev/null")
+    return undefined;
   const parts: Buffer[] = [];
   // Not one regular expression over the line: a write may have megabytes.
-  for (let open = line.indexOf('"'); open >= 0; ) {
+  for (let open = line.indexOf('"'); open >= 0;) {
     const close = line.indexOf('"', open + 1);
-    if (line.startsWith("...", close + 1)) throw new Error("a write is longer than the trace keeps");
+    if (line.startsWith("...", close + 1))
+      throw new Error("a write is longer than the trace keeps");
     parts.push(decode(line.slice(open + 1, close)));
     open = line.indexOf('"', close + 1);
   }
@@ -159,7 +171,8 @@ function createSearch(markers: readonly string[]): {
   let longest = 0;
   for (const marker of markers) {
     const bytes = Buffer.from(marker, "utf8");
-    if (bytes.length < 4) throw new Error("a marker of fewer than four bytes would be found by chance");
+    if (bytes.length < 4)
+      throw new Error("a marker of fewer than four bytes would be found by chance");
     longest = Math.max(longest, bytes.length);
     const start = bytes.readUIntBE(0, 3);
     starts[start] = 1;

@@ -219,8 +219,7 @@ function diskOver(rootPath: string, root: FolderNode, nameMode: NameMode): Disk 
       else if (record.type === "write") {
         const { inode, offset, data } = record;
         change(inode, { kind: "write", step, offset, data });
-      }
-      else if (record.type === "truncate") {
+      } else if (record.type === "truncate") {
         change(record.inode, { kind: "resize", step, size: record.size });
       } else if (record.type === "sync") {
         const node = byInode.get(record.inode);

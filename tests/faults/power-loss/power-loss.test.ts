@@ -7,7 +7,7 @@ import { preloadAvailable, withScratch } from "../native.ts";
 import { checkRows } from "../workloads/check-rows.ts";
 import { createDisk, type Disk, type NameMode } from "./disk.ts";
 import type { LogRecord } from "./log.ts";
-import { crashStates, type DataMode } from "./replay.ts";
+import { crashStates, type WriteMode } from "./replay.ts";
 import { powerLossStates, runPowerLoss, type PowerLossOptions } from "./run.ts";
 
 const available = preloadAvailable();
@@ -36,18 +36,21 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
   });
 
   test("synchronous=OFF is caught damaging the database", { timeout: 300_000 }, async () => {
-    const report = await runPowerLoss({ ...sqlite("OFF"), dataModes: ["subset"], states: 60 });
+    const report = await runPowerLoss({ ...sqlite("OFF"), writeModes: ["subset"], states: 60 });
     const problems = report.failures.flatMap((failure) => failure.problems);
     expect(problems.some((problem) => !problem.startsWith("lost "))).toBe(true);
   });
 
-  test.each(["EIO", "KILL"] as const)("FULL keeps its promise when a sync met %s", async (error) => {
-    const fault = { function: "fsync", nth: 150, error, sticky: false } as const;
-    const report = await runPowerLoss({ ...sqlite("FULL"), fault });
-    expect(report.failures).toEqual([]);
-    expect(report.acknowledged).toBeGreaterThan(100);
-    expect(report.acknowledged).toBeLessThan(300);
-  });
+  test.each(["EIO", "KILL"] as const)(
+    "FULL keeps its promise when a sync met %s",
+    async (error) => {
+      const fault = { function: "fsync", nth: 150, error, sticky: false } as const;
+      const report = await runPowerLoss({ ...sqlite("FULL"), fault });
+      expect(report.failures).toEqual([]);
+      expect(report.acknowledged).toBeGreaterThan(100);
+      expect(report.acknowledged).toBeLessThan(300);
+    },
+  );
 
   test("a fault that the workload does not reach is refused", async () => {
     const fault = { function: "fsync", nth: 9_999, error: "EIO", sticky: false } as const;
@@ -89,15 +92,17 @@ describe("crash states from a log", () => {
     folder: string,
     log: readonly LogRecord[],
     nameMode: NameMode,
-    dataMode: DataMode,
+    writeMode: WriteMode,
   ): ReadonlySet<string> {
     const seen = new Set<string>();
     for (let seed = 0; seed < 200; seed += 1) {
       mkdirSync(join(folder, "empty"), { recursive: true });
       const disk: Disk = createDisk(join(folder, "empty"), nameMode);
-      const moved = log.map((record) => JSON.parse(JSON.stringify(record), revive(folder)));
-      const options = { states: 6, seed, nameMode, dataModes: [dataMode], disk };
-      for (const state of crashStates(moved as LogRecord[], options)) {
+      const moved = log.map(
+        (record) => JSON.parse(JSON.stringify(record), revive(folder)) as typeof record,
+      );
+      const options = { states: 6, seed, nameMode, writeModes: [writeMode], disk };
+      for (const state of crashStates(moved, options)) {
         if (state.point !== log.length) continue;
         state.writeTo(root(folder));
         const files = readdirSync(root(folder)).sort();
@@ -118,7 +123,13 @@ describe("crash states from a log", () => {
     };
 
   test("data: none, all, and every mixture of sectors between", async () => {
-    const log = [open("/a", 1), write(1, 0, "old"), sync(1), write(1, 0, "new"), write(1, 510, "ABCD")];
+    const log = [
+      open("/a", 1),
+      write(1, 0, "old"),
+      sync(1),
+      write(1, 0, "new"),
+      write(1, 510, "ABCD"),
+    ];
     await withScratch("replay", (folder) => {
       expect([...contents(folder, log, "instant", "none")]).toEqual(["a=old"]);
       const whole = `new${"\0".repeat(507)}`;
@@ -131,7 +142,14 @@ describe("crash states from a log", () => {
   });
 
   test("a failed sync loses the writes before it, also after a later success", async () => {
-    const log = [open("/a", 1), sync(1), write(1, 0, "one"), sync(1, true), write(1, 3, "two"), sync(1)];
+    const log = [
+      open("/a", 1),
+      sync(1),
+      write(1, 0, "one"),
+      sync(1, true),
+      write(1, 3, "two"),
+      sync(1),
+    ];
     await withScratch("replay", (folder) => {
       expect([...contents(folder, log, "instant", "all")]).toEqual(["a=\0\0\0two"]);
     });
@@ -155,7 +173,13 @@ describe("crash states from a log", () => {
       writeFileSync(join(folder, "before/inner/kept"), "kept");
       const disk = createDisk(join(folder, "before"), "strict");
       const log: LogRecord[] = [{ type: "ack", text: "1\n2" }];
-      const options = { states: 1, seed: 1, nameMode: "strict", dataModes: ["none"], disk } as const;
+      const options = {
+        states: 1,
+        seed: 1,
+        nameMode: "strict",
+        writeModes: ["none"],
+        disk,
+      } as const;
       for (const state of crashStates(log, options)) {
         state.writeTo(join(folder, "after"));
         expect(state.acknowledged).toEqual(["1"]);

@@ -27,7 +27,7 @@ import type { LogRecord } from "./log.ts";
  * - `prefix`: those up to some moment, over all files together; the last one torn at a sector.
  * - `subset`: any sectors of any writes in any order, lengths apart from contents.
  */
-export type DataMode = "all" | "none" | "prefix" | "subset";
+export type WriteMode = "all" | "none" | "prefix" | "subset";
 
 /** Unit that a disk writes whole. */
 export const SECTOR_BYTES = 512;
@@ -36,7 +36,7 @@ export interface CrashState {
   readonly index: number;
   /** Number of log records before the crash. */
   readonly point: number;
-  readonly dataMode: DataMode;
+  readonly writeMode: WriteMode;
   readonly nameMode: NameMode;
   /** Complete lines acknowledged before the crash, in order. */
   readonly acknowledged: readonly string[];
@@ -48,7 +48,7 @@ export interface ReplayOptions {
   readonly states: number;
   readonly seed: number;
   readonly nameMode: NameMode;
-  readonly dataModes: readonly DataMode[];
+  readonly writeModes: readonly WriteMode[];
   /** Model of the disk before the first record, for `nameMode`. */
   readonly disk: Disk;
 }
@@ -72,14 +72,14 @@ export function* crashStates(
       acknowledged.push(...lines);
     }
     const chance = createChance(options.seed ^ Math.imul(index + 1, 0x9e3779b1));
-    const dataMode = chance.pick(options.dataModes);
+    const writeMode = chance.pick(options.writeModes);
     yield {
       index,
       point,
-      dataMode,
+      writeMode,
       nameMode: options.nameMode,
       acknowledged: [...acknowledged],
-      writeTo: (folder) => writeState(options.disk, dataMode, options.nameMode, chance, folder),
+      writeTo: (folder) => writeState(options.disk, writeMode, options.nameMode, chance, folder),
     };
   }
 }
@@ -98,7 +98,7 @@ function crashPoints(log: readonly LogRecord[], states: number, chance: Chance):
 
 function writeState(
   disk: Disk,
-  dataMode: DataMode,
+  writeMode: WriteMode,
   nameMode: NameMode,
   chance: Chance,
   folder: string,
@@ -116,7 +116,7 @@ function writeState(
         mkdirSync(target, { mode: 0o700 });
         writeFolder(child, target);
       } else {
-        writeFileSync(target, contentAfterCrash(child, dataMode, cutoff, chance), { mode: 0o600 });
+        writeFileSync(target, contentAfterCrash(child, writeMode, cutoff, chance), { mode: 0o600 });
       }
     }
   };
@@ -153,7 +153,7 @@ function chooseCutoff(disk: Disk, chance: Chance): number {
 
 function contentAfterCrash(
   file: FileNode,
-  mode: DataMode,
+  mode: WriteMode,
   cutoff: number,
   chance: Chance,
 ): Uint8Array {
@@ -164,7 +164,10 @@ function contentAfterCrash(
   else {
     for (const change of file.pending) {
       if (mode === "prefix" && change.step > cutoff) break;
-      applyChange(content, mode === "prefix" && change.step === cutoff ? torn(change, chance) : change);
+      applyChange(
+        content,
+        mode === "prefix" && change.step === cutoff ? torn(change, chance) : change,
+      );
     }
   }
   return content.bytes.subarray(0, content.size);
@@ -213,7 +216,7 @@ function sectorsOf(
   data: Uint8Array,
 ): { readonly offset: number; readonly data: Uint8Array }[] {
   const pieces: { readonly offset: number; readonly data: Uint8Array }[] = [];
-  for (let at = 0; at < data.length; ) {
+  for (let at = 0; at < data.length;) {
     const size = Math.min(data.length - at, SECTOR_BYTES - ((offset + at) % SECTOR_BYTES));
     pieces.push({ offset: offset + at, data: data.subarray(at, at + size) });
     at += size;

@@ -6,14 +6,22 @@
  * application would and names every line whose promise is broken. States are written at the path of the
  * recording, so that a store that knows its place is not taken for a copy.
  */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, realpathSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { runChild } from "../child.ts";
 import { faultEnv, type IoFault } from "../io-errors.ts";
 import { compilePreload, withScratch } from "../native.ts";
 import { createDisk, type NameMode } from "./disk.ts";
 import { decodeLog, type LogRecord } from "./log.ts";
-import { crashStates, type CrashState, type DataMode } from "./replay.ts";
+import { crashStates, type CrashState, type WriteMode } from "./replay.ts";
 
 export interface PowerLossOptions {
   /** Script and arguments of the workload over `folder`. It must end by itself with code 0. */
@@ -34,13 +42,13 @@ export interface PowerLossOptions {
   readonly seed?: number;
   readonly nameModes?: readonly NameMode[];
   /** Drawn evenly; name one twice to weigh it double. */
-  readonly dataModes?: readonly DataMode[];
+  readonly writeModes?: readonly WriteMode[];
 }
 
 export interface PowerLossFailure {
   readonly index: number;
   readonly point: number;
-  readonly dataMode: DataMode;
+  readonly writeMode: WriteMode;
   readonly nameMode: NameMode;
   readonly acknowledged: number;
   readonly problems: readonly string[];
@@ -58,7 +66,15 @@ export interface PowerLossReport {
 }
 
 const NAME_MODES: readonly NameMode[] = ["instant", "ext4", "strict"];
-const DATA_MODES: readonly DataMode[] = ["all", "none", "prefix", "prefix", "subset", "subset", "subset"];
+const DATA_MODES: readonly WriteMode[] = [
+  "all",
+  "none",
+  "prefix",
+  "prefix",
+  "subset",
+  "subset",
+  "subset",
+];
 
 /** States of one run of the suite: a sample, or the full figure with HOLDFAST_FULL=1. */
 export const powerLossStates = process.env["HOLDFAST_FULL"] === "1" ? 2_000 : 200;
@@ -84,8 +100,8 @@ export function runPowerLoss(options: PowerLossOptions): Promise<PowerLossReport
     for (const [i, { nameMode, disk }] of disks.entries()) {
       const share = Math.floor((states * (i + 1)) / disks.length) - checked;
       const seed = (options.seed ?? 1) + i;
-      const dataModes = options.dataModes ?? DATA_MODES;
-      for (const state of crashStates(log, { states: share, seed, nameMode, dataModes, disk })) {
+      const writeModes = options.writeModes ?? DATA_MODES;
+      for (const state of crashStates(log, { states: share, seed, nameMode, writeModes, disk })) {
         const failure = await checkState(options, folder, state);
         if (failure !== undefined) failures.push(failure);
       }
@@ -121,7 +137,8 @@ async function recordWorkload(
       HOLDFAST_RECORD_LOG: logPath,
     },
   });
-  if (fault !== undefined && !existsSync(`${logPath}.hit`)) throw new Error("the fault was not reached");
+  if (fault !== undefined && !existsSync(`${logPath}.hit`))
+    throw new Error("the fault was not reached");
   const killed = fault?.error === "KILL" && result.signal === "SIGKILL";
   if (result.code !== 0 && !killed) {
     throw new Error(`the workload ended with ${result.code ?? result.signal}: ${result.stderr}`);
@@ -151,8 +168,8 @@ async function checkState(
     problems = [`the check threw ${String(error)}`];
   }
   if (problems.length === 0) return undefined;
-  const { index, point, dataMode, nameMode, acknowledged } = state;
-  return { index, point, dataMode, nameMode, acknowledged: acknowledged.length, problems };
+  const { index, point, writeMode, nameMode, acknowledged } = state;
+  return { index, point, writeMode, nameMode, acknowledged: acknowledged.length, problems };
 }
 
 /** For workloads: opens the channel of acknowledgements of `folder`. Each call is one line, one record. */

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { openAcknowledgements } from "../power-loss/run.ts";
 import { openDatabase } from "../sqlite.ts";
 
-const [folder = "", synchronous = "FULL", count = "0", channel = "ack", cipher = ""] = process.argv.slice(2);
+const [folder = "", synchronous = "FULL", count = "0", channel = "ack", cipher = ""] =
+  process.argv.slice(2);
 const acknowledge =
   channel === "stdout"
     ? (line: string): void => void writeSync(1, `${line}\n`)

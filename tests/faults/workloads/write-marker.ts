@@ -18,9 +18,12 @@ function sort(tempStore: string): void {
   db.exec("CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT) STRICT");
   const insert = db.prepare("INSERT INTO rows VALUES (?, ?)");
   db.exec("BEGIN");
-  for (let id = 0; id < 4_000; id += 1) insert.run(id, `${(id * 7919) % 4_000} ${marker} ${"x".repeat(800)}`);
+  for (let id = 0; id < 4_000; id += 1)
+    insert.run(id, `${(id * 7919) % 4_000} ${marker} ${"x".repeat(800)}`);
   db.exec("COMMIT");
-  db.prepare("SELECT count(*) FROM (SELECT body FROM rows ORDER BY body DESC LIMIT -1 OFFSET 1)").get();
+  db.prepare(
+    "SELECT count(*) FROM (SELECT body FROM rows ORDER BY body DESC LIMIT -1 OFFSET 1)",
+  ).get();
   db.exec("CREATE INDEX by_body ON rows (body)");
   db.close();
 }

@@ -2,7 +2,7 @@
  * A store, put together: sessions, writer, outbox, read models, status, verify. Made by `createStore` (a new
  * one) and `openHoldfast`; platforms supply the ports.
  */
-import type { RecordedEvent } from "../event/event.ts";
+import type { Draft, RecordedEvent } from "../event/event.ts";
 import type { Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
@@ -32,7 +32,7 @@ import { createWriter, type Writer } from "../store/writer.ts";
 import type { EventProof, Finding, Holdfast, LogQuery, StoreStatus } from "./holdfast.ts";
 import { openEvent, recordedEvent } from "./open-event.ts";
 import { prepareDraft } from "./prepare.ts";
-import { verifyStore } from "./verify-store.ts";
+import { checkStore } from "./self-check.ts";
 
 /** What a platform and an application supply to open a store. */
 export interface StoreDeps extends SessionDeps {
@@ -200,10 +200,12 @@ class OpenStore implements Holdfast {
     this.#findings.set(code, { code, message });
   }
 
-  async append(...[drafts, options]: Parameters<Holdfast["append"]>): ReturnType<Holdfast["append"]> {
+  async append(
+    ...[drafts, options]: Parameters<Holdfast["append"]>
+  ): ReturnType<Holdfast["append"]> {
     if (this.#closed) throw new HoldfastError("store_closed");
     if (this.#writer === undefined) throw new HoldfastError("store_read_only");
-    const list = Array.isArray(drafts) ? drafts : [drafts];
+    const list: readonly Draft[] = Array.isArray(drafts) ? drafts : [drafts as Draft];
     if (list.length > limits.batchEventsMax) {
       const { batchEventsMax: limit } = limits;
       throw new HoldfastError("batch_too_large", { events: list.length, limit });
@@ -309,15 +311,16 @@ class OpenStore implements Holdfast {
   }
 
   verify(...[options]: Parameters<Holdfast["verify"]>): ReturnType<Holdfast["verify"]> {
-    return verifyStore(this.#deps, this.#current(), options ?? {});
+    return checkStore(this.#deps, this.#current(), options ?? {});
   }
 
   status(): StoreStatus {
     const session = this.#current();
     const own = readOwnLog(this.#deps, session);
-    const keyring = this.#deps.keyring.findings.map(
-      ({ code, copy, line }): Finding => ({ code, message: `keyring copy "${copy}", line ${line}` }),
-    );
+    const keyring = this.#deps.keyring.findings.map(({ code, copy, line }): Finding => ({
+      code,
+      message: `keyring copy "${copy}", line ${line}`,
+    }));
     const outbox = session.outbox.status();
     this.#deps.observer.gauge("outbox_entries", outbox.waiting);
     return {
@@ -361,8 +364,11 @@ class OpenStore implements Holdfast {
 const markFindings: Readonly<Record<string, string>> = {
   mark_missing: "The high-water mark is not there; the next write opens a new incarnation.",
   mark_damaged: "A slot of the high-water mark is damaged; the other one serves.",
-  store_moved: "The store lies in another folder than before; the next write opens a new incarnation.",
-  store_cloned: "This is a copy, and the original has gone on; the next write opens a new incarnation.",
-  store_rolled_back: "The store holds less than its high-water mark attests: put the newest copy back.",
+  store_moved:
+    "The store lies in another folder than before; the next write opens a new incarnation.",
+  store_cloned:
+    "This is a copy, and the original has gone on; the next write opens a new incarnation.",
+  store_rolled_back:
+    "The store holds less than its high-water mark attests: put the newest copy back.",
   store_rewritten: "The store's history is not the one that was signed: run verify.",
 };

@@ -68,7 +68,7 @@ function createHeap<T>(before: (a: T, b: T) => boolean) {
   return {
     push(item: T): void {
       items.push(item);
-      for (let i = items.length - 1; i > 0; ) {
+      for (let i = items.length - 1; i > 0;) {
         const parent = (i - 1) >> 1;
         if (!before(items[i] as T, items[parent] as T)) return;
         swap(i, parent);
@@ -80,7 +80,7 @@ function createHeap<T>(before: (a: T, b: T) => boolean) {
       const last = items.pop();
       if (items.length === 0 || last === undefined) return top;
       items[0] = last;
-      for (let i = 0; ; ) {
+      for (let i = 0; ;) {
         const left = 2 * i + 1;
         const right = left + 1;
         let least = i;

@@ -47,7 +47,6 @@ export const operationsWithReason: ReadonlySet<Operation> = new Set(["amend", "r
 /** How strongly the key that sealed an event is protected: none < software < os < hardware. */
 export type Assurance = "none" | "software" | "os" | "hardware";
 
-
 /** (device/incarnation) → last stream counter seen. Keys are {@link originKey}s. */
 export type VersionVector = Readonly<Record<string, number>>;
 

@@ -146,7 +146,8 @@ export function createRegistry(declared: readonly EventType[]): Registry {
     types,
     validate(name, payload) {
       const type = types.get(name);
-      if (type === undefined) throw new HoldfastError("event_type_unknown", { type: name.slice(0, 128) });
+      if (type === undefined)
+        throw new HoldfastError("event_type_unknown", { type: name.slice(0, 128) });
       return checked(type, payload, "payload_invalid");
     },
     read(name, version, payload) {
@@ -167,7 +168,10 @@ function lifted(type: EventType, from: number, payload: unknown): unknown {
   let current = payload;
   for (let version = from; version < type.version; version++) {
     const upcast = type.upcasters[version];
-    invariant(upcast !== undefined, "defineEvent checked that every former version has an upcaster");
+    invariant(
+      upcast !== undefined,
+      "defineEvent checked that every former version has an upcaster",
+    );
     try {
       current = upcast(current);
     } catch (cause) {
@@ -184,11 +188,16 @@ function checked(
 ): unknown {
   const result = type.schema["~standard"].validate(payload);
   if (result instanceof Promise) {
-    throw new HoldfastError("event_type_invalid", { type: type.type, reason: "asynchronous schema" });
+    throw new HoldfastError("event_type_invalid", {
+      type: type.type,
+      reason: "asynchronous schema",
+    });
   }
   if (result.issues === undefined) return result.value;
   const [first] = result.issues;
-  const path = (first?.path ?? []).map((step) => String(typeof step === "object" ? step.key : step));
+  const path = (first?.path ?? []).map((step) =>
+    String(typeof step === "object" ? step.key : step),
+  );
   throw new HoldfastError(code, {
     type: type.type,
     path: path.map((step) => `/${step.replaceAll("~", "~0").replaceAll("/", "~1")}`).join(""),

@@ -80,9 +80,9 @@ function vector(kind: "data" | "pseudonym"): {
   readonly ephemeral_private: string;
   readonly tenant: string;
 } {
-  const recipient = pairOf(sha256(utf8("recipient")) as Bytes);
-  const ephemeral = pairOf(sha256(utf8(`ephemeral ${kind}`)) as Bytes);
-  const key = sha256(utf8(`granted ${kind}`)) as Bytes;
+  const recipient = pairOf(sha256(utf8("recipient")));
+  const ephemeral = pairOf(sha256(utf8(`ephemeral ${kind}`)));
+  const key = sha256(utf8(`granted ${kind}`));
   const tenant = "AAECAwQFBgcICQoLDA0ODw";
   const context = {
     v: 1,

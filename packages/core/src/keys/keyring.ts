@@ -27,16 +27,10 @@ import {
   type Sign,
   whenReady,
 } from "./provider.ts";
-import {
-  type Epoch,
-  type WithoutWrapped,
-  epochContext,
-  epochOver,
-  unwrapRecord,
-  wrapRecord,
-} from "./epoch.ts";
+import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
+import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
 import { type Unlocked, unlock } from "./unlock.ts";
-import { type Index, addToIndex, indexOf, ownKey } from "./record-index.ts";
+import { indexOf, ownKey } from "./record-index.ts";
 import {
   type DataKeyRecord,
   type HeaderRecord,
@@ -285,189 +279,84 @@ interface KeyringParts extends KeyringDeps, Unlocked {
 }
 
 function keyringOver(parts: KeyringParts): Keyring {
-  const { crypto, random, copies, provider, providerId, epochs } = parts;
-  let merged = parts.merged;
-  // What the copies hold: as read, and what was written since.
-  let durable = [...merged.records];
-  let index = indexOf(durable);
-  let pending: { readonly record: WrappedRecord; readonly line: Bytes }[] = [];
-  let closed = false;
-  let pseudonymMac: Mac | undefined;
+  const { crypto, random, provider, providerId, epochs } = parts;
+  const records = createKeyringRecords(parts);
+  const pseudonyms = createPseudonyms(crypto, epochs, records);
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
   const handles = new Map<string, DataKey>();
+  const file = (): number => records.merged().header.file;
 
-  const open = (): Index => {
-    invariant(!closed, "a keyring is not used after it was disposed of");
-    return index;
-  };
-  const currentEpoch = (): Epoch => {
-    const id = required(open().epoch, "epoch", merged).id;
-    const epoch = epochs.get(id);
-    if (epoch === undefined) throw new HoldfastError("keyring_record_missing", { record: "epoch" });
-    return epoch;
-  };
-  const refresh = (): void => {
-    open();
-    if (!copies.changed()) return;
-    merged = copies.load();
-    checkSame(parts.merged.header, merged.header);
-    durable = [...merged.records];
-    index = indexOf(durable);
-    for (const { record } of pending) addToIndex(index, record);
-    pseudonymMac = undefined;
-  };
-  const stage = (fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): WrappedRecord => {
-    const record = wrapRecord(random, currentEpoch(), fields, secret);
-    pending.push({ record, line: encodeRecord(crypto, record) });
-    addToIndex(open(), record);
-    return record;
-  };
-  const write = (): void => {
-    refresh();
-    copies.write(pending.map(({ line }) => line));
-    for (const { record } of pending) durable.push(record);
-    pending = [];
-  };
-  const release = (): void => {
-    open();
-    if (pending.length === 0) return;
-    for (const { record } of pending) handles.delete(record.wrapped);
-    pending = [];
-    // A failed write may have left some in a copy: what the next reading finds there is a key like any other.
-    index = indexOf(durable);
-    pseudonymMac = undefined;
-  };
-  const now = (fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): void => {
-    refresh();
-    stage(fields, secret);
-    write();
-  };
-  const file = (): number => merged.header.file;
   const handle = (record: DataKeyRecord): DataKey => {
     const held = handles.get(record.wrapped);
     if (held !== undefined) return held;
     const key = unwrapRecord(epochs, record, keyBytes);
-    const made = dataKeyOver(crypto, record, key, open);
+    const made = dataKeyOver(crypto, record, key, records.index);
     wipe(key);
     handles.set(record.wrapped, made);
     return made;
   };
-  /** Look, and look again if another process has written since. */
-  const find = <T>(look: (index: Index) => T | undefined): T | undefined => {
-    const found = look(open());
-    if (found !== undefined || !copies.changed()) return found;
-    refresh();
-    return look(index);
-  };
-  const pseudonym = (): Mac => {
-    if (pseudonymMac !== undefined) return pseudonymMac;
-    const record = find((candidate) => candidate.pseudonym);
-    if (record === undefined) {
-      throw new HoldfastError("keyring_record_missing", { record: "pseudonym" });
-    }
-    const key = unwrapRecord(epochs, record, keyBytes);
-    pseudonymMac = crypto.hmac(key);
+  const makeDataKey = (scope: string, section: string): DataKey => {
+    const id = base64url(random.bytes(16));
+    const key = random.bytes(keyBytes);
+    const made = records.stage(
+      { kind: "data", file: file(), id, scope, section, generation: 1, origin: "own" },
+      key,
+    ) as DataKeyRecord;
+    const fresh = dataKeyOver(crypto, made, key, records.index);
     wipe(key);
-    return pseudonymMac;
-  };
-  const pseudonymOf = (domain: string, ...fields: readonly Uint8Array[]): string => {
-    open();
-    const input = [
-      utf8(`holdfast/${domain}/v1|`),
-      ...fields.flatMap((field) => [u32(field.length), field]),
-    ];
-    return base64url(
-      pseudonym()
-        .mac(...input)
-        .subarray(0, pseudonymBytes),
-    );
+    handles.set(made.wrapped, fresh);
+    return fresh;
   };
   const findData = (id: string, generation: number): DataKeyRecord | undefined =>
-    find((candidate) => candidate.data.get(id)?.get(generation));
+    records.find((index) => index.data.get(id)?.get(generation));
 
   return {
-    storeId: merged.header.store,
-    tenant: merged.header.tenant,
+    storeId: parts.merged.header.store,
+    tenant: parts.merged.header.tenant,
     provider,
     get findings() {
-      return merged.findings;
+      return records.merged().findings;
     },
     get hasPseudonymKey() {
-      return open().pseudonym !== undefined;
+      return records.index().pseudonym !== undefined;
     },
-    pageKey: () => unwrapRecord(epochs, required(open().page, "page", merged), keyBytes),
-    scopeOf: (subjectKey, site, n = 0) =>
-      pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
-    streamOf: (resourceKey) => pseudonymOf("stream", utf8(resourceKey)),
-    actorOf: (actorKey) => pseudonymOf("actor", utf8(actorKey)),
+    pageKey: () =>
+      unwrapRecord(epochs, required(records.index().page, "page", records.merged()), keyBytes),
+    ...pseudonyms,
     dataKeyToSeal(scope, section) {
-      const found = find((candidate) => candidate.own.get(ownKey(scope, section)));
-      if (found !== undefined) return handle(found);
-      const id = base64url(random.bytes(16));
-      const key = random.bytes(keyBytes);
-      const made = stage(
-        { kind: "data", file: file(), id, scope, section, generation: 1, origin: "own" },
-        key,
-      ) as DataKeyRecord;
-      const fresh = dataKeyOver(crypto, made, key, open);
-      wipe(key);
-      handles.set(made.wrapped, fresh);
-      return fresh;
+      const found = records.find((index) => index.own.get(ownKey(scope, section)));
+      return found === undefined ? makeDataKey(scope, section) : handle(found);
     },
     dataKey(id, generation) {
       const record = findData(id, generation);
       return record && handle(record);
     },
     dataKeyById(id) {
-      const generations = find((candidate) => candidate.data.get(id));
+      const generations = records.find((index) => index.data.get(id));
       if (generations === undefined) return undefined;
       const record = generations.get(Math.max(...generations.keys()));
       return record && handle(record);
     },
-    flush() {
-      open();
-      if (pending.length > 0) write();
+    flush: records.flush,
+    refresh: records.refresh,
+    release() {
+      for (const wrapped of records.release()) handles.delete(wrapped);
     },
-    refresh,
-    release,
     addSigningKey({ device, incarnation, algorithm, spki, ref }) {
-      now(
-        {
-          kind: "signing",
-          file: file(),
-          device,
-          incarnation,
-          algorithm,
-          spki: base64url(spki),
-          provider: providerId,
-        },
-        ref,
-      );
+      const fields = { device, incarnation, algorithm, spki: base64url(spki) };
+      records.add({ kind: "signing", file: file(), ...fields, provider: providerId }, ref);
     },
-    signingKeys: () => [...open().signing.values()].map(signingKeyOf),
-    signer(incarnation) {
-      const record = find((candidate) => candidate.signing.get(incarnation));
-      if (record === undefined) {
-        throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
-      }
-      if (record.provider !== providerId) {
-        throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
-      }
-      const ref = unwrapRecord(epochs, record);
-      return whenReady(provider.signer(ref, record.algorithm), (sign) => {
-        if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
-        return sign;
-      });
-    },
-    markMac: () => currentEpoch().mark,
+    signingKeys: () => [...records.index().signing.values()].map(signingKeyOf),
+    signer: (incarnation) => signerOf(parts, records, incarnation),
+    markMac: () => records.epoch().mark,
     hpke() {
-      const record = required(open().hpke, "hpke", merged);
+      const record = required(records.index().hpke, "hpke", records.merged());
       const publicKey = fromBase64url(record.public);
       invariant(publicKey !== undefined, "an hpke record was checked when it was read");
       return {
         publicKey,
         privateKey: () => {
-          open();
+          records.index();
           return unwrapRecord(epochs, record, keyBytes);
         },
       };
@@ -475,12 +364,12 @@ function keyringOver(parts: KeyringParts): Keyring {
     addDataKey({ id, scope, section, generation, key }) {
       invariant(key.length === keyBytes, "a data key has 32 bytes");
       if (findData(id, generation) !== undefined) return;
-      now({ kind: "data", file: file(), id, scope, section, generation, origin: "grant" }, key);
+      const fields = { id, scope, section, generation, origin: "grant" } as const;
+      records.add({ kind: "data", file: file(), ...fields }, key);
     },
     addPseudonymKey(key) {
       invariant(key.length === keyBytes, "a pseudonym key has 32 bytes");
-      now({ kind: "pseudonym", file: file() }, key);
-      pseudonymMac = undefined;
+      records.add({ kind: "pseudonym", file: file() }, key);
     },
     dataKeyMaterial(id, generation) {
       const record = findData(id, generation);
@@ -489,24 +378,72 @@ function keyringOver(parts: KeyringParts): Keyring {
       return { id, scope, section, generation, key: unwrapRecord(epochs, record, keyBytes) };
     },
     pseudonymKey() {
-      const record = find((candidate) => candidate.pseudonym);
+      const record = records.find((index) => index.pseudonym);
       return record && unwrapRecord(epochs, record, keyBytes);
     },
-    repair: write,
+    repair: records.write,
     [Symbol.dispose]() {
-      if (closed) return;
-      closed = true;
+      if (!records.close()) return;
       handles.clear();
-      pending = [];
-      pseudonymMac = undefined;
       provider.close();
     },
   };
 }
 
-function checkSame(before: HeaderRecord, after: HeaderRecord): void {
-  if (before.store === after.store && before.tenant === after.tenant) return;
-  throw new HoldfastError("keyring_foreign", { expected: before.store, found: after.store });
+/** Pseudonyms of words: HMAC under the tenant's pseudonym key, which may arrive later as a grant. */
+function createPseudonyms(
+  crypto: Crypto,
+  epochs: ReadonlyMap<string, Epoch>,
+  records: KeyringRecords,
+): Pick<Keyring, "scopeOf" | "streamOf" | "actorOf"> {
+  let held: { readonly wrapped: string; readonly mac: Mac } | undefined;
+
+  function keyed(): Mac {
+    const record = records.find((index) => index.pseudonym);
+    if (record === undefined) {
+      throw new HoldfastError("keyring_record_missing", { record: "pseudonym" });
+    }
+    if (held?.wrapped === record.wrapped) return held.mac;
+    const key = unwrapRecord(epochs, record, keyBytes);
+    held = { wrapped: record.wrapped, mac: crypto.hmac(key) };
+    wipe(key);
+    return held.mac;
+  }
+
+  function pseudonymOf(domain: string, ...fields: readonly Uint8Array[]): string {
+    const input = [
+      utf8(`holdfast/${domain}/v1|`),
+      ...fields.flatMap((field) => [u32(field.length), field]),
+    ];
+    const digest = keyed().mac(...input);
+    return base64url(digest.subarray(0, pseudonymBytes));
+  }
+
+  return {
+    scopeOf: (subjectKey, site, n = 0) =>
+      pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
+    streamOf: (resourceKey) => pseudonymOf("stream", utf8(resourceKey)),
+    actorOf: (actorKey) => pseudonymOf("actor", utf8(actorKey)),
+  };
+}
+
+function signerOf(
+  parts: KeyringParts,
+  records: KeyringRecords,
+  incarnation: string,
+): MaybePromise<Sign> {
+  const record = records.find((index) => index.signing.get(incarnation));
+  if (record === undefined) {
+    throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
+  }
+  if (record.provider !== parts.providerId) {
+    throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
+  }
+  const ref = unwrapRecord(parts.epochs, record);
+  return whenReady(parts.provider.signer(ref, record.algorithm), (sign) => {
+    if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
+    return sign;
+  });
 }
 
 function signingKeyOf(record: SigningRecord): SigningKeyRecord {

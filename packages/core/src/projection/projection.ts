@@ -36,13 +36,17 @@ export const fixedColumns: readonly string[] = ["stream", "scope", "state"];
 /** Declares a projection. Throws `projection_invalid` when a name or column cannot be one. */
 export function defineProjection<State>(projection: Projection<State>): Projection<State> {
   const refuse = (reason: string): never => {
-    throw new HoldfastError("projection_invalid", { projection: projection.name.slice(0, 64), reason });
+    throw new HoldfastError("projection_invalid", {
+      projection: projection.name.slice(0, 64),
+      reason,
+    });
   };
   if (!namePattern.test(projection.name)) refuse("name");
   if (!Number.isSafeInteger(projection.version) || projection.version < 1) refuse("version");
   if (projection.types.length === 0) refuse("no event types");
   for (const column of Object.keys(projection.columns)) {
-    if (!namePattern.test(column) || fixedColumns.includes(column)) refuse(`column ${column.slice(0, 64)}`);
+    if (!namePattern.test(column) || fixedColumns.includes(column))
+      refuse(`column ${column.slice(0, 64)}`);
   }
   return projection;
 }

@@ -15,7 +15,8 @@ type Comparison = keyof typeof comparisons;
 type Declared = Pick<Projection, "name" | "columns">;
 
 function column(model: Declared, name: string): string {
-  if (name === "stream" || name === "scope" || Object.hasOwn(model.columns, name)) return `"${name}"`;
+  if (name === "stream" || name === "scope" || Object.hasOwn(model.columns, name))
+    return `"${name}"`;
   throw new HoldfastError("query_invalid", { model: model.name, field: name.slice(0, 64) });
 }
 

@@ -105,7 +105,11 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
   }
 
   /** Folds one more event; `false` when the fold refused it and the projection stopped. */
-  function advance(model: Model, state: unknown, event: RecordedEvent): { readonly state: unknown } | undefined {
+  function advance(
+    model: Model,
+    state: unknown,
+    event: RecordedEvent,
+  ): { readonly state: unknown } | undefined {
     try {
       return { state: model.projection.fold(state, event) };
     } catch {
@@ -133,9 +137,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
 
   /** The state of a stream from its first event, in canonical order. */
   function refold(model: Model, stream: string): void {
-    const events = canonicalOrder(
-      readAll(log, { stream }).map((stored) => deps.open(stored)),
-    );
+    const events = canonicalOrder(readAll(log, { stream }).map((stored) => deps.open(stored)));
     let state: unknown;
     for (const event of events) {
       if (!model.types.has(event.type)) continue;
@@ -198,7 +200,10 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     query(name, query) {
       const model = readable(name);
       const { sql, values } = compileQuery(model.projection, model.table, query);
-      return driver.prepare(sql).all<StoredRow>(...values).map((row) => modelRow(model, row));
+      return driver
+        .prepare(sql)
+        .all<StoredRow>(...values)
+        .map((row) => modelRow(model, row));
     },
     row(name, stream) {
       const model = readable(name);
@@ -211,7 +216,8 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       return driver.prepare(sql).get<{ value: number }>(...values)?.value ?? 0;
     },
     rebuild,
-    stale: () => [...models.values()].filter((m) => m.state === "stale").map((m) => m.projection.name),
+    stale: () =>
+      [...models.values()].filter((m) => m.state === "stale").map((m) => m.projection.name),
     status: () =>
       [...models.values()].map(({ projection, state, stoppedAt }) => ({
         name: projection.name,
@@ -299,12 +305,9 @@ function registryDigest(crypto: Crypto, registry: Registry): string {
 }
 
 /** All events of a filter, page by page. */
-function readAll(
-  log: SqliteEventLog,
-  filter: { readonly stream: string },
-): readonly StoredEvent[] {
+function readAll(log: SqliteEventLog, filter: { readonly stream: string }): readonly StoredEvent[] {
   const events: StoredEvent[] = [];
-  for (let after = 0; ; ) {
+  for (let after = 0; ;) {
     const page = log.read({ ...filter, after, limit: limits.queryRowsDefault });
     events.push(...page);
     const last = page.at(-1);

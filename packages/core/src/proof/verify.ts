@@ -10,7 +10,15 @@
  */
 import { originKey, noPrevious, type Header } from "../event/event.ts";
 import type { DataKey } from "../keys/keyring.ts";
-import { base64, base64url, type Bytes, concat, equalBytes, fromBase64, utf8 } from "../std/bytes.ts";
+import {
+  base64,
+  base64url,
+  type Bytes,
+  concat,
+  equalBytes,
+  fromBase64,
+  utf8,
+} from "../std/bytes.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
@@ -219,7 +227,10 @@ function createWalk(deps: LogVerifyDeps) {
     const origin = originKey(header.dev, header.inc);
     const stream = streams.get(header.stream);
     if (stream === undefined) {
-      streams.set(header.stream, { scope: header.scope, counters: new Map([[origin, header.sseq]]) });
+      streams.set(header.stream, {
+        scope: header.scope,
+        counters: new Map([[origin, header.sseq]]),
+      });
       if (header.sseq !== 1) problem("stream_gap", object, "the stream begins before");
       return;
     }
@@ -231,8 +242,8 @@ function createWalk(deps: LogVerifyDeps) {
 
   /** The first event of a device log says whose key signs it, and by whose authority. */
   function checkOpening(device: DeviceWalk, row: EventRow, header: Header, object: string): void {
-    const pub = header.pub as Readonly<Record<string, unknown>> | undefined;
-    const spki = fromBase64(String(pub?.["spki"] ?? "="));
+    const { pub } = header;
+    const spki = bytesOf(pub?.["spki"]);
     const algorithm = pub?.["alg"];
     if (
       header.type !== "IncarnationOpened" ||
@@ -287,7 +298,7 @@ function createWalk(deps: LogVerifyDeps) {
       }),
     );
     const signed = preAuthenticationEncoding(successionType, statement);
-    const signature = fromBase64(String(pub["sig"] ?? "=")) ?? new Uint8Array(0);
+    const signature = bytesOf(pub["sig"]) ?? new Uint8Array(0);
     if (!verifySignature(crypto, before.algorithm, before.spki, signed, signature)) {
       problem("succession_forged", object, "the predecessor's key did not sign the succession");
     }
@@ -374,7 +385,9 @@ function createWalk(deps: LogVerifyDeps) {
     const { device: name, incarnation, spki, algorithm } = device;
     const origin = deviceLogOrigin({ tenant: deps.tenant, device: name, incarnation });
     const verifier = createNoteVerifier(crypto, { name: origin, algorithm, spki });
-    const opened = openNote(row.note, [verifier], (...signed) => verifySignature(crypto, ...signed));
+    const opened = openNote(row.note, [verifier], (...signed) =>
+      verifySignature(crypto, ...signed),
+    );
     if (opened.status !== "verified") {
       problem("signature_wrong", object, `the note is ${opened.status}`);
     }
@@ -390,13 +403,21 @@ function createWalk(deps: LogVerifyDeps) {
       }
       const beyond = source.notes(device.device, incarnation, tree.size, 1)[0];
       if (beyond !== undefined) {
-        problem("tail_missing", `sequence ${tree.size + 1} of ${incarnation}`, `a note attests ${beyond.size} events`);
+        problem(
+          "tail_missing",
+          `sequence ${tree.size + 1} of ${incarnation}`,
+          `a note attests ${beyond.size} events`,
+        );
       }
       if (lastNote !== undefined && !deps.allNotes) checkSignature(device, lastNote);
     }
   }
 
   return { event, finish, problems, counts: () => ({ events, commits, sections }) };
+}
+
+function bytesOf(value: unknown): Bytes | undefined {
+  return typeof value === "string" ? fromBase64(value) : undefined;
 }
 
 const leafPrefix = Uint8Array.of(0);

@@ -51,7 +51,8 @@ export function sealFrame(
 
 /** Generation of the data key that a frame needs, or `undefined` when it is no frame of this format. */
 export function frameGeneration(frame: Uint8Array): number | undefined {
-  if (frame.length < prefixBytes + saltBytes + tagBytes || frame[0] !== frameVersion) return undefined;
+  if (frame.length < prefixBytes + saltBytes + tagBytes || frame[0] !== frameVersion)
+    return undefined;
   return new DataView(frame.buffer, frame.byteOffset).getUint32(1);
 }
 

@@ -15,7 +15,13 @@ export const incarnationOpenedType = "IncarnationOpened";
 /** DSSE payload type of the statement that hands a device over to a new incarnation. */
 export const successionPayloadType = "application/vnd.holdfast.succession+json";
 
-export type OpeningReason = "first" | "moved" | "rollback-accepted" | "restored" | "re-key" | "fork";
+export type OpeningReason =
+  | "first"
+  | "moved"
+  | "rollback-accepted"
+  | "restored"
+  | "re-key"
+  | "fork";
 
 /** The plaintext fields of an `IncarnationOpened` event. A type, not an interface: it is plain JSON. */
 export type IncarnationPub = {

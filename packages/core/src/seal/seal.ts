@@ -5,13 +5,7 @@
  * are encrypted, and one note is signed for the whole group. Nothing here touches a medium; a sealing that
  * is not stored is forgotten, with its sequence numbers.
  */
-import type {
-  Assurance,
-  Header,
-  Operation,
-  SectionRef,
-  VersionVector,
-} from "../event/event.ts";
+import type { Assurance, Header, Operation, SectionRef, VersionVector } from "../event/event.ts";
 import type { DataKey } from "../keys/keyring.ts";
 import { formatCheckpoint, deviceLogOrigin } from "../proof/checkpoint.ts";
 import { type CompactRange, createTreeBuilder, leafHash } from "../proof/tree.ts";

@@ -57,9 +57,7 @@ export function createLease(deps: {
        expires_at = excluded.expires_at, wanted_at = NULL`,
   );
   const want = driver.prepare("UPDATE leases SET wanted_at = ? WHERE name = ?");
-  const renew = driver.prepare(
-    "UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE name = ?",
-  );
+  const renew = driver.prepare("UPDATE leases SET heartbeat_at = ?, expires_at = ? WHERE name = ?");
   const free = driver.prepare(
     "UPDATE leases SET holder = NULL, wanted_at = NULL WHERE name = ? AND token = ?",
   );

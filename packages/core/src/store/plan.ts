@@ -119,8 +119,7 @@ export function createPlanner(deps: PlanDeps) {
     const index = ids.get(draft.id);
     if (index !== undefined) {
       const other = planned[index];
-      const repeats =
-        other !== undefined && repeatsDraft(draft, streamIdOf(draft.stream), other);
+      const repeats = other !== undefined && repeatsDraft(draft, streamIdOf(draft.stream), other);
       if (!repeats) throw new HoldfastError("event_id_conflict", { id: draft.id });
       return { kind: "repeated", id: draft.id, index };
     }
@@ -219,7 +218,8 @@ function repeatsStored(
   stored: StoredEvent,
 ): boolean {
   const header = headerOf(stored);
-  if (header.type !== draft.type || header.op !== draft.op || header.stream !== stream) return false;
+  if (header.type !== draft.type || header.op !== draft.op || header.stream !== stream)
+    return false;
   if (stored.frames.length !== draft.sections.length) return false;
   const leaf = fromBase64url(stored.leaf) as Uint8Array;
   return stored.frames.every((frame) => {

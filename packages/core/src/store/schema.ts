@@ -148,9 +148,11 @@ function pragmaNumber(driver: SqliteDriver, name: string): number {
 
 /** Throws `store_foreign` or `store_newer` unless this is a store of a format that this release reads. */
 export function checkFormat(driver: SqliteDriver): void {
-  if (pragmaNumber(driver, "application_id") !== applicationId) throw new HoldfastError("store_foreign");
+  if (pragmaNumber(driver, "application_id") !== applicationId)
+    throw new HoldfastError("store_foreign");
   const format = pragmaNumber(driver, "user_version");
-  if (format > storeFormat) throw new HoldfastError("store_newer", { format, readable: storeFormat });
+  if (format > storeFormat)
+    throw new HoldfastError("store_newer", { format, readable: storeFormat });
   if (format < storeFormat) throw new HoldfastError("store_foreign", { format });
 }
 
@@ -183,7 +185,9 @@ function listObjects(driver: SqliteDriver): ReadonlyMap<string, string> {
 /** Tables, indices and triggers of the fixed schema, by kind and name. */
 function expectedObjects(): ReadonlyMap<string, string> {
   const objects = new Map<string, string>();
-  const statements = schema.matchAll(/CREATE (?:UNIQUE )?(TABLE|INDEX|TRIGGER) (\w+)[\s\S]*?;(?=\s*(?:CREATE|$))/g);
+  const statements = schema.matchAll(
+    /CREATE (?:UNIQUE )?(TABLE|INDEX|TRIGGER) (\w+)[\s\S]*?;(?=\s*(?:CREATE|$))/g,
+  );
   for (const [text, kind, name] of statements) {
     const sql = text.replace(/;\s*$/, "").replaceAll(/\s+/g, " ").trim();
     objects.set(`${(kind as string).toLowerCase()} ${name as string}`, sql);

@@ -111,7 +111,9 @@ function openSession(deps: SessionDeps, readOnly: boolean): Session {
 }
 
 function checkStoreId(driver: SqliteDriver, keyring: Keyring): void {
-  const row = driver.prepare("SELECT value FROM store WHERE name = 'store_id'").get<{ value: string }>();
+  const row = driver
+    .prepare("SELECT value FROM store WHERE name = 'store_id'")
+    .get<{ value: string }>();
   if (row?.value !== keyring.storeId) throw new HoldfastError("store_foreign");
 }
 
@@ -128,13 +130,17 @@ export function readOwnLog(
 ): OwnLog | undefined {
   const { driver, log } = session;
   const own = driver
-    .prepare("SELECT number, device, incarnation FROM incarnations WHERE own = 1 ORDER BY number DESC LIMIT 1")
+    .prepare(
+      "SELECT number, device, incarnation FROM incarnations WHERE own = 1 ORDER BY number DESC LIMIT 1",
+    )
     .get<OwnRow>();
   if (own === undefined) return undefined;
   const state = log.deviceLog(own.device, own.incarnation);
   const size = state?.size ?? 0;
   const root = state === undefined ? "" : base64(rootOf(deps.crypto, state.head.range));
-  const rootAtCommit = driver.prepare("SELECT root, note FROM commits WHERE incarnation = ? AND size = ?");
+  const rootAtCommit = driver.prepare(
+    "SELECT root, note FROM commits WHERE incarnation = ? AND size = ?",
+  );
   const rootAt = (at: number): string | undefined => {
     if (at === 0) return base64(deps.crypto.sha256());
     if (at === size) return root;

@@ -89,9 +89,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const number = incarnations.find(device, incarnation) ?? -1;
     return {
       leaves: (from, to) =>
-        statements.leaves
-          .all<{ leaf: string }>(number, from, to)
-          .map(({ leaf }) => digestOf(leaf)),
+        statements.leaves.all<{ leaf: string }>(number, from, to).map(({ leaf }) => digestOf(leaf)),
       tileRoots: (from, to) =>
         statements.tiles.all<{ root: string }>(number, from, to).map(({ root }) => digestOf(root)),
     };
@@ -149,7 +147,10 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
         sealed.headerText,
       );
     } catch (error) {
-      if (isHoldfastError(error, "store_constraint") && statements.byId.get(header.id) !== undefined)
+      if (
+        isHoldfastError(error, "store_constraint") &&
+        statements.byId.get(header.id) !== undefined
+      )
         throw new HoldfastError("event_id_conflict", { id: header.id }, { cause: error });
       throw error;
     }

@@ -95,7 +95,11 @@ function checkLastNote(
   const { device, incarnation, size } = own;
   const note = session.log.noteCovering(device, incarnation, size);
   const name = deviceLogOrigin({ tenant: deps.keyring.tenant, device, incarnation });
-  const verifier = createNoteVerifier(deps.crypto, { name, algorithm: key.algorithm, spki: key.spki });
+  const verifier = createNoteVerifier(deps.crypto, {
+    name,
+    algorithm: key.algorithm,
+    spki: key.spki,
+  });
   const opened = openNote(note?.text ?? "", [verifier], (...signed) =>
     verifySignature(deps.crypto, ...signed),
   );

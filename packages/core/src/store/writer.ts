@@ -249,7 +249,10 @@ export function createWriter(deps: WriterDeps): Writer {
       if (prepared.lane === "urgent") urgent.add(sealed.events[at]?.leaf as string);
     }
     const contents = new Map(
-      sealed.events.map(({ leaf }, at) => [leaf, (drafts[at] as { prepared: PreparedDraft }).prepared.content]),
+      sealed.events.map(({ leaf }, at) => [
+        leaf,
+        (drafts[at] as { prepared: PreparedDraft }).prepared.content,
+      ]),
     );
     const batch = { events: sealed.events, note, urgent, contents };
     let wanted = false;
@@ -347,7 +350,7 @@ export function createWriter(deps: WriterDeps): Writer {
     },
     async close() {
       closed = true;
-      while (running !== undefined) await running;
+      for (let active = running; active !== undefined; active = running) await active;
       cancelIdle?.();
       giveBack();
     },

@@ -9,15 +9,20 @@ import {
 } from "../proof/verify.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
-import { readOwnLog } from "../store/session.ts";
+import { readOwnLog, type Session, type SessionDeps } from "../store/session.ts";
+import type { Observer } from "../telemetry/observer.ts";
+import type { Outbox } from "../outbox/outbox.ts";
 import type { VerifyOptions, VerifyReport } from "./holdfast.ts";
-import type { ClientSession, StoreDeps } from "./store.ts";
 
 const listedMax = 20;
 
-export function verifyStore(
-  deps: StoreDeps,
-  session: ClientSession,
+/** What is checked: an open session with its outbox. */
+type CheckedSession = Session & { readonly outbox: Outbox };
+type CheckDeps = SessionDeps & { readonly observer: Observer };
+
+export function checkStore(
+  deps: CheckDeps,
+  session: CheckedSession,
   options: VerifyOptions,
 ): VerifyReport {
   const end = deps.observer.span("verify");
@@ -69,7 +74,7 @@ function unreadable(error: HoldfastError, object: string): Problem {
 }
 
 /** Mark, keyring copies and outbox. */
-function derivedProblems(deps: StoreDeps, session: ClientSession): readonly Problem[] {
+function derivedProblems(deps: CheckDeps, session: CheckedSession): readonly Problem[] {
   const problems: Problem[] = [];
   const own = readOwnLog(deps, session);
   for (const code of own?.judgement.findings ?? []) {
