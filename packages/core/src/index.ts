@@ -8,7 +8,7 @@ export * from "./std/ports.ts";
 export * from "./std/bytes.ts";
 export * from "./std/jcs.ts";
 export * from "./std/json.ts";
-export { type JsonPath, jsonPointer } from "./std/plain.ts";
+export { detailPointer, type JsonPath, jsonPointer } from "./std/plain.ts";
 export * from "./std/keyforms.ts";
 export * from "./std/noble.ts";
 export * from "./telemetry/observer.ts";

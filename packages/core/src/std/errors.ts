@@ -319,6 +319,30 @@ export const errorCodes = {
   model_stale: {
     meaning: "The read model was built by another version of its projection or registry.",
     action: "Open the store for writing once: it is then built anew.",
+  // Import of FHIR bundles
+  fhir_bundle_invalid: {
+    meaning: "The text is JSON but not a FHIR R4 bundle of resources.",
+    action: "Correct the element at the path named in the details; nothing of the file was recorded.",
+  },
+  fhir_resource_invalid: {
+    meaning: "A resource of the bundle cannot be recorded as it is.",
+    action: "Correct the resource at the path named in the details; nothing of the file was recorded.",
+  },
+  fhir_resource_type_unknown: {
+    meaning: "A resource names a type that FHIR R4 does not have.",
+    action: "Correct resourceType at the path named in the details, or convert the bundle to R4.",
+  },
+  fhir_unsupported: {
+    meaning: "A bundle entry asks for a deletion, a patch, a search or another act that is not a record.",
+    action: "Take the entry out; withdraw a recorded resource by an event with op retract.",
+  },
+  fhir_subject_changed: {
+    meaning: "A changed resource names another patient than before; its stream belongs to the first one.",
+    action: "Retract the recorded resource and import the corrected one under a new id.",
+  },
+  fhir_stream_contended: {
+    meaning: "Other writers changed the same resource again and again during the import.",
+    action: "Import the file again: what is recorded is recognised, the rest follows.",
   },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 
