@@ -29,8 +29,8 @@ const observation = (fields: object): object => {
 };
 
 describe("event types", () => {
-  test("there is one for each of the 148 R4 resource types", () => {
-    expect(new Set(fhirEventTypes).size).toBe(148);
+  test("there is one for each of the 146 R4 resource types", () => {
+    expect(new Set(fhirEventTypes).size).toBe(146);
     expect(createRegistry(fhirEvents).types.get("fhir.Observation")?.encoding).toBe("text");
   });
 });

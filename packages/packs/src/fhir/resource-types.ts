@@ -1,6 +1,6 @@
 /**
- * The 148 resource types of FHIR R4 (4.0.1, https://hl7.org/fhir/R4/resourcelist.html, abstract types left
- * out). A resource of any other type is refused: it is not R4.
+ * The 146 resource types of FHIR R4 (4.0.1, https://hl7.org/fhir/R4/resourcelist.html; the abstract Resource and
+ * DomainResource left out). A resource of any other type is refused: it is not R4.
  */
 export const fhirResourceTypes: readonly string[] = `
 Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent Basic
