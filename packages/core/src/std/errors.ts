@@ -319,6 +319,30 @@ export const errorCodes = {
   model_stale: {
     meaning: "The read model was built by another version of its projection or registry.",
     action: "Open the store for writing once: it is then built anew.",
+  },
+
+  // Wire form and the command line
+  wire_invalid: {
+    meaning: "JSON of an event has a field of the wrong form.",
+    action: "Correct the field at the path named in the details.",
+  },
+  passphrase_missing: {
+    meaning: "A passphrase is needed and there is none.",
+    action: "Type it at the prompt, set HOLDFAST_PASSPHRASE, or name a file with --passphrase-file.",
+  },
+  passphrase_mismatch: {
+    meaning: "The two passphrases typed are not the same.",
+    action: "Type them again.",
+  },
+  input_unreadable: {
+    meaning: "A file named on the command line cannot be read.",
+    action: "Check its name and its permissions; the details name the place on the command line.",
+  },
+  line_too_large: {
+    meaning: "A line of the input is longer than the limit.",
+    action: "Send one draft a line; the details name the line and the limit.",
+  },
+
   // Import of FHIR bundles
   fhir_bundle_invalid: {
     meaning: "The text is JSON but not a FHIR R4 bundle of resources.",
