@@ -22,7 +22,11 @@ function linkedNode() {
   for (let folder = here; ; folder = dirname(folder)) {
     const candidates = [
       join(folder, "node_modules/.bin", name),
-      join(folder, `node_modules/node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}/bin`, name),
+      join(
+        folder,
+        `node_modules/node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}/bin`,
+        name,
+      ),
     ];
     const found = candidates.find((path) => existsSync(path));
     if (found !== undefined) return found;
@@ -36,7 +40,8 @@ function become(node) {
   const child = spawn(node, [...flags, main, ...process.argv.slice(2)], {
     stdio: ["inherit", "inherit", "inherit", "ipc"],
   });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
+    process.on(signal, () => child.kill(signal));
   child.on("error", (error) => {
     console.error(`holdfast: ${node} cannot be started (${error.code ?? "unknown"})`);
     process.exit(70);

@@ -22,7 +22,11 @@ function refusal(line: string): string {
 
 test("a line is a draft, with what the command line says for all", () => {
   const { type, ...rest } = good;
-  const line = JSON.stringify({ ...rest, occurred_at: "2026-03-01T09:00:00+01:00", lane: "urgent" });
+  const line = JSON.stringify({
+    ...rest,
+    occurred_at: "2026-03-01T09:00:00+01:00",
+    lane: "urgent",
+  });
   expect(parseDraft(line, { type, scope: "s" })).toEqual({
     ...good,
     scope: "s",
@@ -61,5 +65,7 @@ test("conditions take the type of their column", () => {
 test("a FHIR row keeps the digits of its numbers", () => {
   const state = { text: '{ "value": 5.10 }', leaf: "L" };
   const row = { stream: "s", scope: "c", columns: { id: "1" }, state };
-  expect(rowText("fhir", row)).toBe('{"id":"1","stream":"s","scope":"c","leaf":"L","resource":{"value":5.10}}');
+  expect(rowText("fhir", row)).toBe(
+    '{"id":"1","stream":"s","scope":"c","leaf":"L","resource":{"value":5.10}}',
+  );
 });

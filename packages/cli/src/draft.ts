@@ -1,12 +1,40 @@
 /** A draft as JSON, one a line: the fields of `append --ndjson`. */
-import { type Draft, fromIsoTime, HoldfastError, isHoldfastError, type JsonValue, type Operation, operations, parseJson } from "@holdfast/core";
+import {
+  type Draft,
+  fromIsoTime,
+  HoldfastError,
+  isHoldfastError,
+  type JsonValue,
+  type Operation,
+  operations,
+  parseJson,
+} from "@holdfast/core";
 import { registry } from "./store.ts";
 
 /** What a line may leave out because the command line says it for all. */
 export type DraftDefaults = Partial<Pick<Draft, "type" | "stream" | "scope" | "actor">>;
 
-const textFields = ["type", "stream", "scope", "site", "actor", "role", "session", "text", "why", "reason", "id"] as const;
-const fields: ReadonlySet<string> = new Set([...textFields, "occurred_at", "data", "op", "ref", "lane"]);
+const textFields = [
+  "type",
+  "stream",
+  "scope",
+  "site",
+  "actor",
+  "role",
+  "session",
+  "text",
+  "why",
+  "reason",
+  "id",
+] as const;
+const fields: ReadonlySet<string> = new Set([
+  ...textFields,
+  "occurred_at",
+  "data",
+  "op",
+  "ref",
+  "lane",
+]);
 
 function refuse(field: string, reason: string): never {
   throw new HoldfastError("draft_invalid", { path: field === "" ? "" : `/${field}`, reason });
@@ -54,11 +82,14 @@ function otherFields(
 ): Pick<Draft, "occurredAt" | "op" | "ref" | "lane"> {
   const { occurred_at: at, op, ref, lane } = given;
   const occurredAt = typeof at === "string" ? fromIsoTime(at) : undefined;
-  if (at !== undefined && occurredAt === undefined) refuse("occurred_at", "ISO 8601 with an offset");
+  if (at !== undefined && occurredAt === undefined)
+    refuse("occurred_at", "ISO 8601 with an offset");
   if (op !== undefined && !operations.includes(op as Operation)) refuse("op", "an operation");
   const refs = Array.isArray(ref) ? (ref as readonly JsonValue[]) : undefined;
-  if (ref !== undefined && !refs?.every((one) => typeof one === "string")) refuse("ref", "a list of leaves");
-  if (lane !== undefined && lane !== "normal" && lane !== "urgent") refuse("lane", "normal or urgent");
+  if (ref !== undefined && !refs?.every((one) => typeof one === "string"))
+    refuse("ref", "a list of leaves");
+  if (lane !== undefined && lane !== "normal" && lane !== "urgent")
+    refuse("lane", "normal or urgent");
   return {
     ...(occurredAt === undefined ? {} : { occurredAt }),
     ...(op === undefined ? {} : { op: op as Operation }),

@@ -13,15 +13,21 @@ async function collected(chunks: readonly Uint8Array[], max = 1_000): Promise<re
 
 test("lines are found wherever the chunks are cut", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.constantFrom("a", "bc", "é", "\n", "\r\n")), fc.nat(7), async (words, cut) => {
-      const text = words.join("");
-      const bytes = Buffer.from(text);
-      const chunks = Array.from({ length: Math.ceil(bytes.length / (cut + 1)) }, (_, index) =>
-        bytes.subarray(index * (cut + 1), (index + 1) * (cut + 1)),
-      );
-      const lines = text.split("\n").map((line, index) => `${index + 1}:${line.replace(/\r$/, "")}`);
-      expect(await collected(chunks)).toEqual(lines.filter((line) => !/^\d+:$/.test(line)));
-    }),
+    fc.asyncProperty(
+      fc.array(fc.constantFrom("a", "bc", "é", "\n", "\r\n")),
+      fc.nat(7),
+      async (words, cut) => {
+        const text = words.join("");
+        const bytes = Buffer.from(text);
+        const chunks = Array.from({ length: Math.ceil(bytes.length / (cut + 1)) }, (_, index) =>
+          bytes.subarray(index * (cut + 1), (index + 1) * (cut + 1)),
+        );
+        const lines = text
+          .split("\n")
+          .map((line, index) => `${index + 1}:${line.replace(/\r$/, "")}`);
+        expect(await collected(chunks)).toEqual(lines.filter((line) => !/^\d+:$/.test(line)));
+      },
+    ),
   );
 });
 

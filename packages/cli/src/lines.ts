@@ -26,7 +26,8 @@ export async function* readLines(
   };
   const keep = (part: Uint8Array): void => {
     held += part.length;
-    if (held > lineBytesMax) throw new HoldfastError("line_too_large", { line: number, lineBytesMax });
+    if (held > lineBytesMax)
+      throw new HoldfastError("line_too_large", { line: number, lineBytesMax });
     parts.push(part);
   };
   for await (const chunk of source) {

@@ -22,7 +22,11 @@ async function main(): Promise<void> {
   const program = createProgram();
   // With --json a wrong command line is told as JSON, below, and nowhere else.
   if (json) {
-    for (const command of [program, ...program.commands, ...program.commands.flatMap((c) => c.commands)]) {
+    for (const command of [
+      program,
+      ...program.commands,
+      ...program.commands.flatMap((c) => c.commands),
+    ]) {
       command.configureOutput({ writeErr: () => undefined });
     }
   }
@@ -37,7 +41,10 @@ function report(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.ok;
   if (error instanceof CommanderError || error instanceof UsageError) {
     const message = error.message.replace(/^error: /, "");
-    if (json) process.stderr.write(`${JSON.stringify({ error: { code: "usage", message, details: {} } })}\n`);
+    if (json)
+      process.stderr.write(
+        `${JSON.stringify({ error: { code: "usage", message, details: {} } })}\n`,
+      );
     else if (error instanceof UsageError) process.stderr.write(`holdfast: ${message}\n`);
     return exitCodes.usage;
   }

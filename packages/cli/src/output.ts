@@ -18,7 +18,10 @@ export interface Output {
   raw(text: string): Promise<void>;
 }
 
-export function createOutput(json: boolean, stream: NodeJS.WritableStream = process.stdout): Output {
+export function createOutput(
+  json: boolean,
+  stream: NodeJS.WritableStream = process.stdout,
+): Output {
   const write = async (text: string): Promise<void> => {
     if (!stream.write(text)) await once(stream, "drain");
   };
@@ -46,7 +49,9 @@ export function table(header: readonly string[], rows: readonly (readonly unknow
     return text.length <= 48 ? text : `${text.slice(0, 47)}…`;
   };
   const lines = [header, ...rows].map((row) => row.map(cell));
-  const widths = header.map((_, column) => Math.max(...lines.map((row) => (row[column] ?? "").length)));
+  const widths = header.map((_, column) =>
+    Math.max(...lines.map((row) => (row[column] ?? "").length)),
+  );
   return lines
     .map((row) =>
       row
@@ -69,7 +74,13 @@ export interface Failure {
 export function failureOf(error: unknown): Failure {
   if (error instanceof HoldfastError) {
     const { meaning, action } = errorCodes[error.code];
-    return { exit: exitCodes.refused, code: error.code, message: meaning, action, details: error.details };
+    return {
+      exit: exitCodes.refused,
+      code: error.code,
+      message: meaning,
+      action,
+      details: error.details,
+    };
   }
   const message = error instanceof Error ? `${error.name}: ${error.message}` : "unknown failure";
   const action = "This is a bug: please report it with the steps that lead here.";
@@ -83,6 +94,8 @@ export function printFailure(failure: Failure, json: boolean): void {
     process.stderr.write(`${JSON.stringify({ error: { code, message, action, details } })}\n`);
     return;
   }
-  const facts = Object.entries(details).map(([name, value]) => `  ${name}: ${printable(String(value))}`);
+  const facts = Object.entries(details).map(
+    ([name, value]) => `  ${name}: ${printable(String(value))}`,
+  );
   process.stderr.write(`${[`${code}: ${message}`, `  ${action}`, ...facts].join("\n")}\n`);
 }

@@ -40,6 +40,7 @@ async function givenPassphrase({ passphraseFile }: PassphraseSource): Promise<st
 
 async function ask(message: string): Promise<string> {
   const answer = await password({ message, output: process.stderr });
-  if (isCancel(answer) || answer === "" || answer === undefined) throw new HoldfastError("passphrase_missing");
+  if (isCancel(answer) || answer === "" || answer === undefined)
+    throw new HoldfastError("passphrase_missing");
   return answer;
 }

@@ -62,11 +62,14 @@ export function appendCommand(): Command {
       const { options, output } = contextOf<AppendOptions>(command);
       if (options.ndjson === undefined) {
         const draft = draftOf(options);
-        await withStore(options, "write", async (store) => print(output, await appendOne(store, draft)));
+        await withStore(options, "write", async (store) =>
+          print(output, await appendOne(store, draft)),
+        );
         return;
       }
       if (options.ndjson !== "-") throw new UsageError("--ndjson reads standard input: --ndjson -");
-      if (options.data !== undefined) throw new UsageError("--data and --ndjson exclude each other.");
+      if (options.data !== undefined)
+        throw new UsageError("--data and --ndjson exclude each other.");
       await withStore(options, "write", (store) =>
         appendLines(store, process.stdin, output, defaultsOf(options)),
       );
@@ -173,7 +176,11 @@ export async function appendLines(
   if (failed !== undefined) throw atLine(failed);
 }
 
-async function answerOf(store: Pick<Holdfast, "append">, draft: Draft, line: number): Promise<Answer> {
+async function answerOf(
+  store: Pick<Holdfast, "append">,
+  draft: Draft,
+  line: number,
+): Promise<Answer> {
   try {
     return { event: await appendOne(store, draft) };
   } catch (error) {

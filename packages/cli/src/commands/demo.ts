@@ -20,7 +20,9 @@ import { projections, registry } from "../store.ts";
 import { contextOf } from "./common.ts";
 
 const bundle = new URL("../../../../examples/bundles/nosebleed-clinic.json", import.meta.url);
-const main = fileURLToPath(new URL(`../main${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url));
+const main = fileURLToPath(
+  new URL(`../main${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url),
+);
 
 /** Acknowledged events after which the writer is killed. */
 const killAfterEvents = 500;
@@ -55,7 +57,9 @@ export function demoCommand(): Command {
         const ok = shown.missing === 0 && shown.problems.length > 0 && shown.imported > 0;
         await output.row({ ok, ...shown });
         const seconds = ((performance.now() - began) / 1_000).toFixed(1);
-        await output.say(`\n${ok ? "Done" : "A promise was broken"}, in ${seconds} seconds. The temporary folder is removed.`);
+        await output.say(
+          `\n${ok ? "Done" : "A promise was broken"}, in ${seconds} seconds. The temporary folder is removed.`,
+        );
         if (!ok) process.exitCode = exitCodes.checkFailed;
       } finally {
         await rm(folder, { recursive: true, force: true });
@@ -94,20 +98,29 @@ async function recordBundle(place: Place, output: Output): Promise<number> {
     const text = await readFile(bundle);
     const first = await importFhir(store, [text], { actor: "demo" });
     const again = await importFhir(store, [text], { actor: "demo" });
-    await output.say(`   imported: ${first.appended} resources; the same bundle again: ${again.appended} appended, ${again.duplicates} recognised`);
+    await output.say(
+      `   imported: ${first.appended} resources; the same bundle again: ${again.appended} appended, ${again.duplicates} recognised`,
+    );
     await output.say("\n2. What is recorded can be queried");
     const observations = store.count("fhir", { where: { resource_type: "Observation" } });
-    await output.say(`   ${store.count("fhir")} resources, ${observations} of them observations; the newest encounters:`);
+    await output.say(
+      `   ${store.count("fhir")} resources, ${observations} of them observations; the newest encounters:`,
+    );
     const rows = store.query("fhir", {
       where: { resource_type: "Encounter" },
       order: ["-effective"],
       limit: 3,
     });
-    const shown = table(["type", "id", "effective"], rows.map(({ columns }) => [columns["resource_type"], columns["id"], columns["effective"]]));
+    const shown = table(
+      ["type", "id", "effective"],
+      rows.map(({ columns }) => [columns["resource_type"], columns["id"], columns["effective"]]),
+    );
     await output.say(shown.replaceAll(/^/gm, "   "));
     await output.say("\n3. Every event is rechecked: chain, content, tree, signatures");
     const report = store.verify();
-    await output.say(`   ${report.events} events in ${report.commits} signed commits: ${report.ok ? "all as recorded" : "PROBLEMS"}`);
+    await output.say(
+      `   ${report.events} events in ${report.commits} signed commits: ${report.ok ? "all as recorded" : "PROBLEMS"}`,
+    );
     invariant(report.ok, "a store that nobody touched verifies");
     return first.appended;
   });
@@ -117,14 +130,20 @@ async function killWriter(
   place: Place,
   output: Output,
 ): Promise<{ readonly acknowledged: number; readonly recorded: number; readonly missing: number }> {
-  await output.say("\n4. A writer records a burst of diary entries and is killed (SIGKILL) in the middle of it");
+  await output.say(
+    "\n4. A writer records a burst of diary entries and is killed (SIGKILL) in the middle of it",
+  );
   const acknowledged = await burst(place);
   return using(await opened(place, false), async (store) => {
     const missing = acknowledged.filter((id) => store.get(id) === undefined).length;
     const recorded = store.count("diary");
-    await output.say(`   acknowledged before the kill: ${acknowledged.length}; found after reopening: ${recorded}; acknowledged and missing: ${missing}`);
+    await output.say(
+      `   acknowledged before the kill: ${acknowledged.length}; found after reopening: ${recorded}; acknowledged and missing: ${missing}`,
+    );
     const report = store.verify();
-    await output.say(`   verify: ${report.ok ? "all as recorded" : "PROBLEMS"}; events never acknowledged may be there or not, none is there in part`);
+    await output.say(
+      `   verify: ${report.ok ? "all as recorded" : "PROBLEMS"}; events never acknowledged may be there or not, none is there in part`,
+    );
     invariant(report.ok, "a store whose writer was killed verifies");
     return { acknowledged: acknowledged.length, recorded, missing };
   });
@@ -132,16 +151,20 @@ async function killWriter(
 
 /** Ids that a killed writer had acknowledged. */
 async function burst(place: Place): Promise<readonly string[]> {
-  const child = spawn(process.execPath, [...process.execArgv, main, "append", "--ndjson", "-", "--json"], {
-    // The passphrase travels in the environment: command lines are seen by every user of the machine.
-    env: {
-      ...process.env,
-      HOLDFAST_STORE: place.directory,
-      HOLDFAST_STATE: place.stateDirectory,
-      HOLDFAST_PASSPHRASE: place.passphrase,
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, main, "append", "--ndjson", "-", "--json"],
+    {
+      // The passphrase travels in the environment: command lines are seen by every user of the machine.
+      env: {
+        ...process.env,
+        HOLDFAST_STORE: place.directory,
+        HOLDFAST_STATE: place.stateDirectory,
+        HOLDFAST_PASSPHRASE: place.passphrase,
+      },
+      stdio: ["pipe", "pipe", "inherit"],
     },
-    stdio: ["pipe", "pipe", "inherit"],
-  });
+  );
   const ended = once(child, "exit");
   const fed = feed(child);
   const ids: string[] = [];
@@ -165,7 +188,11 @@ async function feed({ stdin }: ChildProcess): Promise<void> {
       stream: `diary/demo/${index}`,
       scope: "Patient/demo",
       actor: "demo",
-      data: { started_at: "2026-03-01T08:00:00.000Z", severity: "dripping", duration_minutes: index % 30 },
+      data: {
+        started_at: "2026-03-01T08:00:00.000Z",
+        severity: "dripping",
+        duration_minutes: index % 30,
+      },
     };
     if (!stdin.write(`${JSON.stringify(draft)}\n`)) {
       await Promise.race([once(stdin, "drain"), once(stdin, "close")]).catch(() => undefined);
@@ -177,8 +204,13 @@ async function feed({ stdin }: ChildProcess): Promise<void> {
 async function flipByte(folder: string, place: Place, output: Output): Promise<readonly Problem[]> {
   await output.say("\n5. One byte of a copy of the store is changed");
   for (let flip = 0; flip < flipsMax; flip++) {
-    const copy = { ...place, directory: join(folder, "copy"), stateDirectory: join(folder, "copy-state") };
-    for (const path of [copy.directory, copy.stateDirectory]) await rm(path, { recursive: true, force: true });
+    const copy = {
+      ...place,
+      directory: join(folder, "copy"),
+      stateDirectory: join(folder, "copy-state"),
+    };
+    for (const path of [copy.directory, copy.stateDirectory])
+      await rm(path, { recursive: true, force: true });
     await cp(place.directory, copy.directory, { recursive: true });
     await cp(place.stateDirectory, copy.stateDirectory, { recursive: true });
     const { name, offset } = await flipIn(copy.directory, flip);
@@ -192,7 +224,10 @@ async function flipByte(folder: string, place: Place, output: Output): Promise<r
 }
 
 /** Changes one bit in the middle of the largest file, each time at another place. */
-async function flipIn(directory: string, flip: number): Promise<{ readonly name: string; readonly offset: number }> {
+async function flipIn(
+  directory: string,
+  flip: number,
+): Promise<{ readonly name: string; readonly offset: number }> {
   const names = (await readdir(directory, { withFileTypes: true })).filter((one) => one.isFile());
   const files = await Promise.all(
     names.map(async ({ name }) => ({ name, size: (await stat(join(directory, name))).size })),

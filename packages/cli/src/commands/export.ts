@@ -33,7 +33,9 @@ export function exportCommand(): Command {
   return withConditions(
     new Command("export")
       .description("events as NDJSON or CSV on standard output; payloads only when asked for")
-      .addOption(new Option("--format <format>", "ndjson (default) or csv").choices(["ndjson", "csv"]))
+      .addOption(
+        new Option("--format <format>", "ndjson (default) or csv").choices(["ndjson", "csv"]),
+      )
       .option("--include-payload", "with payloads, reasons and claimed times: personal data"),
   ).action(async (_, command: Command) => {
     const { options, output } = contextOf<ExportOptions>(command);
@@ -51,7 +53,11 @@ export function exportCommand(): Command {
   });
 }
 
-function lineOf(event: RecordedEvent, columns: readonly string[], format: "ndjson" | "csv" = "ndjson"): string {
+function lineOf(
+  event: RecordedEvent,
+  columns: readonly string[],
+  format: "ndjson" | "csv" = "ndjson",
+): string {
   const wire = toWire(event) as unknown as Readonly<Record<string, unknown>>;
   if (format === "csv") return csvLine(columns.map((column) => wire[column]));
   return `${JSON.stringify(Object.fromEntries(columns.map((column) => [column, wire[column]])))}\n`;

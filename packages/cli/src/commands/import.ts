@@ -27,7 +27,9 @@ export function importCommand(): Command {
         const { appended, duplicates, amended, resources } = result;
         const rows = Object.entries(resources).toSorted(([, a], [, b]) => b - a);
         if (rows.length > 0) await output.say(table(["resource", "seen"], rows));
-        await output.say(`${appended} appended, ${amended} amended, ${duplicates} were there already.`);
+        await output.say(
+          `${appended} appended, ${amended} amended, ${duplicates} were there already.`,
+        );
       });
     });
   return new Command("import").description("import records from elsewhere").addCommand(fhir);

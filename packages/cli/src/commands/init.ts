@@ -16,7 +16,9 @@ export function initCommand(): Command {
       const made = await initStore({ directory, passphrase, tenant: options.tenant });
       await output.row({ store_id: made.storeId, tenant: made.tenant, device: made.device });
       await output.say(`A new store for ${options.tenant} is in ${directory}.`);
-      await output.say(`  store   ${made.storeId}\n  tenant  ${made.tenant}\n  device  ${made.device}`);
+      await output.say(
+        `  store   ${made.storeId}\n  tenant  ${made.tenant}\n  device  ${made.device}`,
+      );
       await output.say("Keep the passphrase: without it nobody can open the store.");
     });
 }

@@ -18,21 +18,37 @@ interface QueryOptions {
   readonly count?: boolean;
 }
 
-const operators = { "=": "eq", "!=": "ne", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte" } as const;
+const operators = {
+  "=": "eq",
+  "!=": "ne",
+  "<": "lt",
+  "<=": "lte",
+  ">": "gt",
+  ">=": "gte",
+} as const;
 
 /** `holdfast query MODEL`: rows of a read model. */
 export function queryCommand(): Command {
   return new Command("query")
     .description(`rows of a read model: ${projections.map(({ name }) => name).join(", ")}`)
     .argument("<model>", "name of the read model")
-    .option("--where <condition>", "field=value; also != < <= > >=; may be repeated, all hold", collect)
-    .option("--order <field>", "field to order by, descending with a leading -; may be repeated", collect)
+    .option(
+      "--where <condition>",
+      "field=value; also != < <= > >=; may be repeated, all hold",
+      collect,
+    )
+    .option(
+      "--order <field>",
+      "field to order by, descending with a leading -; may be repeated",
+      collect,
+    )
     .option("--limit <n>", "at most so many rows", count)
     .option("--count", "only the number of rows")
     .action(async (model: string, _, command: Command) => {
       const { options, output } = contextOf<QueryOptions>(command);
       const projection = projections.find(({ name }) => name === model);
-      if (projection === undefined) throw new HoldfastError("model_unknown", { model: model.slice(0, 64) });
+      if (projection === undefined)
+        throw new HoldfastError("model_unknown", { model: model.slice(0, 64) });
       const where = conditions(projection, options.where ?? []);
       await withStore(options, "read", async (store) => {
         if (options.count === true) {
@@ -73,7 +89,8 @@ export function conditions(
   const out: Record<string, Exclude<Condition, string | number | null>> = {};
   for (const text of texts) {
     const parts = /^([a-z][a-z0-9_]*)(!=|<=|>=|=|<|>)([^]*)$/.exec(text);
-    if (parts === null) throw new UsageError(`--where takes field=value, not ${JSON.stringify(text)}.`);
+    if (parts === null)
+      throw new UsageError(`--where takes field=value, not ${JSON.stringify(text)}.`);
     const [, field = "", operator = "=", value = ""] = parts;
     const type = projection.columns[field] ?? "text";
     const typed = type === "text" ? value : Number(value);

@@ -28,7 +28,9 @@ export function showCommand(): Command {
         }
         await output.say(`\nLeaf ${signature.index} of ${signature.size}, signed by this note:\n`);
         await output.say(signature.note);
-        await output.say(`Inclusion proof (RFC 6962):\n  ${signature.path.join("\n  ") || "(empty)"}`);
+        await output.say(
+          `Inclusion proof (RFC 6962):\n  ${signature.path.join("\n  ") || "(empty)"}`,
+        );
       });
     });
 }

@@ -24,7 +24,8 @@ export function statusCommand(): Command {
           device: ids.device,
           incarnation: ids.incarnation,
         });
-        const oldest = outbox.oldestMs === undefined ? "" : `, the oldest for ${outbox.oldestMs} ms`;
+        const oldest =
+          outbox.oldestMs === undefined ? "" : `, the oldest for ${outbox.oldestMs} ms`;
         await output.say(`events      ${events}`);
         await output.say(`head        ${head.sequence}  ${head.root}`);
         await output.say(`outbox      ${outbox.waiting} wait${oldest}`);

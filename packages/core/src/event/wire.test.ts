@@ -25,7 +25,12 @@ const event: fc.Arbitrary<RecordedEvent> = fc
     reason: perhaps(words),
     data: perhaps(fc.jsonValue({ noUnicodeString: false })),
     text: perhaps(words),
-    content: fc.constantFrom("opened" as const, "owed" as const, "shredded" as const, "none" as const),
+    content: fc.constantFrom(
+      "opened" as const,
+      "owed" as const,
+      "shredded" as const,
+      "none" as const,
+    ),
     seq: fc.nat(),
     why: perhaps(words),
   })

@@ -36,8 +36,7 @@ export function isoTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
-const isoPattern =
-  /^(\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const isoPattern = /^(\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
 
 /** UTC milliseconds of an ISO 8601 instant with an offset, or `undefined` when the text is none. */
 export function fromIsoTime(text: string): number | undefined {
@@ -85,7 +84,8 @@ export function fromWire(wire: WireEvent): RecordedEvent {
     actor: wire.actor,
     op: wire.header.op,
     recordedAt: timeOf(wire.recorded_at, "/recorded_at"),
-    occurredAt: wire.occurred_at === undefined ? undefined : timeOf(wire.occurred_at, "/occurred_at"),
+    occurredAt:
+      wire.occurred_at === undefined ? undefined : timeOf(wire.occurred_at, "/occurred_at"),
     reason: wire.reason,
     data: wire.data,
     text: wire.text,

@@ -5,7 +5,12 @@ import { diaryProjection, type DiaryEntry, directoryProjection } from "./project
 
 const registry = createRegistry(diaryEvents);
 
-function event(leaf: string, type: string, data: unknown, extra: Partial<RecordedEvent> = {}): RecordedEvent {
+function event(
+  leaf: string,
+  type: string,
+  data: unknown,
+  extra: Partial<RecordedEvent> = {},
+): RecordedEvent {
   const header = { ref: extra.header?.ref, why: extra.header?.why } as RecordedEvent["header"];
   return {
     position: 1,
@@ -99,8 +104,16 @@ describe("the diary", () => {
   });
 
   test("keeps a retracted entry visible as retracted", () => {
-    const first = event("L1", "MedicationTaken", { taken_at: start, medication: "tranexamic acid" });
-    const gone = event("L2", "DiaryEntryRetracted", {}, { op: "retract", ...naming("L1", "wrong-person") });
+    const first = event("L1", "MedicationTaken", {
+      taken_at: start,
+      medication: "tranexamic acid",
+    });
+    const gone = event(
+      "L2",
+      "DiaryEntryRetracted",
+      {},
+      { op: "retract", ...naming("L1", "wrong-person") },
+    );
     expect(folded(first, gone)).toMatchObject({
       status: "retracted",
       superseded: ["L1"],

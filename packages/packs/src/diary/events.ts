@@ -118,7 +118,10 @@ export const questionnaireAnswered = defineEvent({
 /** A note in the person's own words. */
 export const diaryNoteWritten = defineEvent({
   type: "DiaryNoteWritten",
-  schema: z.strictObject({ written_at: instant.nullable().default(null), text: z.string().max(200_000) }),
+  schema: z.strictObject({
+    written_at: instant.nullable().default(null),
+    text: z.string().max(200_000),
+  }),
 });
 
 /** A blood pressure reading; readings commute, so one stream takes a whole series. */
@@ -135,7 +138,14 @@ export const bloodPressureMeasured = defineEvent({
   }),
 });
 
-const identityFields = ["name", "given_name", "family_name", "birth_date", "email", "phone"] as const;
+const identityFields = [
+  "name",
+  "given_name",
+  "family_name",
+  "birth_date",
+  "email",
+  "phone",
+] as const;
 const identity = {
   name: z.string().min(1).max(500),
   given_name: z.string().max(200).nullable().default(null),

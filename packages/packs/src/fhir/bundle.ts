@@ -72,7 +72,12 @@ export function readBundle(input: string | Uint8Array): readonly BundleResource[
 }
 
 function isResourcePath(path: JsonPath): boolean {
-  return path.length === 3 && path[0] === "entry" && path[2] === "resource" && typeof path[1] === "number";
+  return (
+    path.length === 3 &&
+    path[0] === "entry" &&
+    path[2] === "resource" &&
+    typeof path[1] === "number"
+  );
 }
 
 /** An entry after its checks. */
@@ -98,7 +103,10 @@ function checkedEntry(value: JsonValue, index: number): CheckedEntry {
     return refuse("fhir_resource_type_unknown", [...here, "resourceType"], "a type of R4");
   }
   const fullUrl = entry["fullUrl"];
-  if (fullUrl !== undefined && (typeof fullUrl !== "string" || fullUrl === "" || fullUrl.length > 2_048)) {
+  if (
+    fullUrl !== undefined &&
+    (typeof fullUrl !== "string" || fullUrl === "" || fullUrl.length > 2_048)
+  ) {
     return refuse("fhir_bundle_invalid", [...at, "fullUrl"], "a text of 1 to 2,048 characters");
   }
   const id = resource["id"];

@@ -96,7 +96,9 @@ export function createScopeResolver(entries: readonly CheckedEntry[]): ScopeReso
     }
     const entry = inBundle.get(reference);
     if (entry !== undefined) {
-      return entry.resourceType === "Patient" ? patientKey(entry.resource, entry.fullUrl) : undefined;
+      return entry.resourceType === "Patient"
+        ? patientKey(entry.resource, entry.fullUrl)
+        : undefined;
     }
     return outside(reference, typed, stream, byIdentifier);
   };
@@ -138,14 +140,17 @@ function outside(
   stream: string,
   byIdentifier: ReadonlyMap<string, CheckedEntry>,
 ): string | undefined {
-  const literal = /(?:^|\/)([A-Z][A-Za-z]+)\/([A-Za-z0-9\-.]{1,64})(?:\/_history\/[A-Za-z0-9\-.]+)?$/.exec(
-    reference,
-  );
+  const literal =
+    /(?:^|\/)([A-Z][A-Za-z]+)\/([A-Za-z0-9\-.]{1,64})(?:\/_history\/[A-Za-z0-9\-.]+)?$/.exec(
+      reference,
+    );
   if (literal !== null) return literal[1] === "Patient" ? `Patient/${literal[2]}` : undefined;
   const conditional = /^Patient\?identifier=(.+)$/.exec(reference)?.[1];
   if (conditional !== undefined) {
     const known = byIdentifier.get(conditional);
-    return known === undefined ? `Patient/${conditional}` : patientKey(known.resource, known.fullUrl);
+    return known === undefined
+      ? `Patient/${conditional}`
+      : patientKey(known.resource, known.fullUrl);
   }
   const uuid = /^urn:uuid:(.+)$/.exec(reference)?.[1];
   if (uuid !== undefined) return typed ? `Patient/${uuid}` : undefined;

@@ -7,7 +7,8 @@ import { decide, groups } from "./import.ts";
 import { effectiveTime } from "./projection.ts";
 import { canonicalJsonText, compactJsonText, sameJsonText } from "./text.ts";
 
-const shared = process.env["HOLDFAST_SHARED"] ?? new URL("../../../../../shared", import.meta.url).pathname;
+const shared =
+  process.env["HOLDFAST_SHARED"] ?? new URL("../../../../../shared", import.meta.url).pathname;
 const folder = `${shared}/data/fhir`;
 
 function bundle(...entry: readonly unknown[]): string {
@@ -59,7 +60,11 @@ describe("a bundle", () => {
         "fhir_resource_type_unknown",
         "/entry/0/resource/resourceType",
       ],
-      [bundle({ resource: { resourceType: "Patient" } }), "fhir_resource_invalid", "/entry/0/resource/id"],
+      [
+        bundle({ resource: { resourceType: "Patient" } }),
+        "fhir_resource_invalid",
+        "/entry/0/resource/id",
+      ],
       [
         bundle({ resource: { resourceType: "Patient", id: "a b" } }),
         "fhir_resource_invalid",
@@ -89,12 +94,16 @@ describe("a bundle", () => {
     ];
     for (const [text, code, path] of cases) {
       expect({ text, code: refusal(text)?.code }).toEqual({ text, code });
-      if (code !== "json_malformed") expect({ text, path: refusal(text)?.path }).toEqual({ text, path });
+      if (code !== "json_malformed")
+        expect({ text, path: refusal(text)?.path }).toEqual({ text, path });
     }
   });
 
   test("passes what R4 allows beyond the typed fields", () => {
-    const resource = observation({ valueQuantity: { value: 1, extension: [{ url: "x" }] }, other: [1] });
+    const resource = observation({
+      valueQuantity: { value: 1, extension: [{ url: "x" }] },
+      other: [1],
+    });
     expect(readBundle(bundle({ resource }))[0]?.value).toEqual(resource);
   });
 });
@@ -112,16 +121,20 @@ describe("the scope of a resource", () => {
     expect(readBundle(bundle(patient))[0]?.scope).toBe("Patient/p1");
     expect(scopeOf(observation(to("urn:uuid:11")))).toBe("Patient/p1");
     expect(scopeOf(observation(to("Patient/p1")))).toBe("Patient/p1");
-    expect(scopeOf(observation(to("https://a.example/fhir/Patient/p9/_history/3")))).toBe("Patient/p9");
+    expect(scopeOf(observation(to("https://a.example/fhir/Patient/p9/_history/3")))).toBe(
+      "Patient/p9",
+    );
     expect(scopeOf(observation(to("urn:uuid:99")))).toBe("Patient/99");
     expect(scopeOf(observation(to("Group/g")))).toBe("reference");
     expect(scopeOf(observation(to("Patient?identifier=s|v")))).toBe("Patient/p1");
-    expect(scopeOf(observation({ subject: { type: "Patient", identifier: { system: "s", value: "v" } } }))).toBe(
-      "Patient/p1",
-    );
-    expect(scopeOf({ resourceType: "Coverage", id: "c", beneficiary: { reference: "Patient/p2" } })).toBe(
-      "Patient/p2",
-    );
+    expect(
+      scopeOf(
+        observation({ subject: { type: "Patient", identifier: { system: "s", value: "v" } } }),
+      ),
+    ).toBe("Patient/p1");
+    expect(
+      scopeOf({ resourceType: "Coverage", id: "c", beneficiary: { reference: "Patient/p2" } }),
+    ).toBe("Patient/p2");
     expect(
       scopeOf(observation({ contained: [{ resourceType: "Patient", id: "x" }], ...to("#x") })),
     ).toBe("fhir/Observation/o1");
@@ -131,16 +144,15 @@ describe("the scope of a resource", () => {
     const member = (id: string) => ({ entity: { reference: `Patient/${id}` } });
     expect(scopeOf({ resourceType: "Organization", id: "o" })).toBe("reference");
     expect(scopeOf({ resourceType: "Group", id: "g", member: [member("a")] })).toBe("Patient/a");
-    expect(scopeOf({ resourceType: "Group", id: "g", member: [member("a"), member("b")] })).toBe("reference");
+    expect(scopeOf({ resourceType: "Group", id: "g", member: [member("a"), member("b")] })).toBe(
+      "reference",
+    );
   });
 });
 
 describe("a repeat", () => {
   const decided = (now: object, before: object) =>
-    decide(
-      { text: JSON.stringify(now), value: now as never },
-      { text: JSON.stringify(before) },
-    );
+    decide({ text: JSON.stringify(now), value: now as never }, { text: JSON.stringify(before) });
 
   test("is told from a change by content to the last digit", () => {
     expect(sameJsonText('{"a":1.0,"b":"\\u0041"}', '{ "b" : "A", "a" : 1.0 }')).toBe(true);
@@ -160,13 +172,20 @@ describe("a repeat", () => {
     expect(decided(at("10", 1), at("9", 2))).toBe("amend");
     expect(decided(at("9", 1), at("9", 2))).toBe("amend");
     expect(decided(at("a", 1), at("b", 2))).toBe("amend");
-    expect(decided(on("2020-01-01T00:00:00Z", 1), on("2020-01-01T00:00:00.001Z", 2))).toBe("duplicate");
+    expect(decided(on("2020-01-01T00:00:00Z", 1), on("2020-01-01T00:00:00.001Z", 2))).toBe(
+      "duplicate",
+    );
     expect(decided({ x: 1 }, { x: 2 })).toBe("amend");
     expect(decide({ text: "{}", value: {} }, undefined)).toBe("create");
   });
 
   test("within one bundle is compared after the first", () => {
-    const twice = readBundle(bundle({ resource: observation({}) }, { resource: observation({ issued: "2020-01-01T00:00:00Z" }) }));
+    const twice = readBundle(
+      bundle(
+        { resource: observation({}) },
+        { resource: observation({ issued: "2020-01-01T00:00:00Z" }) },
+      ),
+    );
     expect(groups(twice).map((group) => group.length)).toEqual([1, 1]);
   });
 });
@@ -177,21 +196,30 @@ test("the effective time is the most telling one", () => {
   expect(effectiveTime({})).toBe(null);
 });
 
-describe.skipIf(!existsSync(folder))("synthetic patients (skipped where ../shared is absent)", () => {
-  test("are read whole, in scopes of their own", () => {
-    const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
-    expect(files.length).toBeGreaterThan(0);
-    for (const name of files) {
-      const text = readFileSync(`${folder}/${name}`, "utf8");
-      const parsed = JSON.parse(text) as { readonly entry: readonly { readonly resource: object }[] };
-      const resources = readBundle(text);
-      expect(resources.map(({ value }) => value)).toEqual(parsed.entry.map(({ resource }) => resource));
-      const patient = resources.find(({ resourceType }) => resourceType === "Patient");
-      const scopes = new Set(resources.map(({ scope }) => scope));
-      expect(scopes).toEqual(new Set([patient?.scope, "reference"]));
-      for (const { resourceType, scope } of resources) {
-        expect(scope === "reference").toBe(["Organization", "Practitioner"].includes(resourceType));
+describe.skipIf(!existsSync(folder))(
+  "synthetic patients (skipped where ../shared is absent)",
+  () => {
+    test("are read whole, in scopes of their own", () => {
+      const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
+      expect(files.length).toBeGreaterThan(0);
+      for (const name of files) {
+        const text = readFileSync(`${folder}/${name}`, "utf8");
+        const parsed = JSON.parse(text) as {
+          readonly entry: readonly { readonly resource: object }[];
+        };
+        const resources = readBundle(text);
+        expect(resources.map(({ value }) => value)).toEqual(
+          parsed.entry.map(({ resource }) => resource),
+        );
+        const patient = resources.find(({ resourceType }) => resourceType === "Patient");
+        const scopes = new Set(resources.map(({ scope }) => scope));
+        expect(scopes).toEqual(new Set([patient?.scope, "reference"]));
+        for (const { resourceType, scope } of resources) {
+          expect(scope === "reference").toBe(
+            ["Organization", "Practitioner"].includes(resourceType),
+          );
+        }
       }
-    }
-  });
-});
+    });
+  },
+);

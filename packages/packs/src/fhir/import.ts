@@ -14,7 +14,13 @@
  * with the stream's frontier as `expect`, so that of two importers at once one records and the other sees a
  * conflict, compares again and finds a duplicate; calls in flight together are committed together.
  */
-import { type AppendResult, type Draft, type Expectation, type Holdfast, HoldfastError } from "@holdfast/core";
+import {
+  type AppendResult,
+  type Draft,
+  type Expectation,
+  type Holdfast,
+  HoldfastError,
+} from "@holdfast/core";
 import { type BundleResource, objectOf, readBundle } from "./bundle.ts";
 import { fhirEventType } from "./events.ts";
 import { effectiveTime, type FhirRow } from "./projection.ts";
@@ -67,9 +73,12 @@ export async function importFhir(
   let done = 0;
   for (let index = 0; index < sources.length; index++) {
     for (const group of groups(await load(sources, index))) {
-      const outcomes = await settled(group.map((resource) => record(store, resource, options.actor)));
+      const outcomes = await settled(
+        group.map((resource) => record(store, resource, options.actor)),
+      );
       for (const outcome of outcomes) counts[outcome] += 1;
-      for (const { resourceType } of group) resources[resourceType] = (resources[resourceType] ?? 0) + 1;
+      for (const { resourceType } of group)
+        resources[resourceType] = (resources[resourceType] ?? 0) + 1;
       done += group.length;
       options.onProgress?.(done, total);
     }
@@ -77,7 +86,10 @@ export async function importFhir(
   return { ...counts, resources };
 }
 
-async function load(sources: readonly FhirSource[], index: number): Promise<readonly BundleResource[]> {
+async function load(
+  sources: readonly FhirSource[],
+  index: number,
+): Promise<readonly BundleResource[]> {
   const source = sources[index] as FhirSource;
   const input = typeof source === "function" ? await source() : source;
   try {
@@ -113,7 +125,11 @@ async function settled<T>(calls: readonly Promise<T>[]): Promise<readonly T[]> {
 
 type Outcome = "appended" | "duplicates" | "amended";
 
-async function record(store: ImportStore, resource: BundleResource, actor: string): Promise<Outcome> {
+async function record(
+  store: ImportStore,
+  resource: BundleResource,
+  actor: string,
+): Promise<Outcome> {
   for (let attempt = 0; attempt < importTriesMax; attempt++) {
     const stream = store.streamId(resource.stream);
     // The frontier first: what changes after it is a conflict, never an oversight.
@@ -180,7 +196,8 @@ const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 function draftOf(resource: BundleResource, held: Held | undefined, actor: string): Draft {
   const effective = effectiveTime(resource.value);
   // Only a full instant says when something happened; a date alone leaves the zone open.
-  const occurred = effective !== null && instant.test(effective) ? Date.parse(effective) : Number.NaN;
+  const occurred =
+    effective !== null && instant.test(effective) ? Date.parse(effective) : Number.NaN;
   return {
     type: fhirEventType(resource.resourceType),
     stream: resource.stream,

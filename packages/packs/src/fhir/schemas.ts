@@ -29,7 +29,10 @@ const coding = z.looseObject({
   display: text.optional(),
   userSelected: z.boolean().optional(),
 });
-const codeableConcept = z.looseObject({ coding: z.array(coding).min(1).optional(), text: text.optional() });
+const codeableConcept = z.looseObject({
+  coding: z.array(coding).min(1).optional(),
+  text: text.optional(),
+});
 const period = z.looseObject({ start: dateTime.optional(), end: dateTime.optional() });
 const quantity = z.looseObject({
   value: decimal.optional(),
@@ -84,7 +87,10 @@ function exactlyOne(element: string): (fields: Fields) => boolean {
   return (fields) => choices(fields, element).length === 1;
 }
 
-function issue(element: string, rule: string): { readonly path: string[]; readonly message: string } {
+function issue(
+  element: string,
+  rule: string,
+): { readonly path: string[]; readonly message: string } {
   return { path: [`${element}[x]`], message: rule };
 }
 
@@ -118,7 +124,10 @@ const patient = z
     multipleBirthInteger: z.int().optional(),
     link: z
       .array(
-        z.looseObject({ other: reference, type: z.enum(["replaced-by", "replaces", "refer", "seealso"]) }),
+        z.looseObject({
+          other: reference,
+          type: z.enum(["replaced-by", "replaces", "refer", "seealso"]),
+        }),
       )
       .min(1)
       .optional(),
@@ -305,5 +314,9 @@ export const typedSchemas: ReadonlyMap<string, z.ZodType> = new Map<string, z.Zo
 
 /** Any other resource: an object of that type whose id, where it has one, is an R4 id. */
 export function wholeResource(resourceType: string): z.ZodType {
-  return z.looseObject({ ...resource, identifier: z.unknown().optional(), resourceType: z.literal(resourceType) });
+  return z.looseObject({
+    ...resource,
+    identifier: z.unknown().optional(),
+    resourceType: z.literal(resourceType),
+  });
 }

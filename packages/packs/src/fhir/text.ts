@@ -13,7 +13,8 @@ const token = /[\s]*("[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][0-9.eE+-]*|true|false|null
 function tokens(text: string): readonly string[] {
   const out: string[] = [];
   token.lastIndex = 0;
-  for (let match = token.exec(text); match !== null; match = token.exec(text)) out.push(match[1] as string);
+  for (let match = token.exec(text); match !== null; match = token.exec(text))
+    out.push(match[1] as string);
   return out;
 }
 
