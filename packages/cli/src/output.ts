@@ -33,7 +33,7 @@ export function createOutput(
   };
 }
 
-const controls = /[\u0000-\u001f\u007f-\u009f]/g;
+const controls = /\p{Cc}/gu;
 
 /** Recorded text must not steer a terminal: control characters become `?`. */
 export function printable(text: string): string {

@@ -5,7 +5,7 @@ import { packEvents, packProjections } from "@holdfast/packs";
 import { readPassphrase } from "./secrets.ts";
 
 /** Options that every command takes. */
-export interface CommonOptions {
+export interface StoreOptions {
   readonly store?: string;
   readonly json?: boolean;
   readonly passphraseFile?: string;
@@ -22,7 +22,7 @@ export const registry: Registry = createRegistry(packEvents);
 export const projections: readonly Projection[] = packProjections;
 
 /** The folder of the store: `--store`, else `HOLDFAST_STORE`. */
-export function storeDirectory(options: CommonOptions): string {
+export function storeDirectory(options: StoreOptions): string {
   const directory = options.store ?? process.env["HOLDFAST_STORE"];
   if (directory === undefined || directory === "") {
     throw new UsageError("Name the store: --store DIR, or HOLDFAST_STORE.");
@@ -31,7 +31,7 @@ export function storeDirectory(options: CommonOptions): string {
 }
 
 export async function withStore<T>(
-  options: CommonOptions,
+  options: StoreOptions,
   mode: "read" | "write",
   use: (store: Holdfast) => Promise<T>,
 ): Promise<T> {

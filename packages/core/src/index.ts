@@ -46,6 +46,7 @@ export * from "./store/schema.ts";
 export * from "./store/session.ts";
 export * from "./store/sqlite-driver.ts";
 export * from "./store/sqlite-event-log.ts";
+export type { Problem } from "./proof/verify.ts";
 export * from "./projection/projection.ts";
 export type { AppendedEvent, AppendResult, Expectation } from "./store/append.ts";
 export * from "./client/holdfast.ts";

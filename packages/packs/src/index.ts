@@ -13,6 +13,7 @@ export * from "./diary/projections.ts";
 export * from "./fhir/resource-types.ts";
 export * from "./fhir/events.ts";
 export * from "./fhir/projection.ts";
+export type { JsonObject } from "./fhir/entry.ts";
 export * from "./fhir/bundle.ts";
 export * from "./fhir/import.ts";
 export * from "./fhir/text.ts";

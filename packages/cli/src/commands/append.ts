@@ -20,7 +20,7 @@ import { type DraftDefaults, parseDraft } from "../draft.ts";
 import { readLines } from "../lines.ts";
 import type { Output } from "../output.ts";
 import { UsageError, withStore } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 
 export const callsInFlightMax = 1_000;
 /** Twice the largest event: JSON may be spelled longer than what is recorded of it. */
@@ -143,9 +143,9 @@ export async function appendLines(
   defaults: DraftDefaults,
 ): Promise<void> {
   const failure = Promise.withResolvers<Failed>();
-  let failed: Failed | undefined;
+  const run: { failed?: Failed } = {};
   const fail = (one: Failed): void => {
-    failed ??= one;
+    run.failed ??= one;
     failure.resolve(one);
   };
   const queue = createQueue(callsInFlightMax);
@@ -159,7 +159,7 @@ export async function appendLines(
   const lines = readLines(input, lineBytesMax);
   let number = 0;
   try {
-    while (failed === undefined) {
+    while (run.failed === undefined) {
       const next = await Promise.race([lines.next(), failure.promise]);
       if (!("value" in next) || next.done === true) break;
       number = next.value.number;
@@ -173,7 +173,7 @@ export async function appendLines(
   }
   queue.end();
   await printer;
-  if (failed !== undefined) throw atLine(failed);
+  if (run.failed !== undefined) throw atLine(run.failed);
 }
 
 async function answerOf(
@@ -207,7 +207,7 @@ interface Queue {
 function createQueue(max: number): Queue {
   const calls: Promise<Answer>[] = [];
   let changed = Promise.withResolvers<void>();
-  let ended = false;
+  const input = { ended: false };
   const signal = (): void => {
     changed.resolve();
     changed = Promise.withResolvers();
@@ -219,11 +219,11 @@ function createQueue(max: number): Queue {
       while (calls.length >= max) await changed.promise;
     },
     end() {
-      ended = true;
+      input.ended = true;
       signal();
     },
     async next() {
-      while (calls.length === 0 && !ended) await changed.promise;
+      while (calls.length === 0 && !input.ended) await changed.promise;
       return calls[0];
     },
     done() {

@@ -17,7 +17,7 @@ import { importFhir } from "@holdfast/packs";
 import { Command } from "commander";
 import { exitCodes, type Output, table } from "../output.ts";
 import { projections, registry } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 
 const bundle = new URL("../../../../examples/bundles/nosebleed-clinic.json", import.meta.url);
 const main = fileURLToPath(
@@ -179,10 +179,10 @@ async function burst(place: Place): Promise<readonly string[]> {
 
 async function feed({ stdin }: ChildProcess): Promise<void> {
   invariant(stdin !== null, "the child was started with a pipe");
-  let gone = false;
-  stdin.on("error", () => (gone = true));
-  stdin.on("close", () => (gone = true));
-  for (let index = 0; index < burstEvents && !gone; index++) {
+  const reader = { gone: false };
+  stdin.on("error", () => (reader.gone = true));
+  stdin.on("close", () => (reader.gone = true));
+  for (let index = 0; index < burstEvents && !reader.gone; index++) {
     const draft = {
       type: "NosebleedRecorded",
       stream: `diary/demo/${index}`,
@@ -198,7 +198,7 @@ async function feed({ stdin }: ChildProcess): Promise<void> {
       await Promise.race([once(stdin, "drain"), once(stdin, "close")]).catch(() => undefined);
     }
   }
-  if (!gone) stdin.end();
+  if (!reader.gone) stdin.end();
 }
 
 async function flipByte(folder: string, place: Place, output: Output): Promise<readonly Problem[]> {

@@ -2,7 +2,7 @@ import { type RecordedEvent, toWire } from "@holdfast/core";
 import { Command, Option } from "commander";
 import { csvLine } from "../csv.ts";
 import { UsageError, withStore } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 import { conditionsOf, type LogOptions, pages, withConditions } from "./log.ts";
 
 /** What is not encrypted in the store: identifiers, times, pseudonyms. */

@@ -5,7 +5,7 @@ import { Command } from "commander";
 import { table } from "../output.ts";
 import { createProgress } from "../progress.ts";
 import { withStore } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 
 /** `holdfast import fhir FILE…`: FHIR R4 bundles; what is recorded already is recognised. */
 export function importCommand(): Command {

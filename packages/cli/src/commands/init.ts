@@ -2,7 +2,7 @@ import { initStore } from "@holdfast/node";
 import { Command } from "commander";
 import { readPassphrase } from "../secrets.ts";
 import { storeDirectory } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 
 /** `holdfast init`: makes a new store in an empty folder. */
 export function initCommand(): Command {

@@ -2,7 +2,7 @@ import { type Holdfast, limits, type LogQuery, type RecordedEvent, toWire } from
 import { Command } from "commander";
 import { table } from "../output.ts";
 import { withStore } from "../store.ts";
-import { contextOf, count, instant, position } from "./common.ts";
+import { contextOf, count, instant, position } from "./options.ts";
 
 export interface LogOptions {
   readonly stream?: string;

@@ -9,7 +9,7 @@ import { compactJsonText, type FhirRow } from "@holdfast/packs";
 import { Command } from "commander";
 import { table } from "../output.ts";
 import { projections, UsageError, withStore } from "../store.ts";
-import { collect, contextOf, count } from "./common.ts";
+import { collect, contextOf, count } from "./options.ts";
 
 interface QueryOptions {
   readonly where?: readonly string[];

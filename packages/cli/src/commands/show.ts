@@ -2,7 +2,7 @@ import { HoldfastError, toWire } from "@holdfast/core";
 import { Command } from "commander";
 import { printable } from "../output.ts";
 import { withStore } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 
 /** `holdfast show ID`: one event with its signature, that is the commit note and the inclusion proof. */
 export function showCommand(): Command {

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { table } from "../output.ts";
 import { withStore } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { contextOf } from "./options.ts";
 
 /** `holdfast status`: how much is recorded, what waits, what was found. */
 export function statusCommand(): Command {

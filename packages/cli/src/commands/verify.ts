@@ -2,8 +2,8 @@ import { type ErrorCode, HoldfastError, type VerifyReport } from "@holdfast/core
 import { Command } from "commander";
 import { exitCodes, type Output, printable } from "../output.ts";
 import { createProgress } from "../progress.ts";
-import { type CommonOptions, withStore } from "../store.ts";
-import { contextOf } from "./common.ts";
+import { type StoreOptions, withStore } from "../store.ts";
+import { contextOf } from "./options.ts";
 
 /** Refusals to open a store that are themselves the finding of damage. */
 const damage: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
@@ -17,7 +17,7 @@ const damage: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 /** Rechecks a store; a store too damaged to open is a report with that problem, too. */
 export async function verifyStore(
-  options: CommonOptions,
+  options: StoreOptions,
   depth: "headers" | "commitments",
   onProgress?: (done: number, total: number) => void,
 ): Promise<VerifyReport> {

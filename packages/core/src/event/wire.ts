@@ -40,7 +40,7 @@ const isoPattern = /^(\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z
 
 /** UTC milliseconds of an ISO 8601 instant with an offset, or `undefined` when the text is none. */
 export function fromIsoTime(text: string): number | undefined {
-  const time = isoPattern.test(text) ? Date.parse(text) : Number.NaN;
+  const time = isoPattern.test(text) ? new Date(text).getTime() : Number.NaN;
   return Number.isNaN(time) ? undefined : time;
 }
 

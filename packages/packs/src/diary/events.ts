@@ -57,7 +57,7 @@ function nosebleedFromV1(payload: unknown): unknown {
   return {
     started_at: old.at,
     duration_minutes: old.minutes ?? null,
-    severity: old.intensity == null ? null : severities[old.intensity - 1],
+    severity: old.intensity ? severities[old.intensity - 1] : null,
     notes: old.note ?? "",
   };
 }

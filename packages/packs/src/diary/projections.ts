@@ -72,9 +72,9 @@ export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEnt
 function recorded(event: RecordedEvent): DiaryEntry {
   const data = event.data as Readonly<Record<string, unknown>>;
   const claimed = timeFields.map((field) => data[field]).find((value) => typeof value === "string");
-  const started = claimed === undefined ? event.occurredAt : Date.parse(claimed as string);
+  const started = claimed === undefined ? event.occurredAt : Date.parse(claimed);
   const nosebleed = event.type === "NosebleedRecorded" ? (event.data as Nosebleed) : undefined;
-  const ended = nosebleed?.ended_at == null ? undefined : Date.parse(nosebleed.ended_at);
+  const ended = nosebleed?.ended_at ? Date.parse(nosebleed.ended_at) : undefined;
   return {
     kind: event.type,
     status: "recorded",

@@ -15,6 +15,7 @@ import {
   type JsonValue,
 } from "@holdfast/core";
 import { createScopeResolver } from "./compartment.ts";
+import { type CheckedEntry, type JsonObject, objectOf } from "./entry.ts";
 import { fhirEvents, fhirEventType } from "./events.ts";
 
 /** One resource of a bundle, ready to be compared with the store. */
@@ -29,15 +30,6 @@ export interface BundleResource {
   readonly value: JsonObject;
   /** JSON Pointer of the resource in the bundle. */
   readonly path: string;
-}
-
-export type JsonObject = { readonly [key: string]: JsonValue };
-
-/** The object, or `undefined` for any other JSON value. */
-export function objectOf(value: JsonValue | undefined): JsonObject | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as JsonObject)
-    : undefined;
 }
 
 const schemas = new Map(fhirEvents.map(({ type, schema }) => [type, schema]));
@@ -78,14 +70,6 @@ function isResourcePath(path: JsonPath): boolean {
     path[2] === "resource" &&
     typeof path[1] === "number"
   );
-}
-
-/** An entry after its checks. */
-export interface CheckedEntry {
-  readonly resource: JsonObject;
-  readonly resourceType: string;
-  readonly stream: string;
-  readonly fullUrl: string | undefined;
 }
 
 function checkedEntry(value: JsonValue, index: number): CheckedEntry {

@@ -12,7 +12,7 @@
  * `Patient/<id>`. A contained patient has no identity of its own: the resource then has a scope of its own,
  * so that it can be erased alone.
  */
-import { type CheckedEntry, type JsonObject, objectOf } from "./bundle.ts";
+import { type CheckedEntry, type JsonObject, objectOf } from "./entry.ts";
 import type { JsonValue } from "@holdfast/core";
 
 /** The scope of what is about nobody: organisations, practitioners, terminology. */

@@ -21,7 +21,8 @@ import {
   type Holdfast,
   HoldfastError,
 } from "@holdfast/core";
-import { type BundleResource, objectOf, readBundle } from "./bundle.ts";
+import { type BundleResource, readBundle } from "./bundle.ts";
+import { objectOf } from "./entry.ts";
 import { fhirEventType } from "./events.ts";
 import { effectiveTime, type FhirRow } from "./projection.ts";
 import { sameJsonText } from "./text.ts";

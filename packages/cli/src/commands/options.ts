@@ -3,16 +3,16 @@ import { fromIsoTime } from "@holdfast/core";
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import { createOutput, type Output } from "../output.ts";
-import type { CommonOptions } from "../store.ts";
+import type { StoreOptions } from "../store.ts";
 
 export interface Context<Options> {
-  readonly options: Options & CommonOptions;
+  readonly options: Options & StoreOptions;
   readonly output: Output;
 }
 
 /** Options of the command and of the program together, and where to print. */
 export function contextOf<Options>(command: Command): Context<Options> {
-  const options = command.optsWithGlobals<Options & CommonOptions>();
+  const options = command.optsWithGlobals<Options & StoreOptions>();
   return { options, output: createOutput(options.json === true) };
 }
 
