@@ -4,7 +4,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import * as node from "@holdfast/node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -38,22 +37,20 @@ const rows = (text: string): readonly Record<string, unknown>[] =>
     .filter(Boolean)
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-const hasStore = "openStore" in node;
-
-test.skipIf(!hasStore)("a wrong command line is exit 2, told as JSON when asked", async () => {
+test("a wrong command line is exit 2, told as JSON when asked", async () => {
   const wrong = await run(["nothing", "--json"], {});
   expect(wrong).toMatchObject({ code: 2, out: "" });
   expect(JSON.parse(wrong.err)).toMatchObject({ error: { code: "usage" } });
   expect(await run(["log", "--passphrase", "x"], {})).toMatchObject({ code: 2, out: "" });
 });
 
-test.skipIf(!hasStore)("a missing passphrase is refused with its code", async () => {
+test("a missing passphrase is refused with its code", async () => {
   const refused = await run(["log", "--json", "--store", "x"], { HOLDFAST_PASSPHRASE: undefined });
   expect(refused).toMatchObject({ code: 3, out: "" });
   expect(JSON.parse(refused.err)).toMatchObject({ error: { code: "passphrase_missing" } });
 });
 
-describe.skipIf(!hasStore)("a store on the command line (skipped where node has no store)", () => {
+describe("a store on the command line", () => {
   let folder = "";
   let env: Record<string, string> = {};
   beforeAll(async () => {

@@ -213,8 +213,11 @@ async function flipByte(folder: string, place: Place, output: Output): Promise<r
       await rm(path, { recursive: true, force: true });
     await cp(place.directory, copy.directory, { recursive: true });
     await cp(place.stateDirectory, copy.stateDirectory, { recursive: true });
+    // A copy is told from its original; only what the flip adds to that is damage.
+    const before = new Set((await problemsOf(copy)).map(({ object, code }) => `${object} ${code}`));
     const { name, offset } = await flipIn(copy.directory, flip);
-    const problems = await problemsOf(copy);
+    const found = await problemsOf(copy);
+    const problems = found.filter(({ object, code }) => !before.has(`${object} ${code}`));
     if (problems.length === 0) continue;
     await output.say(`   byte ${offset} of ${name}; found:`);
     for (const { object, code } of problems.slice(0, 3)) await output.say(`   ${object}: ${code}`);
