@@ -44,7 +44,11 @@ export function printable(text: string): string {
 export function table(header: readonly string[], rows: readonly (readonly unknown[])[]): string {
   const cell = (value: unknown): string => {
     const text = printable(
-      typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? ""),
+      typeof value === "string"
+        ? value
+        : value === undefined || value === null
+          ? ""
+          : JSON.stringify(value),
     );
     return text.length <= 48 ? text : `${text.slice(0, 47)}…`;
   };

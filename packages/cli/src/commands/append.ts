@@ -227,7 +227,7 @@ function createQueue(max: number): Queue {
       return calls[0];
     },
     done() {
-      calls.shift();
+      void calls.shift();
       signal();
     },
   };
