@@ -329,6 +329,54 @@ export const errorCodes = {
     meaning: "The read model was built by another version of its projection or registry.",
     action: "Open the store for writing once: it is then built anew.",
   },
+
+  // Wire form and the command line
+  wire_invalid: {
+    meaning: "JSON of an event has a field of the wrong form.",
+    action: "Correct the field at the path named in the details.",
+  },
+  passphrase_missing: {
+    meaning: "A passphrase is needed and there is none.",
+    action: "Type it at the prompt, set HOLDFAST_PASSPHRASE, or name a file with --passphrase-file.",
+  },
+  passphrase_mismatch: {
+    meaning: "The two passphrases typed are not the same.",
+    action: "Type them again.",
+  },
+  input_unreadable: {
+    meaning: "A file named on the command line cannot be read.",
+    action: "Check its name and its permissions; the details name the place on the command line.",
+  },
+  line_too_large: {
+    meaning: "A line of the input is longer than the limit.",
+    action: "Send one draft a line; the details name the line and the limit.",
+  },
+
+  // Import of FHIR bundles
+  fhir_bundle_invalid: {
+    meaning: "The text is JSON but not a FHIR R4 bundle of resources.",
+    action: "Correct the element at the path named in the details; nothing of the file was recorded.",
+  },
+  fhir_resource_invalid: {
+    meaning: "A resource of the bundle cannot be recorded as it is.",
+    action: "Correct the resource at the path named in the details; nothing of the file was recorded.",
+  },
+  fhir_resource_type_unknown: {
+    meaning: "A resource names a type that FHIR R4 does not have.",
+    action: "Correct resourceType at the path named in the details, or convert the bundle to R4.",
+  },
+  fhir_unsupported: {
+    meaning: "A bundle entry asks for a deletion, a patch, a search or another act that is not a record.",
+    action: "Take the entry out; withdraw a recorded resource by an event with op retract.",
+  },
+  fhir_subject_changed: {
+    meaning: "A changed resource names another patient than before; its stream belongs to the first one.",
+    action: "Retract the recorded resource and import the corrected one under a new id.",
+  },
+  fhir_stream_contended: {
+    meaning: "Other writers changed the same resource again and again during the import.",
+    action: "Import the file again: what is recorded is recognised, the rest follows.",
+  },
 } as const satisfies Readonly<Record<string, ErrorExplanation>>;
 
 /** The name of one kind of failure; stable for ever. */

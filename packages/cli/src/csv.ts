@@ -1,0 +1,19 @@
+/**
+ * CSV (RFC 4180) that a spreadsheet cannot run: a cell that begins with `=`, `+`, `-`, `@`, tab or carriage
+ * return gets a leading apostrophe (OWASP, CSV injection). Numbers are written by this program and stay.
+ */
+
+const dangerous = /^[=+\-@\t\r]/;
+const quoted = /[",\r\n]/;
+
+export function csvCell(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const safe = dangerous.test(text) ? `'${text}` : text;
+  return quoted.test(safe) || safe !== text ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+export function csvLine(cells: readonly unknown[]): string {
+  return `${cells.map(csvCell).join(",")}\r\n`;
+}

@@ -1,0 +1,47 @@
+/** The command line: its commands and the options that all of them take. */
+import { Command } from "commander";
+import { appendCommand } from "./commands/append.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { exportCommand } from "./commands/export.ts";
+import { importCommand } from "./commands/import.ts";
+import { initCommand } from "./commands/init.ts";
+import { logCommand } from "./commands/log.ts";
+import { queryCommand } from "./commands/query.ts";
+import { showCommand } from "./commands/show.ts";
+import { statusCommand } from "./commands/status.ts";
+import { verifyCommand } from "./commands/verify.ts";
+
+const notes = `
+The passphrase comes from --passphrase-file, from HOLDFAST_PASSPHRASE, or from a prompt.
+Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code.`;
+
+export function createProgram(): Command {
+  const program = new Command("holdfast")
+    .description("Offline-first, append-only, encrypted, tamper-evident storage for health records")
+    .version("0.1.0")
+    .option("--store <dir>", "folder of the store; default: HOLDFAST_STORE")
+    .option("--json", "JSON on standard output and nothing else there")
+    .option("--passphrase-file <file>", "file that holds the passphrase")
+    .option("--accept-rollback", "go on from an older copy of the store; the fact is recorded")
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText("after", notes);
+  const commands = [
+    initCommand(),
+    appendCommand(),
+    importCommand(),
+    logCommand(),
+    showCommand(),
+    queryCommand(),
+    verifyCommand(),
+    statusCommand(),
+    exportCommand(),
+    demoCommand(),
+  ];
+  for (const command of commands) program.addCommand(command);
+  for (const command of [program, ...commands, ...commands.flatMap((one) => one.commands)]) {
+    command.exitOverride();
+    command.configureHelp({ showGlobalOptions: true });
+    command.showHelpAfterError("(--help shows what there is)");
+  }
+  return program;
+}

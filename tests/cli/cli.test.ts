@@ -1,0 +1,177 @@
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const launcher = join(root, "packages/cli/bin/holdfast.mjs");
+const bundle = join(root, "examples/bundles/nosebleed-clinic.json");
+const shared = join(process.env["HOLDFAST_SHARED"] ?? join(root, "../shared"), "data/fhir");
+
+interface Result {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  input = "",
+): Promise<Result> {
+  const child = spawn(process.execPath, [launcher, ...args], { env: { ...process.env, ...env } });
+  let [out, err] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(input);
+  return new Promise((resolve) => child.on("close", (code) => resolve({ code, out, err })));
+}
+
+const rows = (text: string): readonly Record<string, unknown>[] =>
+  text
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+test("a wrong command line is exit 2, told as JSON when asked", async () => {
+  const wrong = await run(["nothing", "--json"], {});
+  expect(wrong).toMatchObject({ code: 2, out: "" });
+  expect(JSON.parse(wrong.err)).toMatchObject({ error: { code: "usage" } });
+  expect(await run(["log", "--passphrase", "x"], {})).toMatchObject({ code: 2, out: "" });
+});
+
+test("a missing passphrase is refused with its code", async () => {
+  const refused = await run(["log", "--json", "--store", "x"], { HOLDFAST_PASSPHRASE: undefined });
+  expect(refused).toMatchObject({ code: 3, out: "" });
+  expect(JSON.parse(refused.err)).toMatchObject({ error: { code: "passphrase_missing" } });
+});
+
+describe("a store on the command line", () => {
+  let folder = "";
+  let env: Record<string, string> = {};
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "holdfast-cli-"));
+    env = {
+      HOLDFAST_STORE: join(folder, "store"),
+      HOLDFAST_STATE: join(folder, "state"),
+      HOLDFAST_PASSPHRASE: "correct horse battery staple",
+    };
+    const made = await run(["init", "--tenant", "test", "--json"], env);
+    expect(made).toMatchObject({ code: 0, err: "" });
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test("init refuses a folder that holds a store", async () => {
+    const again = await run(["init", "--tenant", "test", "--json"], env);
+    expect(again.code).toBe(3);
+    expect(JSON.parse(again.err)).toMatchObject({ error: { code: "store_exists" } });
+  });
+
+  test("drafts are appended in order, a bad line names itself", async () => {
+    const draft = (text: unknown): string =>
+      JSON.stringify({
+        type: "DiaryNoteWritten",
+        stream: "n/1",
+        scope: "p",
+        actor: "a",
+        data: { text },
+      });
+    const good = await run(
+      ["append", "--ndjson", "-", "--json"],
+      env,
+      `${draft("a")}\n${draft("b")}\n`,
+    );
+    expect(good).toMatchObject({ code: 0, err: "" });
+    const acknowledged = rows(good.out);
+    expect(acknowledged.map((row) => Object.keys(row))).toEqual([
+      ["id", "seq", "leaf"],
+      ["id", "seq", "leaf"],
+    ]);
+    expect(acknowledged[1]?.["seq"]).toBe((acknowledged[0]?.["seq"] as number) + 1);
+    const bad = await run(
+      ["append", "--ndjson", "-", "--json"],
+      env,
+      `${draft("c")}\n${draft(5)}\n${draft("d")}\n`,
+    );
+    expect(bad.code).toBe(3);
+    expect(rows(bad.out).length).toBe(1);
+    expect(JSON.parse(bad.err)).toMatchObject({
+      error: { code: "payload_invalid", details: { line: 2 } },
+    });
+    const shown = await run(["show", String(acknowledged[0]?.["id"]), "--json"], env);
+    expect(JSON.parse(shown.out)).toMatchObject({
+      data: { text: "a" },
+      signature: { leaf: acknowledged[0]?.["leaf"] },
+    });
+  });
+
+  test("a bundle is imported once, queried, exported without payload, verified", async () => {
+    const first = JSON.parse((await run(["import", "fhir", bundle, "--json"], env)).out) as object;
+    expect(first).toMatchObject({
+      appended: 55,
+      duplicates: 0,
+      amended: 0,
+      resources: { Observation: 30 },
+    });
+    const again = JSON.parse((await run(["import", "fhir", bundle, "--json"], env)).out) as object;
+    expect(again).toMatchObject({ appended: 0, duplicates: 55, amended: 0 });
+    const count = await run(
+      ["query", "fhir", "--where", "resource_type=Observation", "--count", "--json"],
+      env,
+    );
+    expect(JSON.parse(count.out)).toEqual({ count: 30 });
+    const found = await run(["query", "fhir", "--where", "resource_type=Patient", "--json"], env);
+    expect(rows(found.out)).toMatchObject([
+      { resource: { gender: "female" }, effective: "1971-04-23" },
+    ]);
+    const csv = await run(["export", "--format", "csv"], env);
+    expect(csv.out).not.toContain("Beispiel");
+    expect((await run(["export", "--include-payload"], env)).out).toContain("Beispiel");
+    const verified = await run(["verify", "--json"], env);
+    expect(verified.code).toBe(0);
+    expect(JSON.parse(verified.out)).toMatchObject({ ok: true, problems: [] });
+  });
+
+  test.skipIf(!existsSync(shared))(
+    "seven synthetic patients match their bundles (skipped without ../shared)",
+    async () => {
+      const files = readdirSync(shared)
+        .filter((name) => name.endsWith(".json"))
+        .map((name) => join(shared, name));
+      const first = JSON.parse((await run(["import", "fhir", ...files, "--json"], env)).out) as {
+        readonly appended: number;
+        readonly resources: Readonly<Record<string, number>>;
+      };
+      const seen = Object.values(first.resources).reduce((a, b) => a + b, 0);
+      expect(first.appended).toBe(seen);
+      expect(first.resources["Patient"]).toBe(7);
+      const again = JSON.parse(
+        (await run(["import", "fhir", ...files, "--json"], env)).out,
+      ) as object;
+      expect(again).toMatchObject({ appended: 0, duplicates: seen, amended: 0 });
+    },
+  );
+
+  test("a refused bundle records nothing and says where it is wrong", async () => {
+    const file = join(folder, "bad.json");
+    await writeFile(
+      file,
+      '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Basic","id":"1","n":-0}}]}',
+    );
+    const refused = await run(["import", "fhir", file, "--json"], env);
+    expect(refused).toMatchObject({ code: 3, out: "" });
+    expect(JSON.parse(refused.err)).toMatchObject({
+      error: { code: "json_unsafe_number", details: { path: "/entry/0/resource/n" } },
+    });
+  });
+
+  test("the demonstration keeps its promises", async () => {
+    const shown = await run(["demo", "--json"], {});
+    expect(shown).toMatchObject({ code: 0, err: "" });
+    expect(JSON.parse(shown.out)).toMatchObject({ ok: true, missing: 0 });
+  });
+});
