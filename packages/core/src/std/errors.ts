@@ -337,7 +337,8 @@ export const errorCodes = {
   },
   passphrase_missing: {
     meaning: "A passphrase is needed and there is none.",
-    action: "Type it at the prompt, set HOLDFAST_PASSPHRASE, or name a file with --passphrase-file.",
+    action:
+      "Type it at the prompt, set HOLDFAST_PASSPHRASE, or name a file with --passphrase-file.",
   },
   passphrase_mismatch: {
     meaning: "The two passphrases typed are not the same.",
@@ -355,22 +356,26 @@ export const errorCodes = {
   // Import of FHIR bundles
   fhir_bundle_invalid: {
     meaning: "The text is JSON but not a FHIR R4 bundle of resources.",
-    action: "Correct the element at the path named in the details; nothing of the file was recorded.",
+    action:
+      "Correct the element at the path named in the details; nothing of the file was recorded.",
   },
   fhir_resource_invalid: {
     meaning: "A resource of the bundle cannot be recorded as it is.",
-    action: "Correct the resource at the path named in the details; nothing of the file was recorded.",
+    action:
+      "Correct the resource at the path named in the details; nothing of the file was recorded.",
   },
   fhir_resource_type_unknown: {
     meaning: "A resource names a type that FHIR R4 does not have.",
     action: "Correct resourceType at the path named in the details, or convert the bundle to R4.",
   },
   fhir_unsupported: {
-    meaning: "A bundle entry asks for a deletion, a patch, a search or another act that is not a record.",
+    meaning:
+      "A bundle entry asks for a deletion, a patch, a search or another act that is not a record.",
     action: "Take the entry out; withdraw a recorded resource by an event with op retract.",
   },
   fhir_subject_changed: {
-    meaning: "A changed resource names another patient than before; its stream belongs to the first one.",
+    meaning:
+      "A changed resource names another patient than before; its stream belongs to the first one.",
     action: "Retract the recorded resource and import the corrected one under a new id.",
   },
   fhir_stream_contended: {
