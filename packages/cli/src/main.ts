@@ -6,7 +6,8 @@ import { UsageError } from "./store.ts";
 
 // Started by the launcher: when that one is gone, however it ended, nobody waits for this process.
 if (process.channel !== undefined) {
-  process.once("disconnect", () => process.exit(exitCodes.bug));
+  process.once("disconnect", () => process.kill(process.pid, "SIGKILL"));
+  // Listening for the end of the channel alone must not keep a finished command alive.
   process.channel?.unref();
 }
 
