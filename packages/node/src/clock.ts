@@ -19,4 +19,7 @@ export const systemTimers: Timers = {
       clearTimeout(timer);
     };
   },
+  soon(run) {
+    setImmediate(run);
+  },
 };

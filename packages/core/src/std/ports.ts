@@ -16,6 +16,8 @@ export interface Clock {
 export interface Timers {
   /** `background`: the work is not worth keeping a process alive for. */
   after(milliseconds: number, run: () => void, background?: boolean): () => void;
+  /** As soon as what is ready now has run (input that has arrived, promises that are settled). */
+  soon(run: () => void): void;
 }
 
 /** Cryptographically strong random bytes. */

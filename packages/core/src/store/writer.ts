@@ -109,8 +109,13 @@ export function createWriter(deps: WriterDeps): Writer {
     cancelIdle?.();
     while (queue.length > 0 || work.length > 0) {
       const next = work.shift();
-      if (next !== undefined) await next();
-      else await commitGroup(takeGroup(queue));
+      if (next !== undefined) {
+        await next();
+        continue;
+      }
+      // Whoever is about to call joins the group: without this a stream of calls is committed one by one.
+      await new Promise<void>((resolve) => timers.soon(resolve));
+      await commitGroup(takeGroup(queue));
     }
     running = undefined;
     if (!closed) cancelIdle = timers.after(limits.leaseIdleMs, giveBack, true);
