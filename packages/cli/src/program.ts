@@ -15,6 +15,7 @@ const notes = `
 The passphrase comes from --passphrase-file, from HOLDFAST_PASSPHRASE, or from a prompt.
 Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code.`;
 
+/** The `holdfast` command: every subcommand with its options, ready to parse arguments. */
 export function createProgram(): Command {
   const program = new Command("holdfast")
     .description("Offline-first, append-only, encrypted, tamper-evident storage for health records")

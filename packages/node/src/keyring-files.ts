@@ -15,6 +15,7 @@ import {
 } from "@holdfast/core";
 import { createRecordFile } from "./record-file.ts";
 
+/** Name of the keyring file in the store's and in the state folder. */
 export const keyringFileName = "keyring";
 
 /** `HOLDFAST_STATE`, else `holdfast` in the XDG state folder (XDG Base Directory Specification 0.8). */

@@ -11,6 +11,7 @@ import {
   storageFailure,
 } from "@holdfast/core";
 
+/** What {@link openSqlite} takes. */
 export interface OpenSqliteOptions {
   /** A path, or ":memory:". */
   readonly path: string;

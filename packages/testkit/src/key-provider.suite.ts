@@ -18,6 +18,7 @@ export interface SuiteRunner {
   readonly check: (fact: boolean, text: string) => void;
 }
 
+/** What the conformance suite of key providers runs on. */
 export interface KeyProviderSuiteOptions {
   readonly name: string;
   /** A provider with a key of its own; each call another key. */

@@ -9,6 +9,7 @@ import type { ModelQuery, ModelRow } from "../projection/projection.ts";
 import type { Problem } from "../proof/verify.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 
+/** Conditions of one append call. */
 export interface AppendOptions {
   /** Checked against the stream of the first draft before anything is sealed. */
   readonly expect?: Expectation;
@@ -47,6 +48,7 @@ export interface EventProof {
   readonly spki: string;
 }
 
+/** What `verify` found. `ok` is true when there is no problem. */
 export interface VerifyReport {
   readonly ok: boolean;
   readonly events: number;
@@ -56,6 +58,7 @@ export interface VerifyReport {
   readonly problems: readonly Problem[];
 }
 
+/** How thorough `verify` is. */
 export interface VerifyOptions {
   /** `commitments` (default) opens every section; `headers` checks headers, leaves, tree and notes only. */
   readonly depth?: "headers" | "commitments";
@@ -70,6 +73,7 @@ export interface Finding {
   readonly message: string;
 }
 
+/** Where a store stands: counts, head, outbox, read models, findings. */
 export interface StoreStatus {
   readonly storeId: string;
   readonly tenant: string;

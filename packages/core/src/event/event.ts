@@ -25,6 +25,7 @@ export type Operation =
   | "migrate"
   | "admin";
 
+/** Every operation, in the order of the specification. */
 export const operations: readonly Operation[] = [
   "create",
   "amend",

@@ -33,6 +33,7 @@ export type Concurrency = "exclusive" | "independent";
 /** A pure function from one payload shape to the next. */
 export type Upcaster = (payload: unknown) => unknown;
 
+/** A declared event type; {@link defineEvent} makes it. */
 export interface EventType<Payload = unknown> {
   readonly type: string;
   /** Current schema version, from 1. */
@@ -118,6 +119,7 @@ export interface ReadPayload {
   readonly payload: unknown;
 }
 
+/** The event types that an application knows; {@link createRegistry} makes it. */
 export interface Registry {
   /** The declared types, by name. */
   readonly types: ReadonlyMap<string, EventType>;

@@ -8,6 +8,7 @@ import { hex } from "../std/bytes.ts";
 
 const pattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
+/** Is this a UUIDv7 in lower case (RFC 9562 §5.7)? */
 export function isUuidV7(text: string): boolean {
   return pattern.test(text);
 }
@@ -17,6 +18,7 @@ export function uuidTime(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
 
+/** A generator of UUIDv7 in ascending order, whatever the clock does. */
 export function createUuidV7(clock: Pick<Clock, "now">, random: Random): () => string {
   let time = 0;
   let counter = 0;

@@ -4,6 +4,7 @@
  */
 import type { VersionVector } from "./event.ts";
 
+/** How one version vector stands to another. */
 export type Causality = "equal" | "before" | "after" | "concurrent";
 
 /** How `a` stands to `b`. */

@@ -24,11 +24,13 @@ export interface RecordFile {
   replace(bytes: Uint8Array): void;
 }
 
+/** Which copy of the keyring. */
 export type CopyName = "store" | "registered";
 
 /** The copy in the store's folder, and the registered one outside it. */
 export type KeyringFiles = Readonly<Record<CopyName, RecordFile>>;
 
+/** Kinds of findings about the copies of a keyring. */
 export type KeyringFindingCode =
   /** A copy is not there; the next write restores it. */
   | "keyring_copy_missing"
@@ -43,6 +45,7 @@ export type KeyringFindingCode =
   /** A record's checksum fits and its fields are not those of its kind. */
   | "keyring_record_invalid";
 
+/** Something wrong with one copy of a keyring. */
 export interface KeyringFinding {
   readonly code: KeyringFindingCode;
   readonly copy: CopyName;
@@ -50,6 +53,7 @@ export interface KeyringFinding {
   readonly line: number;
 }
 
+/** Both copies, the store's own first. */
 export const copyNames = ["store", "registered"] as const;
 
 /** What both copies say together. */
@@ -62,6 +66,7 @@ export interface Merged {
   readonly damaged: boolean;
 }
 
+/** Both copies of a keyring, read and written as one. */
 export interface Copies {
   /** Throws `keyring_missing`, `keyring_corrupt`, `keyring_newer`, `keyring_foreign`, `keyring_too_large`. */
   load(): Merged;

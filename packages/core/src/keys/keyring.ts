@@ -63,6 +63,7 @@ export interface DataKeyMaterial {
   readonly key: Bytes;
 }
 
+/** The public half of an incarnation's signing key. */
 export interface SigningKeyRecord {
   /** base64url(SHA-256(first SPKI))[0:22]. */
   readonly device: string;
@@ -72,6 +73,7 @@ export interface SigningKeyRecord {
   readonly spki: Bytes;
 }
 
+/** The keys of one installation, open for use; dispose of it to wipe them. */
 export interface Keyring extends Disposable {
   readonly storeId: string;
   readonly tenant: string;
@@ -126,12 +128,14 @@ export interface Keyring extends Disposable {
   repair(): void;
 }
 
+/** Ports that every keyring needs. */
 export interface KeyringDeps {
   readonly crypto: Crypto;
   readonly random: Random;
   readonly files: KeyringFiles;
 }
 
+/** What {@link createKeyring} takes. */
 export interface CreateKeyringOptions extends KeyringDeps {
   /** Owned by the keyring from here on. */
   readonly provider: KeyProvider;
@@ -142,6 +146,7 @@ export interface CreateKeyringOptions extends KeyringDeps {
   readonly pseudonymKey?: "make" | "await";
 }
 
+/** What {@link openKeyring} takes. */
 export interface OpenKeyringOptions extends KeyringDeps {
   readonly openProvider: OpenProvider;
   /** Refuse another store or tenant with `keyring_foreign`. */

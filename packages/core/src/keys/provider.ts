@@ -10,7 +10,9 @@ import type { Assurance } from "../event/event.ts";
 import type { Bytes } from "../std/bytes.ts";
 import type { SignatureAlgorithm } from "../std/ports.ts";
 
+/** Every kind of key provider. */
 export const providerNames = ["pkcs11", "tpm", "os-keychain", "software", "simulator"] as const;
+/** Name of a kind of key provider. */
 export type ProviderName = (typeof providerNames)[number];
 
 /** A value now or later: platforms with synchronous cryptography answer at once. */
@@ -30,6 +32,7 @@ export type ProviderParameters = Readonly<Record<string, string | number>>;
 /** Signs one message with one key. Ed25519: 64 bytes (RFC 8032); ECDSA P-256: r ‖ s, 64 bytes. */
 export type Sign = (message: Uint8Array) => MaybePromise<Bytes>;
 
+/** Where keys live and are used; see the module header. */
 export interface KeyProvider {
   readonly name: ProviderName;
   readonly assurance: Assurance;

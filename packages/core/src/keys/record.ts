@@ -110,6 +110,7 @@ export function encodeRecord(crypto: Crypto, record: KeyringRecord): Bytes {
   return concat(text, utf8(` ${checksum(crypto, text)}\n`));
 }
 
+/** One line of a keyring file, as it was read. */
 export type KeyringLine =
   | { readonly state: "record"; readonly record: KeyringRecord; readonly raw: Bytes }
   /** `raw` without newline: kept where nothing stands in for it. */

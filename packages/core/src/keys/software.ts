@@ -40,6 +40,7 @@ const labels = {
 } as const;
 const signingContext = utf8("holdfast/provider/signing/v1|");
 
+/** What {@link createSoftwareProvider} takes. */
 export interface SoftwareProviderOptions {
   readonly crypto: Crypto;
   readonly random: Random;

@@ -12,9 +12,12 @@
 import type { RecordedEvent } from "../event/event.ts";
 import { HoldfastError } from "../std/errors.ts";
 
+/** Type of a declared column, as STRICT tables of SQLite have it. */
 export type ColumnType = "text" | "integer" | "real";
+/** Value of a declared column. */
 export type ColumnValue = string | number | null;
 
+/** A declared projection; {@link defineProjection} checks it. */
 export interface Projection<State = unknown> {
   /** Lower case letters, digits and underscores: also the name of the read model. */
   readonly name: string;
@@ -64,6 +67,7 @@ export type Condition =
       readonly in?: readonly ColumnValue[];
     };
 
+/** A query on one read model. */
 export interface ModelQuery {
   /** Conditions on declared columns, `stream` or `scope`; all must hold. */
   readonly where?: Readonly<Record<string, Condition>>;

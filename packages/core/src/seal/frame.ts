@@ -16,7 +16,9 @@ import type { DataKey } from "../keys/keyring.ts";
 import { type Bytes, concat, equalBytes, utf8, wipe } from "../std/bytes.ts";
 import type { Crypto, Random } from "../std/ports.ts";
 
+/** First byte of every frame. */
 export const frameVersion = 1;
+/** Bytes of a section's salt. */
 export const saltBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;

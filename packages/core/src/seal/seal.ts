@@ -61,6 +61,7 @@ export interface SealableDraft {
   readonly pub?: Readonly<Record<string, unknown>>;
 }
 
+/** Ports that sealing needs. */
 export interface SealDeps {
   readonly crypto: Crypto;
   readonly random: Random;

@@ -4,11 +4,13 @@
  */
 import { HoldfastError } from "./errors.ts";
 
+/** Bytes in memory of their own, as cryptography makes and takes them. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** UTF-8 bytes of a text. */
 export function utf8(text: string): Bytes {
   return encoder.encode(text);
 }
@@ -22,6 +24,7 @@ export function fromUtf8(bytes: Uint8Array): string {
   }
 }
 
+/** All parts in one piece of new memory. */
 export function concat(...parts: readonly Uint8Array[]): Bytes {
   let length = 0;
   for (const part of parts) length += part.length;
@@ -60,12 +63,14 @@ const byteToHex = Array.from(
   (_, byte) => (hexDigits[byte >> 4] as string) + (hexDigits[byte & 15] as string),
 );
 
+/** Lower-case hex. */
 export function hex(bytes: Uint8Array): string {
   let out = "";
   for (const byte of bytes) out += byteToHex[byte] as string;
   return out;
 }
 
+/** Bytes of lower-case hex, or `undefined` for any other text. */
 export function fromHex(text: string): Bytes | undefined {
   if (text.length % 2 !== 0 || !/^[0-9a-f]*$/.test(text)) return undefined;
   const out = new Uint8Array(text.length / 2);
@@ -128,6 +133,7 @@ function decode64(text: string, table: Int8Array): Bytes | undefined {
   return out;
 }
 
+/** Padded base64 (RFC 4648 §4). */
 export function base64(bytes: Uint8Array): string {
   return encode64(bytes, standard, true);
 }
@@ -139,6 +145,7 @@ export function fromBase64(text: string): Bytes | undefined {
   return decode64(text.slice(0, text.length - padding), standardTable);
 }
 
+/** Unpadded base64url (RFC 4648 §5). */
 export function base64url(bytes: Uint8Array): string {
   return encode64(bytes, urlSafe, false);
 }

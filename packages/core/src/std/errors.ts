@@ -13,6 +13,7 @@ export interface ErrorExplanation {
   readonly action: string;
 }
 
+/** Every error code with its meaning and what to do; the runbook is made from it. */
 export const errorCodes = {
   // Input: text and values
   json_malformed: {

@@ -4,6 +4,7 @@
  */
 import { invariant } from "./errors.ts";
 
+/** The bounds; the unit stands last in each name. */
 export const limits = {
   /** Header, JCS bytes. With the tree's own framing an entry stays below the 65,535 of C2SP tlog-tiles. */
   headerBytesMax: 60 * 1024,

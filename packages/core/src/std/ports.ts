@@ -72,6 +72,7 @@ export interface Crypto {
   argon2id(password: Uint8Array, salt: Uint8Array, cost: Argon2Cost, length: number): Bytes;
 }
 
+/** Cost of one Argon2id derivation (RFC 9106 §3.1). */
 export interface Argon2Cost {
   readonly memoryKib: number;
   readonly passes: number;

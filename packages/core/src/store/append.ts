@@ -54,6 +54,7 @@ export interface AppendedEvent {
   readonly duplicate: boolean;
 }
 
+/** What `append` answers: recorded, or a conflict for the caller to decide on. */
 export type AppendResult =
   | { readonly status: "appended"; readonly events: readonly AppendedEvent[] }
   | {

@@ -44,6 +44,7 @@ export interface CommitBatch {
   readonly contents?: ReadonlyMap<string, EventContent>;
 }
 
+/** What an append to an event log answers. */
 export type CommitOutcome =
   | { readonly status: "appended"; readonly firstPosition: number }
   /** The device log does not end where the batch begins: nothing was appended. */
@@ -57,6 +58,7 @@ export interface DeviceLogState {
   readonly head: DeviceHead;
 }
 
+/** The durable sequence of sealed events; see the module header. */
 export interface EventLog {
   readonly capabilities: {
     /** An appended event outlives the process, the system and the power. */

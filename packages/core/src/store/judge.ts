@@ -10,6 +10,7 @@ export interface Place {
   readonly identity: string;
 }
 
+/** What the high-water mark says about a store. */
 export type Verdict =
   /** The store is where and what it was, or further (a crash between COMMIT and mark). */
   | "same"
@@ -20,17 +21,20 @@ export type Verdict =
   /** The store holds another history than the mark attests. */
   | "rewritten";
 
+/** A verdict, and the findings behind it by code. */
 export interface Judgement {
   readonly verdict: Verdict;
   readonly findings: readonly string[];
 }
 
+/** What the judgement needs to know of a device log. */
 export interface JudgedLog {
   readonly size: number;
   /** Root hash at a size where a commit ended, base64. */
   rootAt(size: number): string | undefined;
 }
 
+/** Decides what a mark says about a device log in its place. */
 export function judgeMark(reading: MarkReading, log: JudgedLog, place: Place): Judgement {
   const findings: string[] = [];
   if (reading.damaged > 0) findings.push("mark_damaged");

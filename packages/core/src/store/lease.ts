@@ -18,10 +18,12 @@ export interface ProcessIdentity {
   isGone(holder: string): boolean;
 }
 
+/** What one attempt at the lease answers. */
 export type LeaseAttempt =
   | { readonly status: "held"; readonly token: number; readonly tookOver: string | undefined }
   | { readonly status: "busy"; readonly holder: string };
 
+/** The right to write to a store; see the module header. */
 export interface Lease {
   /** Tries once to become the holder. */
   tryAcquire(): LeaseAttempt;
@@ -40,6 +42,7 @@ interface LeaseRow {
 
 const leaseName = "writer";
 
+/** The lease of the store behind a connection. */
 export function createLease(deps: {
   readonly driver: SqliteDriver;
   readonly clock: Clock;

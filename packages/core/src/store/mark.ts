@@ -39,6 +39,7 @@ export interface MarkFile {
   write(slot: 0 | 1, bytes: Bytes): void;
 }
 
+/** What was read of a high-water mark. */
 export interface MarkReading {
   /** The newest slot that is authentic. */
   readonly mark: Mark | undefined;

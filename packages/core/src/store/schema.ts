@@ -19,6 +19,7 @@ BEGIN SELECT RAISE(ABORT, '${table} are never updated'); END;
 CREATE TRIGGER ${table}_no_delete BEFORE DELETE ON ${table}
 BEGIN SELECT RAISE(ABORT, '${table} are never deleted'); END;`;
 
+/** DDL of format 1; `schemaDrift` compares a store with it. */
 export const schema = `
 CREATE TABLE store (
   name TEXT PRIMARY KEY,

@@ -29,6 +29,7 @@ export interface StoreMedium {
   markFile(incarnation: string): MarkFile;
 }
 
+/** Ports that a connection to a store needs. */
 export interface SessionDeps {
   readonly crypto: Crypto;
   readonly clock: Clock;

@@ -6,8 +6,10 @@
  */
 import { type ErrorCode, HoldfastError } from "../std/errors.ts";
 
+/** A value that can be bound or read. */
 export type SqlValue = string | number | null | Uint8Array;
 
+/** A compiled statement. Values are bound by position, each `?` in turn. */
 export interface SqlStatement {
   /** Runs a statement that returns no rows; the number of rows changed. */
   run(...values: readonly SqlValue[]): number;
@@ -15,6 +17,7 @@ export interface SqlStatement {
   all<Row>(...values: readonly SqlValue[]): readonly Row[];
 }
 
+/** One connection to SQLite; see the module header. */
 export interface SqliteDriver {
   readonly capabilities: {
     /** Every page is encrypted and authenticated. */

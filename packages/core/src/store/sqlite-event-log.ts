@@ -39,6 +39,7 @@ export interface AppendParticipant {
   apply(appended: readonly AppendedRow[]): void;
 }
 
+/** The event log on SQLite: every answer at once, without a promise. */
 export interface SqliteEventLog extends EventLog {
   head(): number;
   deviceLog(device: string, incarnation: string): DeviceLogState | undefined;
@@ -55,6 +56,7 @@ export interface SqliteEventLog extends EventLog {
   readonly streams: StreamHeads;
 }
 
+/** Ports of the event log on SQLite. */
 export interface SqliteEventLogDeps {
   readonly crypto: Crypto;
   readonly driver: SqliteDriver;
@@ -75,6 +77,7 @@ export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
   return result;
 }
 
+/** An event log over a connection whose schema is there. */
 export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
   const { driver, crypto } = deps;
   const statements = prepareStatements(driver);

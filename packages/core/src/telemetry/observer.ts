@@ -12,6 +12,7 @@ export interface MetricDeclaration {
   readonly labels?: readonly string[];
 }
 
+/** Every metric, with kind, unit and labels. */
 export const metrics = {
   append_calls: {
     kind: "counter",
@@ -70,6 +71,7 @@ export const metrics = {
   },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
 
+/** Every span, with what it covers. */
 export const spans = {
   open: "Opening a store: keys, pragmas, start-up checks",
   commit: "One commit: seal, write, answer",
@@ -77,6 +79,7 @@ export const spans = {
   rebuild: "Rebuilding a read model or the outbox",
 } as const;
 
+/** Every log event, with what it tells. */
 export const logEvents = {
   store_opened: "A store was opened",
   store_reopened: "A storage error made the store close and open again",
@@ -86,10 +89,15 @@ export const logEvents = {
   projection_stopped: "A projection stopped at an event",
 } as const;
 
+/** Name of a declared metric. */
 export type MetricName = keyof typeof metrics;
+/** Name of a declared span. */
 export type SpanName = keyof typeof spans;
+/** Name of a declared log event. */
 export type LogEventName = keyof typeof logEvents;
+/** Labels of a metric, span or log event: words from closed sets. */
 export type Labels = Readonly<Record<string, string | number>>;
+/** Severity of a log event. */
 export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
 
 /** Where telemetry goes. Implementations never throw. */

@@ -24,6 +24,7 @@ export const severities = [
   "pouring",
   "gushing",
 ] as const;
+/** How strongly a nosebleed bled. */
 export type Severity = (typeof severities)[number];
 
 const nosebleedSchema = z.strictObject({

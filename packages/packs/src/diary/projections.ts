@@ -4,6 +4,7 @@
 import { defineProjection, type Projection, type RecordedEvent } from "@holdfast/core";
 import type { Nosebleed } from "./events.ts";
 
+/** Where a diary entry stands. */
 export type DiaryStatus = "recorded" | "amended" | "retracted";
 
 /** One diary entry as it stands, and what it took to get there. */

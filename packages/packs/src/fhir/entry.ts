@@ -1,6 +1,7 @@
 /** A bundle entry after its checks, and JSON objects. */
 import type { JsonValue } from "@holdfast/core";
 
+/** A JSON object. */
 export type JsonObject = { readonly [key: string]: JsonValue };
 
 /** The object, or `undefined` for any other JSON value. */

@@ -36,6 +36,7 @@ export type ImportStore = Pick<
 /** A bundle's text, its UTF-8 bytes, or a function that loads either when its turn comes. */
 export type FhirSource = string | Uint8Array | (() => Promise<string | Uint8Array>);
 
+/** What {@link importFhir} takes beside its sources. */
 export interface FhirImportOptions {
   /** On whose authority the records are made, in words. */
   readonly actor: string;

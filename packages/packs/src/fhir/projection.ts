@@ -62,6 +62,7 @@ export function effectiveTime(resource: unknown): string | null {
   return null;
 }
 
+/** Read model `fhir`: one row per imported resource, with its exact text. */
 export const fhirProjection: Projection<FhirRow> = defineProjection<FhirRow>({
   name: "fhir",
   version: 1,
