@@ -38,6 +38,21 @@ export const limits = {
   wordsCharactersMax: 4_096,
   /** Values of one `in` condition. */
   queryListMax: 1_000,
+  /** Words of one full-text search. */
+  searchWordsMax: 32,
+  /** Events of a stream between two snapshots of a read model. */
+  snapshotEvery: 256,
+  /** Snapshots kept of one stream and read model; older ones are thinned out. */
+  snapshotsPerStreamMax: 64,
+  /** Streams that one step of a rebuild folds before appends get their turn. */
+  rebuildStreamsPerStep: 200,
+  /** Streams folded again before a new build of a read model is swapped in. */
+  rebuildSampleMax: 64,
+  /** Rows of read models kept in memory. */
+  cacheRowsMax: 10_000,
+  cacheTtlMs: 60_000,
+  /** How often live queries look for what other processes wrote. */
+  livePollMs: 200,
   /** Rows of one query answer unless the caller asks for another number. */
   queryRowsDefault: 1_000,
   /** A signed note; room for all its signatures, post-quantum ones of some 5 kB among them. */
