@@ -78,7 +78,7 @@ export interface EventLog {
   read(filter: EventFilter): MaybePromise<readonly StoredEvent[]>;
   byLeaf(leaf: string): MaybePromise<StoredEvent | undefined>;
   byId(id: string): MaybePromise<StoredEvent | undefined>;
-  /** The newest note of a device log that covers a sequence number. */
+  /** The first note of a device log that covers a sequence number: that of the commit it came with. */
   noteCovering(
     device: string,
     incarnation: string,

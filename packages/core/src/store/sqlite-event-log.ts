@@ -112,9 +112,12 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     participants: readonly AppendParticipant[],
   ): CommitOutcome {
     const { note, events } = batch;
+    const known = incarnations.find(note.device, note.incarnation) ?? -1;
+    const last = statements.lastOf.get<{ sequence: number; leaf: string }>(known);
+    const size = last?.sequence ?? 0;
+    const continues = events[0]?.header.prev === (last?.leaf ?? noPrevious);
+    if (!continues || size + events.length !== note.size) return { status: "stale", size };
     const number = incarnations.findOrAdd(note.device, note.incarnation);
-    const size = statements.lastOf.get<{ sequence: number }>(number)?.sequence ?? 0;
-    if (size + events.length !== note.size) return { status: "stale", size };
     const firstPosition = head() + 1;
     const heads = new Map<string, ReturnType<StreamHeads["get"]>>();
     const appended = events.map((sealed, index): AppendedRow => {
