@@ -13,6 +13,7 @@ export * from "./std/keyforms.ts";
 export * from "./std/noble.ts";
 export * from "./telemetry/observer.ts";
 export * from "./event/event.ts";
+export * from "./event/header.ts";
 export * from "./event/registry.ts";
 export * from "./event/uuid.ts";
 export * from "./event/version-vector.ts";
