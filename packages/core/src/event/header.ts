@@ -7,7 +7,7 @@
  * (RFC 8785) of what it says. Links, counters and signatures between events are the log's business
  * (`proof/verify.ts`), not one header's.
  */
-import { utf8 } from "../std/bytes.ts";
+import { fromBase64, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
@@ -41,7 +41,7 @@ export function isCurrentHeader(header: Header | NewerHeader): header is Header 
 /**
  * Why a header is refused: `json` no JSON object, `size` beyond `headerBytesMax` or `pubBytesMax`,
  * `canonical` not the canonical text, `missing`, `unknown` field, `type`, `form` of a text, `range` of a
- * number, `count` of entries, `rule` between fields.
+ * number, `count` of entries or levels, `rule` between fields.
  */
 export type HeaderReason =
   | "json"
@@ -122,15 +122,7 @@ const count = integer(1, integerMax);
 const name = text(isName);
 const originPattern = /^[A-Za-z0-9_-]{22}\/[0-9a-f]{16}$/;
 const buildPattern = /^[\x21-\x7e]{1,128}$/;
-const base64Of = (bytes: number): Check =>
-  text((value) => value.length === Math.ceil(bytes / 3) * 4 && isBase64(value));
-
-/** Padded base64 with zero left-over bits (RFC 4648 §4, §3.5). */
-function isBase64(value: string): boolean {
-  return /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?<=[AQgw])==|[A-Za-z0-9+/]{3}(?<=[AEIMQUYcgkosw048])=)?$/.test(
-    value,
-  );
-}
+const base64Of = (bytes: number): Check => text((value) => fromBase64(value)?.length === bytes);
 
 /** May this be the build id of an application, `app`? 1 to 128 printable ASCII characters without space. */
 export function isBuildId(value: string): boolean {
@@ -188,17 +180,18 @@ function seen(value: unknown, path: string): void {
 }
 
 /** Plain values of system events: no null, no fraction, nothing that a double cannot hold exactly. */
-function plain(value: unknown, path: string): void {
+function plain(value: unknown, path: string, depth: number): void {
   if (typeof value === "number") integer(-integerMax, integerMax)(value, path);
   else if (value === null) refuse(path, "type");
   else if (typeof value === "object") {
-    for (const [key, member] of Object.entries(value)) plain(member, `${path}/${key}`);
+    if (depth >= limits.jsonDepthMax) refuse(path, "count");
+    for (const [key, member] of Object.entries(value)) plain(member, `${path}/${key}`, depth + 1);
   }
 }
 
 function publicFields(value: unknown, path: string): void {
   if (!isObject(value)) refuse(path, "type");
-  plain(value, path);
+  plain(value, path, 1);
 }
 
 const checks: ReadonlyMap<string, Check> = new Map([
@@ -259,7 +252,7 @@ const openingType = "IncarnationOpened";
 const openingFields = closed(
   new Map([
     ["alg", word(["ed25519", "ecdsa-p256"])],
-    ["spki", text(isBase64)],
+    ["spki", text((value) => fromBase64(value) !== undefined)],
     ["hpke", base64Of(32)],
     ["reason", word(["first", "moved", "rollback-accepted", "restored", "re-key", "fork"])],
     ["predecessor", incarnation],
@@ -325,13 +318,12 @@ export function parseHeader(header: string): Header | NewerHeader {
   if (!fitsHeader(header)) refuse("", "size");
   const fields = parsed(header);
   requireFields(fields, ["v"], "");
-  if (typeof fields["v"] === "number" && fields["v"] > headerVersion) {
+  const isNewer = typeof fields["v"] === "number" && fields["v"] > headerVersion;
+  if (isNewer) {
     requireFields(fields, frozen, "");
     for (const key of frozen) checks.get(key)?.(fields[key], `/${key}`);
-  } else {
-    currentFields(fields, "");
-    checkRules(fields);
-  }
+  } else currentFields(fields, "");
   if (!isCanonical(fields, header)) refuse("", "canonical");
+  if (!isNewer) checkRules(fields);
   return fields as unknown as Header | NewerHeader;
 }
