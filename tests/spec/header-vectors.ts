@@ -116,7 +116,12 @@ function sorted(value: unknown): string {
   );
 }
 
-function invalid(name: string, path: string, reason: string, fields: Fields | string): HeaderVector {
+function invalid(
+  name: string,
+  path: string,
+  reason: string,
+  fields: Fields | string,
+): HeaderVector {
   const text = typeof fields === "string" ? fields : sorted(fields);
   return { name, text, expect: { path, reason } };
 }
@@ -139,7 +144,12 @@ function texts(): readonly HeaderVector[] {
     invalid("a space", "", "canonical", minimalText.replace(":", ": ")),
     invalid("a newline at the end", "", "canonical", `${minimalText}\n`),
     invalid("a repeated field", "", "canonical", minimalText.replace('"v":1', '"v":1,"v":1')),
-    invalid("an escaped letter", "", "canonical", minimalText.replace('"create"', '"\\u0063reate"')),
+    invalid(
+      "an escaped letter",
+      "",
+      "canonical",
+      minimalText.replace('"create"', '"\\u0063reate"'),
+    ),
     invalid("an exponent", "", "canonical", minimalText.replace('"seq":2', '"seq":2e0')),
     invalid("a fraction of zero", "", "canonical", minimalText.replace('"seq":2', '"seq":2.0')),
     invalid("a lone surrogate", "", "canonical", {
@@ -190,7 +200,12 @@ function fields(): readonly HeaderVector[] {
     changed("ref no leaf", "form", { ref: ["x"] }, "/ref/0"),
     changed("ref too many", "count", { ref: Array.from({ length: 257 }, () => digest("leaf")) }),
     changed("seen without h", "missing", { seen: { log: 1, n: 1 } }, "/seen/h"),
-    changed("seen with more", "unknown", { seen: { h: digest("r"), log: 1, n: 1, x: 1 } }, "/seen/x"),
+    changed(
+      "seen with more",
+      "unknown",
+      { seen: { h: digest("r"), log: 1, n: 1, x: 1 } },
+      "/seen/x",
+    ),
   ];
 }
 
@@ -206,21 +221,36 @@ function rules(): readonly HeaderVector[] {
     changed("vv counts 0", "range", { vv: { [origin]: 0 } }, `/vv/${origin}`),
     changed("nine sections", "count", { sec: sections(9) }),
     changed("a section without a name", "form", { sec: { "": section("x") } }, "/sec/"),
-    changed("a section without key", "missing", { sec: { content: { c: digest("x") } } }, "/sec/content/k"),
-    changed("a section with more", "unknown", { sec: { content: { ...section("x"), n: 1 } } }, "/sec/content/n"),
+    changed(
+      "a section without key",
+      "missing",
+      { sec: { content: { c: digest("x") } } },
+      "/sec/content/k",
+    ),
+    changed(
+      "a section with more",
+      "unknown",
+      { sec: { content: { ...section("x"), n: 1 } } },
+      "/sec/content/n",
+    ),
     changed("the reserved section", "rule", { sec: { blob: section("x") } }, "/sec/blob"),
-    ...["amend", "retract", "redact"].map((op) => changed(`${op} without why`, "rule", { op }, "/why")),
+    ...["amend", "retract", "redact"].map((op) =>
+      changed(`${op} without why`, "rule", { op }, "/why"),
+    ),
     changed("pub on an application's type", "rule", { pub: { x: 1 } }),
     changed("pub with a fraction", "range", { op: "key", pub: { x: 0.5 } }, "/pub/x"),
     changed("pub with null", "type", { op: "key", pub: { x: [null] } }, "/pub/x/0"),
-    changed("pub too deep", "count", { op: "key", pub: nested(40) }, `/pub${"/x".repeat(32)}`),
+    changed("pub too deep", "count", { op: "key", pub: nested(40) }, `/pub${"/x".repeat(31)}`),
     invalid("pub too large", "/pub", "size", { ...big, pub: { x: "x".repeat(4096 - 7) } }),
     invalid("an opening without pub", "/pub", "rule", without(openingHeader, "pub")),
     opening("an opening with more", "/pub/name", "unknown", { ...pub, name: "Ada" }),
     opening("an opening without key", "/pub/spki", "missing", without(pub, "spki")),
     opening("an opening of an unknown algorithm", "/pub/alg", "form", { ...pub, alg: "rsa" }),
     opening("a short HPKE key", "/pub/hpke", "form", { ...pub, hpke: base64(new Uint8Array(31)) }),
-    opening("a first with predecessor", "/pub/predecessor", "rule", { ...succeeding, reason: "first" }),
+    opening("a first with predecessor", "/pub/predecessor", "rule", {
+      ...succeeding,
+      reason: "first",
+    }),
     opening("a successor without size", "/pub/size", "rule", without(succeeding, "size")),
     opening("a successor's size as text", "/pub/size", "type", { ...succeeding, size: "3" }),
     opening("a successor without signature", "/pub/sig", "rule", without(succeeding, "sig")),

@@ -92,7 +92,7 @@ describe("headers", () => {
           const other = Uint8Array.from(bytes);
           other[at] = (other[at] as number) ^ flip;
           // Bytes that are not UTF-8 read as U+FFFD: another text, therefore another leaf.
-          expect(verdict(new TextDecoder().decode(other))).not.toEqual({ leaf });
+          expect(verdict(Buffer.from(other).toString("utf8"))).not.toEqual({ leaf });
         },
       ),
       { numRuns: 1_000 },

@@ -63,7 +63,13 @@ export interface DraftWords {
 }
 
 function originOf(log: Pick<DeviceLog, "device" | "incarnation">) {
-  return { tenant, device: log.device, incarnation: log.incarnation, tier: "software", app } as const;
+  return {
+    tenant,
+    device: log.device,
+    incarnation: log.incarnation,
+    tier: "software",
+    app,
+  } as const;
 }
 
 /** Writes logs of one store; everything follows from the seed. */
@@ -239,7 +245,7 @@ export function rootText(range: CompactRange): string {
 
 /** A commit note over a statement. */
 export function signedNote(
-  log: Pick<DeviceLog, "device" | "incarnation">,
+  log: Pick<DeviceLog, "device" | "incarnation"> & { readonly tenant?: string },
   statement: string,
   key: SigningKey,
 ): string {
@@ -282,12 +288,16 @@ export function sourceOf(rows: LogRows): LogSource {
 export function verifyRows(
   rows: LogRows,
   keys: Pick<LogWriter, "dataKey" | "ownKey">,
-  options: { readonly allNotes?: boolean; readonly openSections?: boolean } = {},
+  options: {
+    readonly allNotes?: boolean;
+    readonly openSections?: boolean;
+    readonly tenant?: string;
+  } = {},
 ): LogVerdict {
   return verifyLog({
     crypto,
     source: sourceOf(rows),
-    tenant,
+    tenant: options.tenant ?? tenant,
     dataKey: keys.dataKey,
     ownKey: keys.ownKey,
     openSections: options.openSections ?? true,

@@ -19,7 +19,8 @@ export interface OpenEventDeps {
 /** Opens a stored event. Throws `section_unopened`, `payload_unreadable`. */
 export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
   const header = headerOf(stored);
-  if (Object.keys(header.sec).length === 0) return recordedEvent(deps, stored, header, undefined, "none");
+  if (Object.keys(header.sec).length === 0)
+    return recordedEvent(deps, stored, header, undefined, "none");
   const absent = stored.frames.find((frame) => frame.state !== "present");
   if (absent !== undefined || stored.frames.length === 0) {
     const state = absent?.state as Exclude<FrameState, "present"> | undefined;

@@ -207,7 +207,9 @@ class OpenStore implements Holdfast {
     this.#findings.set(code, { code, message });
   }
 
-  async append(...[drafts, options]: Parameters<Holdfast["append"]>): ReturnType<Holdfast["append"]> {
+  async append(
+    ...[drafts, options]: Parameters<Holdfast["append"]>
+  ): ReturnType<Holdfast["append"]> {
     if (this.#closed) throw new HoldfastError("store_closed");
     if (this.#writer === undefined) throw new HoldfastError("store_read_only");
     const list = Array.isArray(drafts) ? drafts : [drafts];
@@ -322,9 +324,10 @@ class OpenStore implements Holdfast {
   status(): StoreStatus {
     const session = this.#current();
     const own = readOwnLog(this.#deps, session);
-    const keyring = this.#deps.keyring.findings.map(
-      ({ code, copy, line }): Finding => ({ code, message: `keyring copy "${copy}", line ${line}` }),
-    );
+    const keyring = this.#deps.keyring.findings.map(({ code, copy, line }): Finding => ({
+      code,
+      message: `keyring copy "${copy}", line ${line}`,
+    }));
     const outbox = session.outbox.status();
     this.#deps.observer.gauge("outbox_entries", outbox.waiting);
     return {
@@ -368,8 +371,11 @@ class OpenStore implements Holdfast {
 const markFindings: Readonly<Record<string, string>> = {
   mark_missing: "The high-water mark is not there; the next write opens a new incarnation.",
   mark_damaged: "A slot of the high-water mark is damaged; the other one serves.",
-  store_moved: "The store lies in another folder than before; the next write opens a new incarnation.",
-  store_cloned: "This is a copy, and the original has gone on; the next write opens a new incarnation.",
-  store_rolled_back: "The store holds less than its high-water mark attests: put the newest copy back.",
+  store_moved:
+    "The store lies in another folder than before; the next write opens a new incarnation.",
+  store_cloned:
+    "This is a copy, and the original has gone on; the next write opens a new incarnation.",
+  store_rolled_back:
+    "The store holds less than its high-water mark attests: put the newest copy back.",
   store_rewritten: "The store's history is not the one that was signed: run verify.",
 };

@@ -285,9 +285,7 @@ function checkRules(fields: Fields): void {
 
 function fitsHeader(header: string): boolean {
   // No UTF-16 code unit takes more than three bytes of UTF-8.
-  return (
-    header.length * 3 <= limits.headerBytesMax || utf8(header).length <= limits.headerBytesMax
-  );
+  return header.length * 3 <= limits.headerBytesMax || utf8(header).length <= limits.headerBytesMax;
 }
 
 function parsed(header: string): Fields {

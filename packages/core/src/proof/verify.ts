@@ -11,7 +11,15 @@
 import { originKey, noPrevious, type Header } from "../event/event.ts";
 import { isCurrentHeader, type NewerHeader, parseHeader } from "../event/header.ts";
 import type { DataKey } from "../keys/keyring.ts";
-import { base64, base64url, type Bytes, concat, equalBytes, fromBase64, utf8 } from "../std/bytes.ts";
+import {
+  base64,
+  base64url,
+  type Bytes,
+  concat,
+  equalBytes,
+  fromBase64,
+  utf8,
+} from "../std/bytes.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
@@ -400,11 +408,17 @@ function createWalk(deps: LogVerifyDeps) {
     const object = `commit ${row.size} of ${device.incarnation}`;
     if (device.spki === undefined || device.algorithm === undefined) return;
     const { device: name, incarnation, spki, algorithm } = device;
-    const origin = deviceLogOrigin({ tenant: deps.tenant, device: name, incarnation });
-    const verifier = createNoteVerifier(crypto, { name: origin, algorithm, spki });
-    const opened = openNote(row.note, [verifier], (...signed) => verifySignature(crypto, ...signed));
-    if (opened.status !== "verified") {
+    try {
+      const origin = deviceLogOrigin({ tenant: deps.tenant, device: name, incarnation });
+      const verifier = createNoteVerifier(crypto, { name: origin, algorithm, spki });
+      const opened = openNote(row.note, [verifier], (...signed) =>
+        verifySignature(crypto, ...signed),
+      );
+      if (opened.status === "verified") return;
       problem("signature_wrong", object, `the note is ${opened.status}`);
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      problem("signature_wrong", object, `no key can have signed it: ${error.code}`);
     }
   }
 
@@ -420,7 +434,11 @@ function createWalk(deps: LogVerifyDeps) {
       }
       const beyond = source.notes(device.device, incarnation, tree.size, 1)[0];
       if (beyond !== undefined) {
-        problem("tail_missing", `sequence ${tree.size + 1} of ${incarnation}`, `a note attests ${beyond.size} events`);
+        problem(
+          "tail_missing",
+          `sequence ${tree.size + 1} of ${incarnation}`,
+          `a note attests ${beyond.size} events`,
+        );
       }
       if (lastNote !== undefined && !deps.allNotes) checkSignature(device, lastNote);
     }

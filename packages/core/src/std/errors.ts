@@ -75,8 +75,10 @@ export const errorCodes = {
     action: "Correct the field at the path named in the details.",
   },
   header_invalid: {
-    meaning: "The text is not a header of the sealed form; the details name the place and the rule.",
-    action: "Refuse it. In a log of your own, run verify: the store was altered or written by other software.",
+    meaning:
+      "The text is not a header of the sealed form; the details name the place and the rule.",
+    action:
+      "Refuse it. In a log of your own, run verify: the store was altered or written by other software.",
   },
   payload_unreadable: {
     meaning: "A recorded payload cannot be lifted to the current schema version.",
@@ -100,7 +102,8 @@ export const errorCodes = {
   // Cryptography
   key_malformed: {
     meaning: "A private key is not the PKCS#8 form of its algorithm.",
-    action: "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
+    action:
+      "Restore the key from its provider or backup; check that the algorithm is the one it was made for.",
   },
 
   // Keys: providers, keyring, grants
@@ -114,7 +117,8 @@ export const errorCodes = {
   },
   key_parameters_refused: {
     meaning: "Stored parameters of a key provider are outside the limits of this software.",
-    action: "Restore the keyring from its registered copy; a hostile file may ask for any memory or time.",
+    action:
+      "Restore the keyring from its registered copy; a hostile file may ask for any memory or time.",
   },
   key_provider_unavailable: {
     meaning: "No key provider named in the keyring can be used by this process.",
@@ -129,8 +133,10 @@ export const errorCodes = {
     action: "Open the store that is there, or choose an empty folder.",
   },
   keyring_salt_missing: {
-    meaning: "The keyring has no record of its key provider, or the record lacks the salt or the key check.",
-    action: "Restore the keyring from its registered copy: the passphrase alone cannot open the store.",
+    meaning:
+      "The keyring has no record of its key provider, or the record lacks the salt or the key check.",
+    action:
+      "Restore the keyring from its registered copy: the passphrase alone cannot open the store.",
   },
   keyring_corrupt: {
     meaning: "Records that every keyring needs are damaged in all copies.",
@@ -227,7 +233,8 @@ export const errorCodes = {
   },
 
   section_unopened: {
-    meaning: "A section of a recorded event cannot be opened: its frame was altered, or its key is not here.",
+    meaning:
+      "A section of a recorded event cannot be opened: its frame was altered, or its key is not here.",
     action: "Run verify; the details name the event. Restore the keyring or a backup.",
   },
 
@@ -254,7 +261,8 @@ export const errorCodes = {
   },
   store_drifted: {
     meaning: "Tables, indices or triggers differ from what this format has.",
-    action: "Run verify; restore a backup if something was removed. The details name the first difference.",
+    action:
+      "Run verify; restore a backup if something was removed. The details name the first difference.",
   },
   store_corrupt: {
     meaning: "A page of the database fails its authentication or its structure.",
@@ -262,10 +270,12 @@ export const errorCodes = {
   },
   store_io_error: {
     meaning: "The medium failed to read or write.",
-    action: "Check disk and cables; what was acknowledged is kept. Writing resumes by itself when it works.",
+    action:
+      "Check disk and cables; what was acknowledged is kept. Writing resumes by itself when it works.",
   },
   store_full: {
-    meaning: "There is no space left. Nothing of this call was recorded; what was acknowledged is kept.",
+    meaning:
+      "There is no space left. Nothing of this call was recorded; what was acknowledged is kept.",
     action: "Free some space; writing resumes by itself.",
   },
   store_read_only: {
@@ -295,7 +305,8 @@ export const errorCodes = {
       "Put the newest copy back. To go on from the older one, open with acceptRollback (--accept-rollback): a new incarnation then records the fact.",
   },
   store_rewritten: {
-    meaning: "The store's history is not the one that its high-water mark or its last note attests.",
+    meaning:
+      "The store's history is not the one that its high-water mark or its last note attests.",
     action: "Copy the folder aside as evidence, run verify, and restore a backup.",
   },
   store_unsafe_path: {
