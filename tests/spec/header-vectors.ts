@@ -1,5 +1,5 @@
 /** Header texts, valid and invalid. */
-import { base64, base64url, canonicalJson, hex, leafHash, utf8 } from "./core.ts";
+import { base64, base64url, canonicalJson, hex, leafHash, utf8 } from "@holdfast/core";
 import { app, tenant } from "./log.ts";
 import { crypto, hpkePublic, incarnationId, pseudonym, signingKey } from "./ports.ts";
 

@@ -10,7 +10,7 @@ import {
   limits,
   parseHeader,
   utf8,
-} from "./core.ts";
+} from "@holdfast/core";
 import { headerVectors, maximalHeader, minimalHeader, openingHeader } from "./header-vectors.ts";
 import { crypto } from "./ports.ts";
 import { compareVectors } from "./vector-file.ts";

@@ -5,7 +5,9 @@ import {
   canonicalJson,
   concat,
   deviceLogOrigin,
+  type EventRow,
   formatCheckpoint,
+  type FrameRow,
   fromBase64,
   type Header,
   type IncarnationPub,
@@ -14,8 +16,7 @@ import {
   parseCheckpoint,
   parseNote,
   utf8,
-} from "./core.ts";
-import type { EventRow, FrameRow } from "./core.ts";
+} from "@holdfast/core";
 import {
   createLogWriter,
   type LogRows,

@@ -8,10 +8,15 @@ import {
   type DeviceHead,
   deviceLogOrigin,
   emptyRange,
+  type EventRow,
   formatNote,
+  type FrameRow,
   type IncarnationPub,
+  type LogSource,
+  type LogVerdict,
   noPrevious,
   noteKeyId,
+  type NoteRow,
   type OpeningReason,
   preAuthenticationEncoding,
   rootOf,
@@ -21,9 +26,8 @@ import {
   successionPayloadType,
   successionStatement,
   utf8,
-} from "./core.ts";
-import type { EventRow, FrameRow, LogSource, LogVerdict, NoteRow } from "./core.ts";
-import { verifyLog } from "./core.ts";
+  verifyLog,
+} from "@holdfast/core";
 import {
   crypto,
   dataKeyOf,

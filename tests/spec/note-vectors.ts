@@ -14,7 +14,7 @@ import {
   parseNote,
   type SignatureAlgorithm,
   utf8,
-} from "./core.ts";
+} from "@holdfast/core";
 import { createLogWriter, tenant } from "./log.ts";
 import { type Made, noteOf, otherStatement, withNote } from "./log-vectors.ts";
 import { crypto, incarnationId, seededRandom, signingKey } from "./ports.ts";

@@ -13,7 +13,7 @@ import {
   schema,
   storeFormat,
   utf8,
-} from "./core.ts";
+} from "@holdfast/core";
 import { frameVectors } from "./log-vectors.ts";
 import { noteVectors } from "./note-vectors.ts";
 import { headerVectors } from "./header-vectors.ts";

@@ -101,7 +101,7 @@ const mutations: Readonly<Record<string, Mutation>> = {
   "a frame altered": (rows, choose) => {
     const at = choose(rows.frames.length);
     const frame = rows.frames[at];
-    if (frame?.bytes == null) return false;
+    if (frame === undefined || frame.bytes === null) return false;
     const bytes = Uint8Array.from(frame.bytes);
     const place = choose(bytes.length);
     bytes[place] = (bytes[place] ?? 0) ^ (1 + choose(255));

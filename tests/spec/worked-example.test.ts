@@ -31,7 +31,7 @@ import {
   utf8,
   fromBase64url,
   fromUtf8,
-} from "./core.ts";
+} from "@holdfast/core";
 import { describe, expect, it } from "vitest";
 import { signedNote, verifyRows } from "./log.ts";
 import { compareWithSpec } from "./vector-file.ts";
