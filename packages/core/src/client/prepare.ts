@@ -83,7 +83,8 @@ export function prepareDraft(deps: PrepareDeps, draft: Draft, at: number): Prepa
     scope: draft.scope,
     site: draft.site ?? "",
     op,
-    ref: draft.ref,
+    // Optional fields of a header are absent, never empty.
+    ref: draft.ref?.length === 0 ? undefined : draft.ref,
     at,
     actor: deps.actorOf(draft.actor),
     role: draft.role,

@@ -4,6 +4,7 @@ import {
   type FrameRow,
   type LogSource,
   type NoteRow,
+  type OriginRow,
   type Problem,
   verifyLog,
 } from "../proof/verify.ts";
@@ -123,8 +124,13 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
        ON incarnations.number = commits.incarnation
      WHERE device = ? AND incarnations.incarnation = ? AND size > ? ORDER BY size LIMIT ?`,
   );
+  const origins = driver.prepare("SELECT device, incarnation FROM incarnations ORDER BY number");
   return {
     lastRead: () => reading,
+    origins() {
+      reading = "incarnations";
+      return origins.all<OriginRow>();
+    },
     count: () => driver.prepare("SELECT count(*) AS n FROM events").get<{ n: number }>()?.n ?? 0,
     events(after, limit) {
       try {

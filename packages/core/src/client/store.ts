@@ -4,6 +4,7 @@
  */
 import type { Draft, RecordedEvent } from "../event/event.ts";
 import type { Registry } from "../event/registry.ts";
+import { isBuildId } from "../event/header.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
 import { createHashSource } from "../proof/tiles.ts";
@@ -74,8 +75,14 @@ export function createStore(deps: SessionDeps): void {
   }
 }
 
-/** Opens a store that is there; for writing, its read models are brought up to date first. */
+/**
+ * Opens a store that is there; for writing, its read models are brought up to date first. Throws
+ * `draft_invalid` when `app` cannot stand in a header.
+ */
 export async function openHoldfast(deps: StoreDeps): Promise<Holdfast> {
+  if (!isBuildId(deps.app)) {
+    throw new HoldfastError("draft_invalid", { path: "/app", reason: "not a build id" });
+  }
   const end = deps.observer.span("open");
   try {
     const store = new OpenStore(deps);

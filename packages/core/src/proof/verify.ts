@@ -9,6 +9,7 @@
  * earlier root, because each root is compared with the one tree that the newest note signs.
  */
 import { originKey, noPrevious, type Header } from "../event/event.ts";
+import { isCurrentHeader, type NewerHeader, parseHeader } from "../event/header.ts";
 import type { DataKey } from "../keys/keyring.ts";
 import {
   base64,
@@ -20,7 +21,7 @@ import {
   utf8,
 } from "../std/bytes.ts";
 import { canonicalJson } from "../std/jcs.ts";
-import { limits } from "../std/limits.ts";
+import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
 import { deviceLogOrigin, parseCheckpoint } from "./checkpoint.ts";
 import { createNoteVerifier, openNote, parseNote } from "./note.ts";
@@ -72,6 +73,13 @@ export interface LogSource {
   events(after: number, limit: number): readonly EventRow[];
   frames(position: number): readonly FrameRow[];
   notes(device: string, incarnation: string, after: number, limit: number): readonly NoteRow[];
+  /** Every device log that the store knows of, with or without events. */
+  origins(): readonly OriginRow[];
+}
+
+export interface OriginRow {
+  readonly device: string;
+  readonly incarnation: string;
 }
 
 export interface LogVerifyDeps {
@@ -186,64 +194,76 @@ function createWalk(deps: LogVerifyDeps) {
     checkNotes(device);
   }
 
-  function readHeader(row: EventRow, object: string): Header | undefined {
+  function readHeader(row: EventRow, object: string): Header | NewerHeader | undefined {
     try {
-      const header = JSON.parse(row.header) as Header;
-      // Equality with its canonical form excludes duplicate keys, spaces and other spellings of a number.
-      if (canonicalJson(header) !== row.header) throw new Error("not canonical");
-      if (utf8(row.header).length > limits.headerBytesMax) throw new Error("too large");
-      if (typeof header.sec !== "object" || header.sec === null) throw new Error("no sections");
-      return header;
-    } catch {
-      problem("header_malformed", object, "the header is not canonical JSON within the limits");
+      return parseHeader(row.header);
+    } catch (error) {
+      if (!isHoldfastError(error, "header_invalid")) throw error;
+      const { path, reason } = error.details;
+      problem("header_malformed", object, `${String(reason)} at "${String(path)}"`);
       return undefined;
     }
   }
 
-  function checkColumns(row: EventRow, header: Header, object: string): void {
-    const pairs: readonly (readonly [string, unknown, unknown])[] = [
+  function checkColumns(row: EventRow, header: Header | NewerHeader, object: string): void {
+    const pairs: (readonly [name: string, stored: unknown, sealed: unknown])[] = [
       ["id", row.id, header.id],
       ["device", row.device, header.dev],
       ["incarnation", row.incarnation, header.inc],
       ["sequence", row.sequence, header.seq],
-      ["type", row.type, header.type],
       ["stream", row.stream, header.stream],
-      ["actor", row.actor, header.act],
-      ["recorded_at", row.recordedAt, header.at],
       ["tenant", deps.tenant, header.ten],
     ];
+    if (isCurrentHeader(header)) {
+      pairs.push(["type", row.type, header.type]);
+      pairs.push(["actor", row.actor, header.act]);
+      pairs.push(["recorded_at", row.recordedAt, header.at]);
+    }
     for (const [name, stored, sealed] of pairs) {
       if (stored !== sealed) problem("column_wrong", object, `${name} is not as the header says`);
     }
   }
 
-  function checkLinks(device: DeviceWalk, row: EventRow, header: Header, object: string): void {
+  function checkLinks(
+    device: DeviceWalk,
+    row: EventRow,
+    header: Header | NewerHeader,
+    object: string,
+  ): void {
     if (header.seq !== device.tree.size + 1) {
       problem("sequence_gap", object, `expected sequence ${device.tree.size + 1}`);
     } else if (header.prev !== device.previous) {
       problem("link_broken", object, "prev is not the leaf before");
     }
-    if (header.seq === 1) checkOpening(device, row, header, object);
+    if (header.seq === 1) {
+      if (isCurrentHeader(header)) checkOpening(device, row, header, object);
+      else problem("opening_newer", object, "the key that signs this log cannot be read");
+    }
+    checkStream(header, object);
+  }
+
+  function checkStream(header: Header | NewerHeader, object: string): void {
+    const known = streams.get(header.stream);
+    const stream = known ?? { scope: header.scope, counters: new Map<string, number>() };
+    if (known === undefined) streams.set(header.stream, stream);
+    if (stream.scope !== header.scope) problem("scope_changed", object, "a stream has one scope");
     const origin = originKey(header.dev, header.inc);
-    const stream = streams.get(header.stream);
-    if (stream === undefined) {
-      streams.set(header.stream, {
-        scope: header.scope,
-        counters: new Map([[origin, header.sseq]]),
-      });
-      if (header.sseq !== 1) problem("stream_gap", object, "the stream begins before");
+    if (!isCurrentHeader(header)) {
+      // Its counter is not a frozen field: the next one that can be read goes on from anywhere.
+      stream.counters.set(origin, unknownCounter);
       return;
     }
-    if (stream.scope !== header.scope) problem("scope_changed", object, "a stream has one scope");
     const expected = (stream.counters.get(origin) ?? 0) + 1;
-    if (header.sseq !== expected) problem("stream_gap", object, `expected counter ${expected}`);
+    if (header.sseq !== expected && expected > 0) {
+      problem("stream_gap", object, `expected counter ${expected}`);
+    }
     stream.counters.set(origin, header.sseq);
   }
 
   /** The first event of a device log says whose key signs it, and by whose authority. */
   function checkOpening(device: DeviceWalk, row: EventRow, header: Header, object: string): void {
-    const { pub } = header;
-    const spki = bytesOf(pub?.["spki"]);
+    const pub = header.pub as Readonly<Record<string, unknown>> | undefined;
+    const spki = fromBase64(String(pub?.["spki"] ?? "="));
     const algorithm = pub?.["alg"];
     if (
       header.type !== "IncarnationOpened" ||
@@ -298,13 +318,18 @@ function createWalk(deps: LogVerifyDeps) {
       }),
     );
     const signed = preAuthenticationEncoding(successionType, statement);
-    const signature = bytesOf(pub["sig"]) ?? new Uint8Array(0);
+    const signature = fromBase64(String(pub["sig"] ?? "=")) ?? new Uint8Array(0);
     if (!verifySignature(crypto, before.algorithm, before.spki, signed, signature)) {
       problem("succession_forged", object, "the predecessor's key did not sign the succession");
     }
   }
 
-  function checkSections(row: EventRow, header: Header, leaf: Bytes, object: string): void {
+  function checkSections(
+    row: EventRow,
+    header: Header | NewerHeader,
+    leaf: Bytes,
+    object: string,
+  ): void {
     const frames = source.frames(row.position);
     const named = Object.keys(header.sec);
     if (frames.length !== named.length || frames.some(({ section }) => !named.includes(section))) {
@@ -320,7 +345,7 @@ function createWalk(deps: LogVerifyDeps) {
   }
 
   function sectionFault(
-    header: Header,
+    header: Header | NewerHeader,
     leaf: Bytes,
     section: string,
     keyId: string,
@@ -383,21 +408,27 @@ function createWalk(deps: LogVerifyDeps) {
     const object = `commit ${row.size} of ${device.incarnation}`;
     if (device.spki === undefined || device.algorithm === undefined) return;
     const { device: name, incarnation, spki, algorithm } = device;
-    const origin = deviceLogOrigin({ tenant: deps.tenant, device: name, incarnation });
-    const verifier = createNoteVerifier(crypto, { name: origin, algorithm, spki });
-    const opened = openNote(row.note, [verifier], (...signed) =>
-      verifySignature(crypto, ...signed),
-    );
-    if (opened.status !== "verified") {
+    try {
+      const origin = deviceLogOrigin({ tenant: deps.tenant, device: name, incarnation });
+      const verifier = createNoteVerifier(crypto, { name: origin, algorithm, spki });
+      const opened = openNote(row.note, [verifier], (...signed) =>
+        verifySignature(crypto, ...signed),
+      );
+      if (opened.status === "verified") return;
       problem("signature_wrong", object, `the note is ${opened.status}`);
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      problem("signature_wrong", object, `no key can have signed it: ${error.code}`);
     }
   }
 
   function finish(total: number): void {
     if (events < total) problem("event_missing", `event ${events + 1}`, "rows cannot be read");
+    // A log that lost all its events was never walked; its notes still speak of them.
+    for (const { device, incarnation } of source.origins()) walkOf(device, incarnation);
     for (const device of walks.values()) {
       const { tree, lastNote, incarnation } = device;
-      if (lastNote === undefined || lastNote.size < tree.size) {
+      if ((lastNote?.size ?? 0) < tree.size) {
         const from = (lastNote?.size ?? 0) + 1;
         problem("commit_missing", `sequence ${from} of ${incarnation}`, "no note covers it");
       }
@@ -416,10 +447,7 @@ function createWalk(deps: LogVerifyDeps) {
   return { event, finish, problems, counts: () => ({ events, commits, sections }) };
 }
 
-function bytesOf(value: unknown): Bytes | undefined {
-  return typeof value === "string" ? fromBase64(value) : undefined;
-}
-
+const unknownCounter = -2;
 const leafPrefix = Uint8Array.of(0);
 const sectionDomain = utf8("holdfast/section/v1\n");
 const successionType = "application/vnd.holdfast.succession+json";

@@ -75,6 +75,12 @@ export const errorCodes = {
     meaning: "The payload does not fit the schema of its event type.",
     action: "Correct the field at the path named in the details.",
   },
+  header_invalid: {
+    meaning:
+      "The text is not a header of the sealed form; the details name the place and the rule.",
+    action:
+      "Refuse it. In a log of your own, run verify: the store was altered or written by other software.",
+  },
   payload_unreadable: {
     meaning: "A recorded payload cannot be lifted to the current schema version.",
     action: "Correct the upcaster or the schema; the recorded event is unharmed.",
