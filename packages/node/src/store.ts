@@ -137,7 +137,7 @@ export async function initStore(
     tenant: base64url(systemRandom.bytes(16)),
     storeId,
   });
-  const medium = createMedium(directory, state, storeId, true);
+  const medium = createStoreMedium(directory, state, storeId, true);
   createStore({
     crypto,
     clock: systemClock,
@@ -181,7 +181,7 @@ export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
   }
   try {
     const readOnly = options.readOnly ?? false;
-    return await openWith(keyring, createMedium(directory, state, storeId, false), {
+    return await openWith(keyring, createStoreMedium(directory, state, storeId, false), {
       ...options,
       readOnly,
     });
@@ -258,7 +258,11 @@ function identityOf(directory: string): string {
   return `${ino.toString(36)}-${birthtimeNs.toString(36)}`;
 }
 
-function createMedium(
+/**
+ * The `StoreMedium` port over a folder and the state folder outside it. For whoever puts a store together
+ * from the parts of `@holdfast/core`; `openStore` is the ordinary way.
+ */
+export function createStoreMedium(
   directory: string,
   state: string,
   storeId: string,

@@ -102,8 +102,13 @@ class OpenStore implements Holdfast {
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
     this.#session = this.#open();
-    for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
-      this.#find(code, markFindings[code] ?? code);
+    try {
+      for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
+        this.#find(code, markFindings[code] ?? code);
+      }
+    } catch (error) {
+      this.#session.driver.close();
+      throw error;
     }
     if (deps.readOnly) return;
     const marker = createMarker(this.#tenure);
@@ -130,7 +135,19 @@ class OpenStore implements Holdfast {
     });
   }
 
+  /** A store that does not start is closed: nobody else could. */
   async start(): Promise<void> {
+    try {
+      await this.#prepare();
+    } catch (error) {
+      await this.#writer?.close();
+      this.#closed = true;
+      this.#session?.driver.close();
+      throw error;
+    }
+  }
+
+  async #prepare(): Promise<void> {
     const writer = this.#writer;
     if (writer === undefined) return;
     if (this.#current().log.head() === 0) await writer.exclusively(() => undefined);
@@ -141,7 +158,13 @@ class OpenStore implements Holdfast {
   #open(): ClientSession {
     const { readOnly, acceptRollback } = this.#deps;
     const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
-    return this.#dress(open(this.#deps));
+    const session = open(this.#deps);
+    try {
+      return this.#dress(session);
+    } catch (error) {
+      session.driver.close();
+      throw error;
+    }
   }
 
   #dress(session: Session): ClientSession {

@@ -68,15 +68,27 @@ export function openForReading(deps: SessionDeps): Session {
  */
 export function openForWriting(deps: SessionDeps): Session {
   let look = openSession(deps, true);
-  for (let times = 1; behindMark(deps, look); times++) {
+  for (let times = 1; orClosed(look, () => behindMark(deps, look)); times++) {
     if (times === looksMax) return look;
     look.driver.close();
     look = openSession(deps, true);
   }
-  const session = openSession(deps, false);
+  const session = orClosed(look, () => openSession(deps, false));
   look.driver.close();
-  durableBarrier(session.driver);
+  orClosed(session, () => {
+    durableBarrier(session.driver);
+  });
   return session;
+}
+
+/** A connection that nobody gets is closed: SQLite shares what it knows of a file among all in a process. */
+function orClosed<T>(session: Session, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    session.driver.close();
+    throw error;
+  }
 }
 
 function behindMark(deps: SessionDeps, session: Session): boolean {
@@ -87,7 +99,9 @@ function behindMark(deps: SessionDeps, session: Session): boolean {
 /** Opens for writing whatever the mark says: the operator has accepted the older state. */
 export function openAccepted(deps: SessionDeps): Session {
   const session = openSession(deps, false);
-  durableBarrier(session.driver);
+  orClosed(session, () => {
+    durableBarrier(session.driver);
+  });
   return session;
 }
 
