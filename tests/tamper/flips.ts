@@ -93,7 +93,7 @@ function flipped(image: Image, { files, offset, mask }: Flip): Image {
 
 /** What verify may name: the first bad object is always one of these. */
 const objects =
-  /^(event \d+|frames of event \d+|page \d+|commit \d+ of .*|sequence \d+ of .*|mark|keyring (store|registered)|read model .*|outbox|streams?( .*)?)$/;
+  /^(event \d+|frames of event \d+|page \d+|commit (\d+|after \d+) of .*|sequence \d+ of .*|mark|keyring (store|registered)|table \w+|stream .*)$/;
 const copyFindings =
   /^(keyring_(copy|line|record)_\w+|mark_damaged|store_moved|mark_missing)$/;
 

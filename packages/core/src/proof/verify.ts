@@ -60,6 +60,15 @@ export interface FrameRow {
   readonly bytes: Uint8Array | null;
 }
 
+/** The stored head of one stream: what appends continue from. */
+export interface StreamRow {
+  readonly stream: string;
+  readonly scope: string;
+  /** (device/incarnation) → last counter, JSON. */
+  readonly vector: string;
+  readonly frontier: string;
+}
+
 export interface NoteRow {
   readonly size: number;
   readonly root: string;
@@ -72,6 +81,8 @@ export interface LogSource {
   events(after: number, limit: number): readonly EventRow[];
   frames(position: number): readonly FrameRow[];
   notes(device: string, incarnation: string, after: number, limit: number): readonly NoteRow[];
+  /** In order of their names. */
+  streams(after: string, limit: number): readonly StreamRow[];
 }
 
 export interface LogVerifyDeps {
@@ -92,6 +103,14 @@ export interface LogVerdict {
   readonly commits: number;
   readonly sections: number;
   readonly problems: readonly Problem[];
+}
+
+/** One stream while it is walked. */
+interface StreamWalk {
+  readonly scope: string;
+  readonly counters: Map<string, number>;
+  /** Events that no other event has in its past. */
+  frontier: Map<string, number>;
 }
 
 /** One device log while it is walked. */
@@ -133,7 +152,7 @@ function createWalk(deps: LogVerifyDeps) {
   const { crypto, source } = deps;
   const problems: Problem[] = [];
   const walks = new Map<string, DeviceWalk>();
-  const streams = new Map<string, { scope: string; readonly counters: Map<string, number> }>();
+  const streams = new Map<string, StreamWalk>();
   let events = 0;
   let commits = 0;
   let sections = 0;
@@ -225,19 +244,20 @@ function createWalk(deps: LogVerifyDeps) {
     }
     if (header.seq === 1) checkOpening(device, row, header, object);
     const origin = originKey(header.dev, header.inc);
-    const stream = streams.get(header.stream);
-    if (stream === undefined) {
-      streams.set(header.stream, {
-        scope: header.scope,
-        counters: new Map([[origin, header.sseq]]),
-      });
-      if (header.sseq !== 1) problem("stream_gap", object, "the stream begins before");
-      return;
-    }
+    const stream = streams.get(header.stream) ?? {
+      scope: header.scope,
+      counters: new Map<string, number>(),
+      frontier: new Map<string, number>(),
+    };
+    streams.set(header.stream, stream);
     if (stream.scope !== header.scope) problem("scope_changed", object, "a stream has one scope");
     const expected = (stream.counters.get(origin) ?? 0) + 1;
     if (header.sseq !== expected) problem("stream_gap", object, `expected counter ${expected}`);
     stream.counters.set(origin, header.sseq);
+    const left = [...stream.frontier].filter(
+      ([other, count]) => other !== origin && (header.vv?.[other] ?? 0) < count,
+    );
+    stream.frontier = new Map([...left, [origin, header.sseq]]);
   }
 
   /** The first event of a device log says whose key signs it, and by whose authority. */
@@ -259,8 +279,9 @@ function createWalk(deps: LogVerifyDeps) {
     }
     device.algorithm = algorithm;
     device.spki = spki;
-    const expected = row.own === 1 ? deps.ownKey(header.inc) : undefined;
-    if (row.own === 1 && (expected === undefined || !equalBytes(expected, spki))) {
+    // Nobody vouches for another device's log until it is pulled with its receipt: it is not taken on trust.
+    const expected = deps.ownKey(header.inc);
+    if (row.own !== 1 || expected === undefined || !equalBytes(expected, spki)) {
       problem("key_foreign", object, "the signing key is not the one in the keyring");
     }
     if (pub?.["predecessor"] === undefined) {
@@ -312,7 +333,10 @@ function createWalk(deps: LogVerifyDeps) {
       return;
     }
     for (const { section, key, state, bytes } of frames) {
-      if (state !== "present") continue;
+      if (state !== "present") {
+        problem("frame_absent", object, `section ${section} is ${state}, and its key was not shredded`);
+        continue;
+      }
       sections += 1;
       const fault = sectionFault(header, leaf, section, key, bytes);
       if (fault !== undefined) problem(fault, object, `section ${section}`);
@@ -411,9 +435,42 @@ function createWalk(deps: LogVerifyDeps) {
       }
       if (lastNote !== undefined && !deps.allNotes) checkSignature(device, lastNote);
     }
+    checkStreams();
+  }
+
+  /** Appends continue from the stored heads, so these must be what the headers add up to. */
+  function checkStreams(): void {
+    const left = new Set(streams.keys());
+    let after = "";
+    for (;;) {
+      const rows = source.streams(after, pageRows);
+      for (const row of rows) {
+        left.delete(row.stream);
+        const walked = streams.get(row.stream);
+        const agrees =
+          walked !== undefined &&
+          row.scope === walked.scope &&
+          sameCounters(row.vector, walked.counters) &&
+          sameCounters(row.frontier, walked.frontier);
+        const object = `stream ${row.stream.slice(0, 22)}`;
+        if (!agrees) problem("stream_wrong", object, "its head is not what its events add up to");
+      }
+      const last = rows.at(-1);
+      if (last === undefined) break;
+      after = last.stream;
+    }
+    for (const stream of left) problem("stream_missing", `stream ${stream}`, "its head is not here");
   }
 
   return { event, finish, problems, counts: () => ({ events, commits, sections }) };
+}
+
+function sameCounters(stored: string, walked: ReadonlyMap<string, number>): boolean {
+  try {
+    return canonicalJson(JSON.parse(stored)) === canonicalJson(Object.fromEntries(walked));
+  } catch {
+    return false;
+  }
 }
 
 function bytesOf(value: unknown): Bytes | undefined {
