@@ -35,7 +35,10 @@ test(
       const ofKind = outcomes.filter(({ flip }) => flip.startsWith(kind));
       expect(ofKind.length, kind).toBeGreaterThan(flips / 50);
       if (kind === "database" || kind === "wal") {
-        expect(ofKind.some(({ result }) => result !== "harmless"), kind).toBe(true);
+        expect(
+          ofKind.some(({ result }) => result !== "harmless"),
+          kind,
+        ).toBe(true);
       }
     }
   },

@@ -94,8 +94,7 @@ function flipped(image: Image, { files, offset, mask }: Flip): Image {
 /** What verify may name: the first bad object is always one of these. */
 const objects =
   /^(event \d+|frames of event \d+|page \d+|commit (\d+|after \d+) of .*|sequence \d+ of .*|mark|keyring (store|registered)|table \w+|stream .*)$/;
-const copyFindings =
-  /^(keyring_(copy|line|record)_\w+|mark_damaged|store_moved|mark_missing)$/;
+const copyFindings = /^(keyring_(copy|line|record)_\w+|mark_damaged|store_moved|mark_missing)$/;
 
 /** Hurts the store, opens it, asks everything, and judges. */
 export async function tryFlip(victim: Victim, flip: Flip, readOnly: boolean): Promise<Outcome> {
@@ -103,11 +102,12 @@ export async function tryFlip(victim: Victim, flip: Flip, readOnly: boolean): Pr
   const name = `${files.join("+")} of ${image} at ${offset} ^ ${mask}${readOnly ? " read-only" : ""}`;
   putImage(victim.folder, flipped(victim.images[image], flip));
   let store: Holdfast | undefined;
-  const outcome = (
-    result: Outcome["result"],
-    code: string,
-    object = "",
-  ): Outcome => ({ flip: name, result, code, object });
+  const outcome = (result: Outcome["result"], code: string, object = ""): Outcome => ({
+    flip: name,
+    result,
+    code,
+    object,
+  });
   try {
     store = await open(victim.place, { readOnly });
     return judge(store, victim.answers, outcome);
@@ -130,7 +130,8 @@ function judge(
 ): Outcome {
   const report = store.verify();
   const [first] = report.problems;
-  if (report.ok !== (first === undefined)) return outcome("bad", "ok says something else than problems");
+  if (report.ok !== (first === undefined))
+    return outcome("bad", "ok says something else than problems");
   if (first !== undefined && !objects.test(first.object)) {
     return outcome("bad", `verify names no object: ${first.code}`, first.object);
   }

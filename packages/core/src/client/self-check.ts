@@ -123,9 +123,7 @@ function damagedTables(driver: SqliteDriver): readonly Problem[] {
 }
 
 function integrityProblems(driver: SqliteDriver, what: string): readonly Problem[] {
-  const rows = driver
-    .prepare(`PRAGMA integrity_check(${what})`)
-    .all<{ integrity_check: string }>();
+  const rows = driver.prepare(`PRAGMA integrity_check(${what})`).all<{ integrity_check: string }>();
   return rows
     .map((row) => row.integrity_check)
     .filter((line) => line !== "ok")
@@ -192,7 +190,7 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
         reading = `commit after ${after} of ${incarnation}`;
         return notes.all<NoteRow>(device, incarnation, after, limit);
       } catch (error) {
-        for (let size = after; ; ) {
+        for (let size = after; ;) {
           reading = `commit after ${size} of ${incarnation}`;
           const next = notes.all<NoteRow>(device, incarnation, size, 1)[0];
           if (next === undefined) throw error;

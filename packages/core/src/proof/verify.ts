@@ -334,7 +334,11 @@ function createWalk(deps: LogVerifyDeps) {
     }
     for (const { section, key, state, bytes } of frames) {
       if (state !== "present") {
-        problem("frame_absent", object, `section ${section} is ${state}, and its key was not shredded`);
+        problem(
+          "frame_absent",
+          object,
+          `section ${section} is ${state}, and its key was not shredded`,
+        );
         continue;
       }
       sections += 1;
@@ -459,7 +463,8 @@ function createWalk(deps: LogVerifyDeps) {
       if (last === undefined) break;
       after = last.stream;
     }
-    for (const stream of left) problem("stream_missing", `stream ${stream}`, "its head is not here");
+    for (const stream of left)
+      problem("stream_missing", `stream ${stream}`, "its head is not here");
   }
 
   return { event, finish, problems, counts: () => ({ events, commits, sections }) };

@@ -160,7 +160,12 @@ function acceptMarks(deps: TenureDeps, session: StoreSession, opened: string): v
       origin: originOf(deps, device, incarnation),
       key: { device, incarnation, algorithm, spki },
     };
-    writeMarkFor(deps, identity, { size, root: base64(rootOf(deps.crypto, range)) }, mark.count + 1);
+    writeMarkFor(
+      deps,
+      identity,
+      { size, root: base64(rootOf(deps.crypto, range)) },
+      mark.count + 1,
+    );
   }
 }
 
