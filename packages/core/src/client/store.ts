@@ -30,7 +30,7 @@ import { headerOf, inTransaction } from "../store/sqlite-event-log.ts";
 import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
 import type { EventProof, Finding, Holdfast, LogQuery, StoreStatus } from "./holdfast.ts";
-import { openEvent, recordedEvent } from "./open-event.ts";
+import { committedHeader, openEvent, recordedEvent } from "./open-event.ts";
 import { prepareDraft } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 
@@ -253,7 +253,13 @@ class OpenStore implements Holdfast {
     const stored = this.#current().log.read(this.#filter(query));
     if (query.headersOnly !== true) return stored.map((event) => openEvent(this.#deps, event));
     return stored.map((event) =>
-      recordedEvent(this.#deps, event, headerOf(event), undefined, "none"),
+      recordedEvent(
+        this.#deps,
+        event,
+        committedHeader(this.#deps.crypto, event),
+        undefined,
+        "none",
+      ),
     );
   }
 

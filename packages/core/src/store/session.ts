@@ -165,13 +165,13 @@ export function readOwnLog(
   const note = commitAt.get<{ root: string; note: string }>(own.number, size)?.note;
   if (judgement.verdict === "rolled-back") return { ...own, size, root, reading, judgement };
   if (!attests(note, size, root)) {
-    const findings = [...judgement.findings, "store_rewritten"];
+    const findings = [...new Set([...judgement.findings, "store_rewritten"])];
     return { ...own, size, root, reading, judgement: { verdict: "rewritten", findings } };
   }
   if (lost !== undefined) {
-    const findings = [...judgement.findings, "store_rolled_back"];
-    const rolledBack = { verdict: "rolled-back", findings } as const;
-    return { ...own, size, root, reading: lost.reading, judgement: rolledBack };
+    const findings = [...judgement.findings, ...lost.judgement.findings];
+    const { verdict } = lost.judgement;
+    return { ...own, size, root, reading: lost.reading, judgement: { verdict, findings } };
   }
   return { ...own, size, root, reading, judgement };
 }
@@ -194,18 +194,26 @@ function rootOfLog(
 /**
  * An own device log of which this very folder held more than it does now, as its mark says. The newest log
  * alone does not tell: a copy from before the last incarnation has another newest log, whole by itself.
+ * Likewise a log that is signed with a key of ours and said to be another's.
  */
 function lostLog(
   deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
-  session: Pick<Session, "log">,
+  session: Pick<Session, "driver" | "log">,
 ): OwnLog | undefined {
+  const ownFlag = session.driver.prepare(
+    "SELECT own FROM incarnations WHERE device = ? AND incarnation = ?",
+  );
   for (const { device, incarnation } of deps.keyring.signingKeys()) {
     const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(incarnation));
-    if (reading.mark?.folder !== deps.medium.place.folder) continue;
     const size = session.log.deviceLogSize(device, incarnation);
-    if (reading.mark.size <= size) continue;
+    const disowned = ownFlag.get<{ own: number }>(device, incarnation)?.own === 0;
+    const here = reading.mark?.folder === deps.medium.place.folder;
+    const shorter = here && (reading.mark?.size ?? 0) > size;
+    if (!disowned && !shorter) continue;
     const root = rootOfLog(deps, session.log, { device, incarnation });
-    const judgement = { verdict: "rolled-back", findings: ["store_rolled_back"] } as const;
+    const judgement = disowned
+      ? ({ verdict: "rewritten", findings: ["store_rewritten"] } as const)
+      : ({ verdict: "rolled-back", findings: ["store_rolled_back"] } as const);
     return { device, incarnation, size, root, reading, judgement };
   }
   return undefined;
