@@ -31,6 +31,7 @@ export * from "./proof/note.ts";
 export * from "./proof/signature.ts";
 export * from "./proof/tiles.ts";
 export * from "./proof/tree.ts";
+export * from "./proof/log-source.ts";
 export * from "./proof/verify.ts";
 export * from "./seal/content.ts";
 export * from "./seal/frame.ts";

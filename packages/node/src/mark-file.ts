@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { type Bytes, type MarkFile, markSlotBytes } from "@holdfast/core";
+import { withSystem } from "./system-error.ts";
 
 function readSlot(descriptor: number, slot: 0 | 1): Bytes {
   const bytes = new Uint8Array(markSlotBytes);
@@ -48,9 +49,9 @@ export function createMarkFile(path: string): MarkFile & { close(): void } {
   return {
     read() {
       if (!existsSync(path)) return undefined;
-      const descriptor = openSync(path, constants.O_RDONLY | noFollow);
+      const descriptor = withSystem(() => openSync(path, constants.O_RDONLY | noFollow));
       try {
-        return [readSlot(descriptor, 0), readSlot(descriptor, 1)];
+        return withSystem(() => [readSlot(descriptor, 0), readSlot(descriptor, 1)] as const);
       } finally {
         closeSync(descriptor);
       }

@@ -6,7 +6,7 @@
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { ModelQuery, ModelRow } from "../projection/projection.ts";
-import type { Problem } from "../proof/verify.ts";
+import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 
 /** Conditions of one append call. */

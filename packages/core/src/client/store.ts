@@ -31,7 +31,7 @@ import { headerOf, inTransaction } from "../store/sqlite-event-log.ts";
 import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
 import type { EventProof, Finding, Holdfast, LogQuery, StoreStatus } from "./holdfast.ts";
-import { openEvent, recordedEvent } from "./open-event.ts";
+import { committedHeader, openEvent, recordedEvent } from "./open-event.ts";
 import { prepareDraft } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 
@@ -109,8 +109,13 @@ class OpenStore implements Holdfast {
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
     this.#session = this.#open();
-    for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
-      this.#find(code, markFindings[code] ?? code);
+    try {
+      for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
+        this.#find(code, markFindings[code] ?? code);
+      }
+    } catch (error) {
+      this.#session.driver.close();
+      throw error;
     }
     if (deps.readOnly) return;
     const marker = createMarker(this.#tenure);
@@ -137,7 +142,19 @@ class OpenStore implements Holdfast {
     });
   }
 
+  /** A store that does not start is closed: nobody else could. */
   async start(): Promise<void> {
+    try {
+      await this.#prepare();
+    } catch (error) {
+      await this.#writer?.close();
+      this.#closed = true;
+      this.#session?.driver.close();
+      throw error;
+    }
+  }
+
+  async #prepare(): Promise<void> {
     const writer = this.#writer;
     if (writer === undefined) return;
     if (this.#current().log.head() === 0) await writer.exclusively(() => undefined);
@@ -148,7 +165,13 @@ class OpenStore implements Holdfast {
   #open(): ClientSession {
     const { readOnly, acceptRollback } = this.#deps;
     const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
-    return this.#dress(open(this.#deps));
+    const session = open(this.#deps);
+    try {
+      return this.#dress(session);
+    } catch (error) {
+      session.driver.close();
+      throw error;
+    }
   }
 
   #dress(session: Session): ClientSession {
@@ -237,7 +260,13 @@ class OpenStore implements Holdfast {
     const stored = this.#current().log.read(this.#filter(query));
     if (query.headersOnly !== true) return stored.map((event) => openEvent(this.#deps, event));
     return stored.map((event) =>
-      recordedEvent(this.#deps, event, headerOf(event), undefined, "none"),
+      recordedEvent(
+        this.#deps,
+        event,
+        committedHeader(this.#deps.crypto, event),
+        undefined,
+        "none",
+      ),
     );
   }
 

@@ -177,7 +177,9 @@ function listObjects(driver: SqliteDriver): ReadonlyMap<string, string> {
     driver
       .prepare(
         `SELECT type AS kind, name, sql FROM sqlite_schema
-         WHERE name NOT LIKE 'sqlite_%' AND tbl_name NOT LIKE '${modelTablePrefix}%' ORDER BY name`,
+         WHERE name NOT GLOB 'sqlite_*'
+           AND NOT (type IN ('table', 'index') AND tbl_name GLOB '${modelTablePrefix}*')
+         ORDER BY name`,
       )
       .all<ObjectRow>(),
   );

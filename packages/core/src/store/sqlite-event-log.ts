@@ -53,6 +53,8 @@ export interface SqliteEventLog extends EventLog {
   leaves(device: string, incarnation: string, from: number, to: number): readonly string[];
   /** Leaves and tile roots of a device log, for proofs. */
   leafSource(device: string, incarnation: string): LeafSource;
+  /** Events of a device log, without building its tree; 0 when it is not here. */
+  deviceLogSize(device: string, incarnation: string): number;
   readonly streams: StreamHeads;
 }
 
@@ -105,6 +107,11 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const size = last?.sequence ?? 0;
     const range = rangeFromTiles(crypto, leafSource(device, incarnation), size);
     return { device, incarnation, size, head: { leaf: last?.leaf ?? noPrevious, range } };
+  }
+
+  function deviceLogSize(device: string, incarnation: string): number {
+    const number = incarnations.find(device, incarnation) ?? -1;
+    return statements.lastOf.get<{ sequence: number }>(number)?.sequence ?? 0;
   }
 
   function appendWithin(
@@ -209,6 +216,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     streams,
     head,
     deviceLog,
+    deviceLogSize,
     leafSource,
     append: (batch) => inTransaction(driver, () => appendWithin(batch, [])),
     appendWithin,
@@ -347,7 +355,16 @@ function selectEvents(filter: EventFilter): { readonly sql: string; readonly val
   };
 }
 
-/** The header of a stored event. What is stored was checked when it was sealed or taken in. */
-export function headerOf(stored: Pick<StoredEvent, "headerText">): Header {
-  return JSON.parse(stored.headerText) as Header;
+/**
+ * The header of a stored event. What is stored was checked when it was sealed or taken in; a text that is no
+ * header at all was put there by somebody else: `store_corrupt`.
+ */
+export function headerOf(stored: Pick<StoredEvent, "headerText" | "position">): Header {
+  try {
+    const header = JSON.parse(stored.headerText) as Header;
+    if (typeof header.sec === "object" && header.sec !== null) return header;
+  } catch {
+    // Told below.
+  }
+  throw new HoldfastError("store_corrupt", { position: stored.position });
 }
