@@ -32,7 +32,7 @@
  * rmSync(folder, { recursive: true });
  * ```
  */
-import { existsSync, lstatSync, mkdirSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
   base64url,
@@ -57,6 +57,7 @@ import {
 } from "@holdfast/core";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
+import { guardedFile, makeFolder } from "./files.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
@@ -119,7 +120,9 @@ export async function initStore(
   if (existsSync(directory) && readdirSync(directory).length > 0) {
     throw new HoldfastError("store_exists");
   }
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  guardedFile(() => {
+    makeFolder(directory);
+  });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
   const passphrase = utf8(options.passphrase);
