@@ -36,7 +36,6 @@ import {
   closeSync,
   existsSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   realpathSync,
@@ -66,9 +65,9 @@ import {
 } from "@holdfast/core";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
+import { fromSystem, guardedFile, makeFolder } from "./files.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
 import { createMarkFile } from "./mark-file.ts";
-import { fromSystem } from "./system-error.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
 import { openSqlite } from "./sqlite-driver.ts";
@@ -129,7 +128,9 @@ export async function initStore(
   if (existsSync(directory) && readdirSync(directory).length > 0) {
     throw new HoldfastError("store_exists");
   }
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  guardedFile(() => {
+    makeFolder(directory);
+  });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
   const passphrase = utf8(options.passphrase);
