@@ -112,11 +112,11 @@ export function openBenchStore(place: Place, observer?: Observer): Promise<Holdf
 }
 
 /** The keyring as `openStore` opens it; Argon2id is nearly all of its time. */
-export async function openBenchKeyring(place: Place) {
+export function openBenchKeyring(place: Place) {
   const crypto = createNodeCrypto();
   const state = place.stateDirectory ?? stateFolder(process.env);
   const storeId = storeIdOf(crypto, place.directory, state);
-  return await openKeyring({
+  return openKeyring({
     crypto,
     random: systemRandom,
     files: keyringFiles(place.directory, state, storeId),

@@ -9,6 +9,9 @@ import {
   deviceLogOrigin,
   emptyRange,
   type EventRow,
+  type Header,
+  parseHeader,
+  type StreamRow,
   formatNote,
   type FrameRow,
   type IncarnationPub,
@@ -285,7 +288,46 @@ export function sourceOf(rows: LogRows): LogSource {
         .toSorted((a, b) => a.size - b.size)
         .slice(0, limit),
     origins: () => [...origins.values()],
+    streams: (after, limit) =>
+      streamRows(inOrder)
+        .filter(({ stream }) => stream > after)
+        .slice(0, limit),
   };
+}
+
+/** Stream heads as a store derives them from the headers that can be read. */
+function streamRows(events: readonly EventRow[]): readonly StreamRow[] {
+  const heads = new Map<
+    string,
+    { scope: string; vector: Record<string, number>; frontier: Record<string, number> }
+  >();
+  for (const row of events) {
+    const header = readableHeader(row.header);
+    if (header === undefined) continue;
+    const { stream, scope, dev, inc, sseq, vv } = header;
+    const head = heads.get(stream) ?? { scope, vector: {}, frontier: {} };
+    const origin = `${dev}/${inc}`;
+    const left = Object.entries(head.frontier).filter(
+      ([other, count]) => other !== origin && (vv?.[other] ?? 0) < count,
+    );
+    head.vector[origin] = sseq;
+    head.frontier = { ...Object.fromEntries(left), [origin]: sseq };
+    heads.set(stream, head);
+  }
+  return [...heads]
+    .map(([stream, { scope, vector, frontier }]) => {
+      return { stream, scope, vector: JSON.stringify(vector), frontier: JSON.stringify(frontier) };
+    })
+    .toSorted((a, b) => (a.stream < b.stream ? -1 : 1));
+}
+
+function readableHeader(text: string): Header | undefined {
+  try {
+    const header = parseHeader(text);
+    return header.v === 1 ? (header as Header) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Verifies rows with the keys of their writer. */
@@ -304,6 +346,7 @@ export function verifyRows(
     tenant: options.tenant ?? tenant,
     dataKey: keys.dataKey,
     ownKey: keys.ownKey,
+    isShredded: () => true,
     openSections: options.openSections ?? true,
     allNotes: options.allNotes ?? false,
   });

@@ -187,12 +187,7 @@ export async function openWith(folder: string, instead: Instead): Promise<Holdfa
 }
 
 /** As `openStore` makes it: marks that it has written and this one's agree. */
-function mediumOf(
-  directory: string,
-  state: string,
-  storeId: string,
-  create: boolean,
-): StoreMedium {
+function mediumOf(directory: string, state: string, storeId: string, create: boolean): StoreMedium {
   const marks = new Map<string, MarkFile>();
   const path = join(directory, "store.db");
   const { ino, birthtimeNs } = statSync(directory, { bigint: true });

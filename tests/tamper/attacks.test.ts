@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import {
+  type Bytes,
   base64,
   base64url,
   canonicalJson,
@@ -182,7 +183,7 @@ describe("copies and older states", () => {
       const older = join(folder, "older");
       copyFolder(place.directory, older);
       const state = join(place.stateDirectory, storeIdOf(place));
-      const [mark] = readdirSync(state).filter((name) => name.startsWith("mark-"));
+      const mark = readdirSync(state).find((name) => name.startsWith("mark-"));
       const kept = readFileSync(join(state, mark as string));
       rmSync(join(state, mark as string));
       const store = await open(place);
@@ -288,7 +289,7 @@ interface Row {
 }
 
 /** Rewrites history from a position on: headers, leaves, links, roots and notes all fit, but the signature. */
-function rewrite(driver: SqliteDriver, keyring: Keyring, sign: (text: string) => Uint8Array): void {
+function rewrite(driver: SqliteDriver, keyring: Keyring, sign: (text: string) => Bytes): void {
   const [key] = keyring.signingKeys();
   if (key === undefined) throw new Error("a store has a signing key");
   const rows = driver

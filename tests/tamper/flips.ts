@@ -115,11 +115,10 @@ export async function tryFlip(victim: Victim, flip: Flip, readOnly: boolean): Pr
     if (isHoldfastError(error)) return outcome("refused", error.code);
     return outcome("bad", `uncoded: ${String(error)}`);
   } finally {
-    try {
-      await store?.close();
-    } catch (error) {
-      if (!isHoldfastError(error)) throw error;
-    }
+    await store?.close().catch((error: unknown) => {
+      if (!isHoldfastError(error)) return Promise.reject(error as Error);
+      return undefined;
+    });
   }
 }
 

@@ -38,7 +38,10 @@ function logOver(driver: SqliteDriver): EventLog {
       for (const { position } of appended) insert.run(position);
     },
   };
-  return { ...log, append: (batch) => inTransaction(driver, () => log.appendWithin(batch, [waiting])) };
+  return {
+    ...log,
+    append: (batch) => inTransaction(driver, () => log.appendWithin(batch, [waiting])),
+  };
 }
 
 function logUnderTest(open: (path: string) => SqliteDriver, onFile: boolean): EventLogUnderTest {
@@ -71,7 +74,12 @@ function logUnderTest(open: (path: string) => SqliteDriver, onFile: boolean): Ev
 }
 
 const encrypted = (path: string): SqliteDriver =>
-  openSqlite({ path, pageKey: path === ":memory:" ? undefined : pageKey, readOnly: false, create: true });
+  openSqlite({
+    path,
+    pageKey: path === ":memory:" ? undefined : pageKey,
+    readOnly: false,
+    create: true,
+  });
 const plain = (path: string): SqliteDriver => openPlainSqlite({ path, readOnly: false });
 
 eventLogSuite(runner, {

@@ -58,7 +58,7 @@ export function makeFolder(path: string): void {
 
 /** Writes all bytes, at a position or where the descriptor stands: one write may take a part only. */
 export function writeAll(descriptor: number, bytes: Uint8Array, position?: number): void {
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     const at = position === undefined ? null : position + done;
     done += writeSync(descriptor, bytes, done, bytes.length - done, at);
   }
@@ -66,7 +66,7 @@ export function writeAll(descriptor: number, bytes: Uint8Array, position?: numbe
 
 /** Fills the bytes from a position, as far as the file goes. */
 export function readFully(descriptor: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; ) {
+  for (let done = 0; done < bytes.length;) {
     const count = readSync(descriptor, bytes, done, bytes.length - done, position + done);
     if (count === 0) return;
     done += count;

@@ -148,7 +148,11 @@ async function checkState(
   { check }: SuiteRunner,
   crypto: Crypto,
   log: EventLog,
-  device: { readonly device: string; readonly incarnation: string; readonly leaves: readonly string[] },
+  device: {
+    readonly device: string;
+    readonly incarnation: string;
+    readonly leaves: readonly string[];
+  },
 ): Promise<void> {
   const state = await log.deviceLog(device.device, device.incarnation);
   const leaves = device.leaves.map(leafBytes);
@@ -177,7 +181,12 @@ function appending(runner: SuiteRunner, { crypto }: EventLogSuiteOptions, test: 
     const chance = createChance(1);
     const [one, other] = [1, 2].map(() => createSealedDeviceLog({ crypto, chance }));
     let last = 0;
-    for (const [device, count] of [[one, 3], [other, 1], [one, 2], [other, 5]] as const) {
+    for (const [device, count] of [
+      [one, 3],
+      [other, 1],
+      [one, 2],
+      [other, 5],
+    ] as const) {
       if (device === undefined) continue;
       const outcome = await log.append(device.batch(Array.from({ length: count }, () => ({}))));
       check(outcome.status === "appended", "the batch is appended");
@@ -195,7 +204,10 @@ function appending(runner: SuiteRunner, { crypto }: EventLogSuiteOptions, test: 
   test("gives back the very bytes, frames of every state among them", async ({ log, reopen }) => {
     const chance = createChance(2);
     const device = createSealedDeviceLog({ crypto, chance });
-    const sections = ["content", "identity", "z"].map((name) => ({ name, plaintext: chance.bytes(50) }));
+    const sections = ["content", "identity", "z"].map((name) => ({
+      name,
+      plaintext: chance.bytes(50),
+    }));
     const made = device.batch([{ sections }, {}, {}, {}, { sections: [] }]);
     const events = made.events.map((event, at) => {
       const state = (["owed", "shredded", "evicted"] as const)[at - 1];
@@ -260,8 +272,13 @@ function refusing(runner: SuiteRunner, { crypto }: EventLogSuiteOptions, test: S
       const error = await failureOf(() => log.append(batch));
       check(isHoldfastError(error, "event_id_conflict"), "with its code");
       check((await log.head()) === 2, "nothing was appended");
-      check((await log.byLeaf(batch.events[0]?.leaf as string)) === undefined, "not its first either");
-      const { size } = (await log.deviceLog(batch.note.device, batch.note.incarnation)) ?? { size: 0 };
+      check(
+        (await log.byLeaf(batch.events[0]?.leaf as string)) === undefined,
+        "not its first either",
+      );
+      const { size } = (await log.deviceLog(batch.note.device, batch.note.incarnation)) ?? {
+        size: 0,
+      };
       check(size === (device === one ? 2 : 0), "its device log stays as it was");
     }
     const next = await log.append(one?.batch([{}]) as CommitBatch);
@@ -292,7 +309,10 @@ async function compare(
   const wanted = expected(model, filter).map(({ position, sealed }) =>
     textOf(position, sealed, headersOnly),
   );
-  check(read.join("\n") === wanted.join("\n"), `read ${JSON.stringify(filter)} answers as the model`);
+  check(
+    read.join("\n") === wanted.join("\n"),
+    `read ${JSON.stringify(filter)} answers as the model`,
+  );
 }
 
 function reading(runner: SuiteRunner, { crypto }: EventLogSuiteOptions, test: SuiteTest): void {
@@ -341,7 +361,7 @@ function reading(runner: SuiteRunner, { crypto }: EventLogSuiteOptions, test: Su
     await log.append(device.batch(wishes(chance, ["s"], 25)));
     const all = (await log.read({ limit: 100 })).map((event) => storedText(event));
     const paged: string[] = [];
-    for (let after = 0; ; ) {
+    for (let after = 0; ;) {
       const page = await log.read({ after, limit: 4 });
       if (page.length === 0) break;
       check(page.length <= 4, "a page has at most its limit");
@@ -394,9 +414,15 @@ function proving(runner: SuiteRunner, { crypto }: EventLogSuiteOptions, test: Su
     for (let sequence = 1; sequence <= 8; sequence++) {
       const wanted = notes.find(({ size }) => size >= sequence);
       const found = await log.noteCovering(name, incarnation, sequence);
-      check(JSON.stringify(found) === JSON.stringify(wanted), `the commit's note covers ${sequence}`);
+      check(
+        JSON.stringify(found) === JSON.stringify(wanted),
+        `the commit's note covers ${sequence}`,
+      );
     }
-    check((await log.noteCovering(name, incarnation, 9)) === undefined, "no note covers the future");
+    check(
+      (await log.noteCovering(name, incarnation, 9)) === undefined,
+      "no note covers the future",
+    );
   });
 }
 
@@ -412,7 +438,11 @@ function modelled(runner: SuiteRunner, options: EventLogSuiteOptions): void {
   });
 }
 
-async function modelRun(runner: SuiteRunner, options: EventLogSuiteOptions, chance: Chance): Promise<void> {
+async function modelRun(
+  runner: SuiteRunner,
+  options: EventLogSuiteOptions,
+  chance: Chance,
+): Promise<void> {
   const { check } = runner;
   const made = await options.make();
   try {

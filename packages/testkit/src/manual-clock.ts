@@ -41,6 +41,9 @@ export function createManualClock(start = Date.UTC(2026, 0, 1)): ManualClock {
         timers = timers.filter((other) => other !== timer);
       };
     },
+    soon(run) {
+      void Promise.resolve().then(run);
+    },
     advance(milliseconds) {
       const until = monotonic + milliseconds;
       for (let timer = nextDue(until); timer !== undefined; timer = nextDue(until)) {

@@ -157,9 +157,27 @@ export async function createTestStore(ports: TestStorePorts): Promise<TestStore>
       });
     },
   };
-  const provider = createSoftwareProvider({ crypto, random, passphrase, parameters: undefined, cost });
-  const keyring = await createKeyring({ crypto, random, files, provider, tenant: "tenant-of-tests-000000" });
-  createStore({ crypto, clock: ports.clock, process: createTestProcess(), keyring, medium: store.medium });
+  const provider = createSoftwareProvider({
+    crypto,
+    random,
+    passphrase,
+    parameters: undefined,
+    cost,
+  });
+  const keyring = await createKeyring({
+    crypto,
+    random,
+    files,
+    provider,
+    tenant: "tenant-of-tests-000000",
+  });
+  createStore({
+    crypto,
+    clock: ports.clock,
+    process: createTestProcess(),
+    keyring,
+    medium: store.medium,
+  });
   keyring[Symbol.dispose]();
   return store;
 }

@@ -1,7 +1,14 @@
 /**
  * An observer that remembers: tests ask it what was reported.
  */
-import type { Labels, LogEventName, LogLevel, MetricName, Observer, SpanName } from "@holdfast/core";
+import type {
+  Labels,
+  LogEventName,
+  LogLevel,
+  MetricName,
+  Observer,
+  SpanName,
+} from "@holdfast/core";
 
 /** One thing that was reported. */
 export type Observed =
@@ -57,8 +64,7 @@ export function createRecordingObserver(): RecordingObserver {
             : sum,
         0,
       ),
-    logged: (event) =>
-      seen.filter((entry) => entry.kind === "log" && entry.event === event).length,
+    logged: (event) => seen.filter((entry) => entry.kind === "log" && entry.event === event).length,
     clear() {
       seen.length = 0;
     },

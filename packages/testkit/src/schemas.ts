@@ -6,7 +6,9 @@ import type { EventType } from "@holdfast/core";
 type Schema<Payload> = EventType<Payload>["schema"];
 
 /** What a check finds wrong: a text, or a text at a path. */
-export type SchemaIssue = string | { readonly message: string; readonly path: readonly PropertyKey[] };
+export type SchemaIssue =
+  | string
+  | { readonly message: string; readonly path: readonly PropertyKey[] };
 
 /** A schema from a function: what it returns is recorded; an issue, given back in a list, refuses. */
 export function createTestSchema<Payload>(

@@ -157,6 +157,9 @@ export function createSealedDeviceLog(deps: SealedDeviceLogDeps): SealedDeviceLo
 }
 
 /** The event with frames in another state: `owed`, `shredded` or `evicted` frames hold no bytes. */
-export function withFrameState(event: SealedEvent, state: Exclude<Frame["state"], "present">): SealedEvent {
+export function withFrameState(
+  event: SealedEvent,
+  state: Exclude<Frame["state"], "present">,
+): SealedEvent {
   return { ...event, frames: event.frames.map((frame) => ({ ...frame, state, bytes: undefined })) };
 }

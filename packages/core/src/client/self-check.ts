@@ -39,6 +39,8 @@ export function checkStore(
       tenant: deps.keyring.tenant,
       dataKey: (id, generation) => deps.keyring.dataKey(id, generation),
       ownKey: (incarnation) => keys.get(incarnation),
+      // No release shreds yet: nothing can account for absent content.
+      isShredded: () => false,
       openSections: options.depth !== "headers",
       allNotes: options.allNotes ?? false,
       ...(options.onProgress !== undefined && { onProgress: options.onProgress }),

@@ -85,7 +85,10 @@ describe("registry", () => {
   });
 
   it("records what the schema makes of a payload, defaults included", () => {
-    expect(registry.validate("TemperatureMeasured", { celsius: 37 })).toEqual({ celsius: 37, site: "ear" });
+    expect(registry.validate("TemperatureMeasured", { celsius: 37 })).toEqual({
+      celsius: 37,
+      site: "ear",
+    });
   });
 
   it("refuses an unknown type and a payload, naming the place and never the value", () => {
@@ -93,7 +96,9 @@ describe("registry", () => {
     expect(() => registry.validate("TemperatureMeasured", { celsius: "secret" })).toThrow(
       /^payload_invalid.*path=\/celsius issues=2/,
     );
-    expect(() => registry.validate("TemperatureMeasured", { celsius: "secret" })).not.toThrow(/secret/);
+    expect(() => registry.validate("TemperatureMeasured", { celsius: "secret" })).not.toThrow(
+      /secret/,
+    );
   });
 
   it("escapes a path as a JSON Pointer", () => {
@@ -122,13 +127,18 @@ describe("registry", () => {
         "~standard": { version: 1, vendor: "t", validate: (value) => Promise.resolve({ value }) },
       },
     });
-    expect(() => createRegistry([later]).validate("Later", 1)).toThrow(/^event_type_invalid.*asynchronous/);
+    expect(() => createRegistry([later]).validate("Later", 1)).toThrow(
+      /^event_type_invalid.*asynchronous/,
+    );
   });
 
   it("lifts every former version through its upcasters, and fills defaults", () => {
     const read = registry.read("TemperatureMeasured", 1, { fahrenheit: 0 });
     expect(read).toMatchObject({ known: true, version: 3, payload: { site: "ear" } });
-    expect(registry.read("TemperatureMeasured", 2, { kelvin: 273.15 }).payload).toEqual({ celsius: 0, site: "ear" });
+    expect(registry.read("TemperatureMeasured", 2, { kelvin: 273.15 }).payload).toEqual({
+      celsius: 0,
+      site: "ear",
+    });
     expect(registry.read("TemperatureMeasured", 3, { celsius: 1, site: "toe" }).payload).toEqual({
       celsius: 1,
       site: "toe",
@@ -138,12 +148,20 @@ describe("registry", () => {
   it("keeps unknown types and newer versions as they are", () => {
     const payload = { anything: [1] };
     expect(registry.read("Unheard", 7, payload)).toEqual({ known: false, version: 7, payload });
-    expect(registry.read("TemperatureMeasured", 4, payload)).toEqual({ known: false, version: 4, payload });
+    expect(registry.read("TemperatureMeasured", 4, payload)).toEqual({
+      known: false,
+      version: 4,
+      payload,
+    });
   });
 
   it("says when a recorded payload cannot be read", () => {
-    expect(() => registry.read("TemperatureMeasured", 1, undefined)).toThrow(/^payload_unreadable.*version=1/);
-    expect(() => registry.read("TemperatureMeasured", 3, { site: "ear" })).toThrow(/^payload_unreadable/);
+    expect(() => registry.read("TemperatureMeasured", 1, undefined)).toThrow(
+      /^payload_unreadable.*version=1/,
+    );
+    expect(() => registry.read("TemperatureMeasured", 3, { site: "ear" })).toThrow(
+      /^payload_unreadable/,
+    );
   });
 
   it("describes itself alike in whatever order its types were declared", () => {

@@ -33,17 +33,21 @@ describe("UUIDv7", () => {
 
   it("rises whatever the clock does", () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: -5_000, max: 5_000 })), fc.integer(), (steps, seed) => {
-        const clock = createManualClock(start);
-        const next = createUuidV7(clock, createChance(seed));
-        const ids = steps.map((step) => {
-          clock.setWall(start + step);
-          return next();
-        });
-        expect(ids.toSorted()).toEqual(ids);
-        expect(new Set(ids).size).toBe(ids.length);
-        for (const id of ids) expect(isUuidV7(id)).toBe(true);
-      }),
+      fc.property(
+        fc.array(fc.integer({ min: -5_000, max: 5_000 })),
+        fc.integer(),
+        (steps, seed) => {
+          const clock = createManualClock(start);
+          const next = createUuidV7(clock, createChance(seed));
+          const ids = steps.map((step) => {
+            clock.setWall(start + step);
+            return next();
+          });
+          expect(ids.toSorted()).toEqual(ids);
+          expect(new Set(ids).size).toBe(ids.length);
+          for (const id of ids) expect(isUuidV7(id)).toBe(true);
+        },
+      ),
     );
   });
 

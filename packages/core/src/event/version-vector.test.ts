@@ -3,7 +3,12 @@ import { describe, expect, it } from "vitest";
 import { compareVectors, covers, mergeVectors } from "./version-vector.ts";
 
 const vectors = fc.dictionary(fc.constantFrom("a/1", "a/2", "b/1", "c/1"), fc.nat(4));
-const opposite = { equal: "equal", before: "after", after: "before", concurrent: "concurrent" } as const;
+const opposite = {
+  equal: "equal",
+  before: "after",
+  after: "before",
+  concurrent: "concurrent",
+} as const;
 
 describe("version vectors", () => {
   it("tell before from concurrent", () => {
@@ -43,7 +48,9 @@ describe("version vectors", () => {
       fc.property(vectors, vectors, vectors, (a, b, other) => {
         const merged = mergeVectors(a, b);
         const isUpper = (x: typeof a): boolean =>
-          [a, b].every((v) => Object.entries(v).every(([origin, count]) => covers(x, origin, count)));
+          [a, b].every((v) =>
+            Object.entries(v).every(([origin, count]) => covers(x, origin, count)),
+          );
         expect(isUpper(merged)).toBe(true);
         if (isUpper(other)) expect(["equal", "before"]).toContain(compareVectors(merged, other));
       }),

@@ -81,6 +81,8 @@ export interface LogVerifyDeps {
   readonly dataKey: (id: string, generation: number) => DataKey | undefined;
   /** SPKI that the keyring has for an own incarnation. */
   readonly ownKey: (incarnation: string) => Uint8Array | undefined;
+  /** Was the content of that scope and section shredded, by the log's own account? */
+  readonly isShredded: (scope: string, section: string) => boolean;
   readonly openSections: boolean;
   readonly allNotes: boolean;
   readonly onProgress?: (done: number, total: number) => void;

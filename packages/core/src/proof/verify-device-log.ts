@@ -9,7 +9,13 @@ import { canonicalJson } from "../std/jcs.ts";
 import type { SignatureAlgorithm } from "../std/ports.ts";
 import { deviceLogOrigin, parseCheckpoint } from "./checkpoint.ts";
 import { preAuthenticationEncoding } from "./dsse.ts";
-import { type EventRow, type LogVerifyDeps, type NoteRow, pageRows, type Report } from "./log-source.ts";
+import {
+  type EventRow,
+  type LogVerifyDeps,
+  type NoteRow,
+  pageRows,
+  type Report,
+} from "./log-source.ts";
 import { createNoteVerifier, openNote, parseNote } from "./note.ts";
 import { checkPublicKey, verifySignature } from "./signature.ts";
 import { createTreeBuilder } from "./tree.ts";
@@ -19,8 +25,10 @@ export interface DeviceLogWalk {
   readonly key: { readonly algorithm: SignatureAlgorithm; readonly spki: Bytes } | undefined;
   /** Root hash at a size where a commit ended, base64. */
   rootAt(size: number): string | undefined;
-  /** Checks links and, for the first event, the opening; `header` is absent when it cannot be read. */
-  event(row: EventRow, header: Header | NewerHeader | undefined, leaf: Bytes): void;
+  /** Checks the link to the event before and, for the first event, the opening. */
+  link(row: EventRow, header: Header | NewerHeader): void;
+  /** Adds the leaf, and compares the tree with the notes that end there. */
+  append(row: EventRow, leaf: Bytes): void;
   /** Compares the end of the log with its notes, and checks the newest signature. */
   finish(): void;
 }
@@ -112,12 +120,11 @@ export function walkDeviceLog(
       return key;
     },
     rootAt: (size) => roots.get(size),
-    event(row, header, leaf) {
-      const object = `event ${row.position}`;
-      if (header !== undefined) {
-        checkLinks(header, object);
-        if (header.seq === 1) key = checkOpening(deps, report, row, header, find);
-      }
+    link(row, header) {
+      checkLinks(header, `event ${row.position}`);
+      if (header.seq === 1) key = checkOpening(deps, report, row, header, find);
+    },
+    append(row, leaf) {
       tree.append(leaf);
       previous = row.leaf;
       checkNotes();

@@ -55,30 +55,31 @@ export function verifyLog(deps: LogVerifyDeps): LogVerdict {
       report("position_gap", object, `expected position ${events}`);
       events = row.position;
     }
+    const header = readHeader(row);
+    if (typeof header === "string") report("header_malformed", object, header);
+    const read = typeof header === "string" ? undefined : header;
     const leaf = crypto.sha256(leafPrefix, utf8(row.header));
     if (base64url(leaf) !== row.leaf) {
       report("leaf_wrong", object, "the leaf is not the hash of the header");
     }
-    const header = readHeader(row);
-    if (typeof header === "string") report("header_malformed", object, header);
-    const read = typeof header === "string" ? undefined : header;
-    if (read !== undefined) {
-      for (const name of wrongColumns(deps.tenant, row, read)) {
-        report("column_wrong", object, `${name} is not as the header says`);
-      }
-      streams.event(read, object);
-      if (deps.openSections) {
-        for (const { section, fault } of checkSections(deps, row, read, leaf)) {
-          if (fault === undefined) sections += 1;
-          else report(fault, object, `section ${section}`);
-        }
-      }
+    for (const name of read === undefined ? [] : wrongColumns(deps.tenant, row, read)) {
+      report("column_wrong", object, `${name} is not as the header says`);
     }
-    logOf(row.device, row.incarnation).event(row, read, leaf);
+    const log = logOf(row.device, row.incarnation);
+    if (read !== undefined) {
+      log.link(row, read);
+      streams.event(read, object);
+    }
+    log.append(row, leaf);
+    if (read === undefined || !deps.openSections) return;
+    for (const { section, fault } of checkSections(deps, row, read, leaf)) {
+      if (fault === undefined) sections += 1;
+      else report(fault, object, `section ${section}`);
+    }
   }
 
   const total = source.count();
-  for (let after = 0; ; ) {
+  for (let after = 0; ;) {
     const rows = source.events(after, pageRows);
     for (const row of rows) walkEvent(row);
     const last = rows.at(-1);
@@ -143,7 +144,9 @@ function checkSections(
     return [{ section: named.join(", "), fault: "frame_missing" }];
   }
   return frames.map(({ section, key, state, bytes }) => {
-    // Absent content is a problem until a shred says that its key was destroyed.
+    // Absent content is a problem unless a shred says that its key was destroyed.
+    const gone = state === "shredded" && deps.isShredded(header.scope, section);
+    if (gone) return { section, fault: undefined };
     if (state !== "present") return { section: `${section} is ${state}`, fault: "frame_absent" };
     return { section, fault: sectionFault(deps, header, leaf, section, key, bytes) };
   });
@@ -158,7 +161,6 @@ function sectionFault(
   frame: Uint8Array | null,
 ): string | undefined {
   if (frame === null || frame.length < 17 + 32 + 16 || frame[0] !== 1) return "frame_malformed";
-  if (header.sec[section]?.k !== keyId) return "key_wrong";
   const generation = new DataView(frame.buffer, frame.byteOffset).getUint32(1);
   const key = dataKey(keyId, generation);
   if (key === undefined) return "key_missing";
@@ -169,7 +171,7 @@ function sectionFault(
   const salted = aead.decrypt(frame.subarray(5, 17), frame.subarray(17), aad);
   if (salted === undefined) return "frame_altered";
   const commitment = crypto.sha256(sectionDomain, salted);
-  return base64url(commitment) === header.sec[section].c ? undefined : "commitment_wrong";
+  return base64url(commitment) === header.sec[section]?.c ? undefined : "commitment_wrong";
 }
 
 const leafPrefix = Uint8Array.of(0);

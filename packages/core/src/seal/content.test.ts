@@ -73,7 +73,9 @@ describe("content and its sections", () => {
   it("do not take fields from a prototype or out of a list", () => {
     const data: unknown = Object.create({ name: "inherited" });
     expect(toSections(apart, content({ data })).map(({ name }) => name)).toEqual(["content"]);
-    expect(toSections(apart, content({ data: ["name"] })).map(({ name }) => name)).toEqual(["content"]);
+    expect(toSections(apart, content({ data: ["name"] })).map(({ name }) => name)).toEqual([
+      "content",
+    ]);
   });
 
   it("keep a text to the byte, and words beside it only where there are any", () => {

@@ -3,7 +3,14 @@ import { createChance, createLooseDataKey } from "@holdfast/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { concat } from "../std/bytes.ts";
-import { commitSection, frameGeneration, frameVersion, openFrame, saltBytes, sealFrame } from "./frame.ts";
+import {
+  commitSection,
+  frameGeneration,
+  frameVersion,
+  openFrame,
+  saltBytes,
+  sealFrame,
+} from "./frame.ts";
 
 const crypto = createNodeCrypto();
 const chance = createChance(1);
@@ -13,7 +20,13 @@ const leaf = chance.bytes(32);
 function sealed(plaintext: Uint8Array) {
   const salt = chance.bytes(saltBytes);
   const commitment = commitSection(crypto, salt, plaintext);
-  const frame = sealFrame({ crypto, random: chance }, key, "content", leaf, concat(salt, plaintext));
+  const frame = sealFrame(
+    { crypto, random: chance },
+    key,
+    "content",
+    leaf,
+    concat(salt, plaintext),
+  );
   return { salt, commitment, frame };
 }
 
@@ -72,7 +85,13 @@ describe("frames", () => {
 
   it("carry generations of four bytes", () => {
     const wide = createLooseDataKey({ crypto, chance }, "s", "content", 0xfffffffe);
-    const frame = sealFrame({ crypto, random: chance }, wide, "content", leaf, chance.bytes(saltBytes));
+    const frame = sealFrame(
+      { crypto, random: chance },
+      wide,
+      "content",
+      leaf,
+      chance.bytes(saltBytes),
+    );
     expect(frameGeneration(frame)).toBe(0xfffffffe);
   });
 });

@@ -55,7 +55,10 @@ describe("sealing", () => {
   });
 
   it("takes the leaf of the very header text, in canonical form", () => {
-    for (const { header, headerText, leaf } of seal({}, { role: "nurse", why: "typo", ref: [noPrevious] }).events) {
+    for (const { header, headerText, leaf } of seal(
+      {},
+      { role: "nurse", why: "typo", ref: [noPrevious] },
+    ).events) {
       expect(canonicalJson(JSON.parse(headerText))).toBe(headerText);
       expect(JSON.parse(headerText)).toEqual(header);
       expect(base64url(leafHash(crypto, utf8(headerText)))).toBe(leaf);
@@ -88,7 +91,10 @@ describe("sealing", () => {
   it("states size and root for the note to sign", () => {
     const { statement, root, head } = seal({}, {});
     const checkpoint = parseCheckpoint(statement);
-    expect(checkpoint).toMatchObject({ origin: `${origin.tenant}/d/${origin.device}/${origin.incarnation}`, size: 2 });
+    expect(checkpoint).toMatchObject({
+      origin: `${origin.tenant}/d/${origin.device}/${origin.incarnation}`,
+      size: 2,
+    });
     expect(base64(checkpoint.root)).toBe(root);
     expect(base64(rootOf(crypto, head.range))).toBe(root);
   });
@@ -98,13 +104,16 @@ describe("sealing", () => {
     const { note } = device.batch([{}, {}]);
     const name = parseCheckpoint(note.text.split("\n\n")[0] + "\n").origin;
     const verifier = createNoteVerifier(crypto, { name, algorithm: "ed25519", spki: device.spki });
-    const opened = openNote(note.text, [verifier], (...signed) => verifySignature(crypto, ...signed));
+    const opened = openNote(note.text, [verifier], (...signed) =>
+      verifySignature(crypto, ...signed),
+    );
     expect(opened.status).toBe("verified");
   });
 });
 
 describe("sizes", () => {
-  const headerBytes = (why: string): number => utf8(seal({ why }).events[0]?.headerText ?? "").length;
+  const headerBytes = (why: string): number =>
+    utf8(seal({ why }).events[0]?.headerText ?? "").length;
 
   it("takes a header of exactly its limit and refuses one byte more", () => {
     const room = limits.headerBytesMax - headerBytes("");

@@ -61,7 +61,13 @@ describe("what the mark says", () => {
   });
 
   it("tells a damaged slot besides", () => {
-    expect(judgeMark(reading({}, 1), log, place)).toEqual({ verdict: "same", findings: ["mark_damaged"] });
-    expect(judgeMark(reading(undefined, 2), log, place).findings).toEqual(["mark_damaged", "mark_missing"]);
+    expect(judgeMark(reading({}, 1), log, place)).toEqual({
+      verdict: "same",
+      findings: ["mark_damaged"],
+    });
+    expect(judgeMark(reading(undefined, 2), log, place).findings).toEqual([
+      "mark_damaged",
+      "mark_missing",
+    ]);
   });
 });

@@ -20,7 +20,11 @@ const mark = (count: number): Mark => ({
 
 describe("high-water mark", () => {
   it("is not there at first", () => {
-    expect(readMark(mac, createMemoryMark())).toEqual({ mark: undefined, damaged: 0, present: false });
+    expect(readMark(mac, createMemoryMark())).toEqual({
+      mark: undefined,
+      damaged: 0,
+      present: false,
+    });
   });
 
   it("is the newest of two slots that are written in turn", () => {

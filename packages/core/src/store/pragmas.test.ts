@@ -32,7 +32,11 @@ const value = (driver: SqliteDriver, pragma: string): unknown =>
 
 describe("settings of a connection", () => {
   it.each([
-    ["better-sqlite3-multiple-ciphers", (path: string) => openSqlite({ path, pageKey: new Uint8Array(32), readOnly: false, create: true })],
+    [
+      "better-sqlite3-multiple-ciphers",
+      (path: string) =>
+        openSqlite({ path, pageKey: new Uint8Array(32), readOnly: false, create: true }),
+    ],
     ["node:sqlite", (path: string) => openPlainSqlite({ path, readOnly: false })],
   ])("are in force on a file of %s", (name, open) => {
     const driver = open(join(folder, name.replace(":", "-")));
@@ -61,7 +65,10 @@ describe("settings of a connection", () => {
   it("refuse a file that does not take WAL", () => {
     const driver = inMemory();
     const pretending = deafTo(driver, "none");
-    const persistent = { ...pretending, capabilities: { ...driver.capabilities, persistent: true } };
+    const persistent = {
+      ...pretending,
+      capabilities: { ...driver.capabilities, persistent: true },
+    };
     // A database in memory answers "memory" when asked for WAL.
     expect(() => {
       configure(persistent);

@@ -4,7 +4,12 @@ import { checkFormat, createSchema, schemaDrift } from "./schema.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
 
 function made(...statements: readonly string[]): SqliteDriver {
-  const driver = openSqlite({ path: ":memory:", pageKey: undefined, readOnly: false, create: true });
+  const driver = openSqlite({
+    path: ":memory:",
+    pageKey: undefined,
+    readOnly: false,
+    create: true,
+  });
   createSchema(driver);
   for (const statement of statements) driver.exec(statement);
   return driver;
@@ -13,7 +18,8 @@ function made(...statements: readonly string[]): SqliteDriver {
 describe("schema of a store", () => {
   it("does not drift by itself, nor by read models", () => {
     expect(schemaDrift(made())).toEqual([]);
-    const model = "CREATE TABLE model_diary (stream TEXT); CREATE INDEX model_diary_i ON model_diary (stream)";
+    const model =
+      "CREATE TABLE model_diary (stream TEXT); CREATE INDEX model_diary_i ON model_diary (stream)";
     expect(schemaDrift(made(model))).toEqual([]);
   });
 

@@ -4,7 +4,9 @@ import { describe, expect, it } from "vitest";
 import { type Header, originKey } from "../event/event.ts";
 import { advanceHead, type StreamHead } from "./stream-heads.ts";
 
-type Placed = Pick<Header, "dev" | "inc" | "sseq" | "scope"> & { readonly vv?: Record<string, number> };
+type Placed = Pick<Header, "dev" | "inc" | "sseq" | "scope"> & {
+  readonly vv?: Record<string, number>;
+};
 
 /** Exclusive events of a stream: each names the frontier of what its device had seen, all of it or a part. */
 function history(chance: Chance, size: number) {
@@ -14,13 +16,18 @@ function history(chance: Chance, size: number) {
     const own = events.flatMap(({ header }, index) => (header.dev === dev ? [index] : []));
     const past = new Set<number>();
     // A device has seen its own events, and with each other event everything in that event's past.
-    for (const index of [...own, ...events.keys()].filter((i) => own.includes(i) || chance.oneIn(3))) {
+    for (const index of [...own, ...events.keys()].filter(
+      (i) => own.includes(i) || chance.oneIn(3),
+    )) {
       past.add(index);
       for (const earlier of events[index]?.past ?? []) past.add(earlier);
     }
     const maximal = [...past].filter((i) => ![...past].some((j) => events[j]?.past.has(i)));
     const vv = Object.fromEntries(
-      maximal.map((i) => [originKey(events[i]?.header.dev ?? "", "1"), events[i]?.header.sseq ?? 0]),
+      maximal.map((i) => [
+        originKey(events[i]?.header.dev ?? "", "1"),
+        events[i]?.header.sseq ?? 0,
+      ]),
     );
     events.push({ header: { dev, inc: "1", sseq: own.length + 1, scope: "s", vv }, past });
   }
