@@ -286,6 +286,10 @@ describe("the worked example", () => {
       frames: sealed.events.flatMap(({ frames }, at) =>
         frames.map((frame) => ({ ...frame, position: at + 1, bytes: frame.bytes ?? null })),
       ),
+      streams: sealed.events.map(({ header: { stream, scope } }) => {
+        const head = JSON.stringify({ [`${device}/${incarnation}`]: 1 });
+        return { stream, scope, vector: head, frontier: head };
+      }),
       notes: [{ device, incarnation, size: note.size, root: note.root, note: note.text }],
     };
     const keys = { dataKey: keyring.dataKey.bind(keyring), ownKey: () => spki };
