@@ -9,11 +9,9 @@ import {
   deviceLogOrigin,
   emptyRange,
   type EventRow,
-  type Header,
-  parseHeader,
-  type StreamRow,
   formatNote,
   type FrameRow,
+  type Header,
   type IncarnationPub,
   type LogSource,
   type LogVerdict,
@@ -26,6 +24,7 @@ import {
   type SealableDraft,
   type SealedEvent,
   sealGroup,
+  type StreamRow,
   successionPayloadType,
   successionStatement,
   utf8,
@@ -52,6 +51,7 @@ export interface LogRows {
   events: EventRow[];
   frames: (FrameRow & { readonly position: number })[];
   notes: (NoteRow & { readonly device: string; readonly incarnation: string })[];
+  streams: StreamRow[];
 }
 
 /** One open device log. */
@@ -82,11 +82,12 @@ function originOf(log: Pick<DeviceLog, "device" | "incarnation">) {
 /** Writes logs of one store; everything follows from the seed. */
 export function createLogWriter(seed: string) {
   const random = seededRandom(`writer/${seed}`);
-  const rows: LogRows = { events: [], frames: [], notes: [] };
+  const rows: LogRows = { events: [], frames: [], notes: [], streams: [] };
   const keys = new Map<string, OpenDataKey>();
   const spkis = new Map<string, Uint8Array>();
   const counters = new Map<string, number>();
   const frontiers = new Map<string, Readonly<Record<string, number>>>();
+  const frontiersAfter = new Map<string, Readonly<Record<string, number>>>();
   let made = 0;
 
   function keyFor(scope: string, section: string): DataKey {
@@ -108,10 +109,9 @@ export function createLogWriter(seed: string) {
     const streamSequence = (counters.get(`${stream} ${own}`) ?? 0) + 1;
     counters.set(`${stream} ${own}`, streamSequence);
     const vector = independent ? undefined : (frontiers.get(stream) ?? {});
-    frontiers.set(stream, {
-      ...(independent ? frontiers.get(stream) : {}),
-      [own]: streamSequence,
-    });
+    const after = { ...(independent ? frontiers.get(stream) : {}), [own]: streamSequence };
+    frontiers.set(stream, after);
+    frontiersAfter.set(`${stream} ${own} ${streamSequence}`, after);
     return { stream, streamSequence, vector };
   }
 
@@ -164,9 +164,21 @@ export function createLogWriter(seed: string) {
       recordedAt: header.at,
       header: headerText,
     });
+    advance(header);
     for (const { section, key, state, bytes } of frames) {
       rows.frames.push({ position, section, key, state, bytes: bytes ?? null });
     }
+  }
+
+  /** The head of the event's stream; events are made in causal order. */
+  function advance({ stream, scope, dev, inc, sseq }: Header): void {
+    const at = rows.streams.findIndex((row) => row.stream === stream);
+    const before = JSON.parse(rows.streams[at]?.vector ?? "{}") as Record<string, number>;
+    const vector = JSON.stringify({ ...before, [`${dev}/${inc}`]: sseq });
+    const frontier = JSON.stringify(frontiersAfter.get(`${stream} ${dev}/${inc} ${sseq}`));
+    const row = { stream, scope, vector, frontier };
+    if (at < 0) rows.streams.push(row);
+    else rows.streams[at] = row;
   }
 
   function open(
@@ -287,47 +299,13 @@ export function sourceOf(rows: LogRows): LogSource {
         .filter(({ size }) => size > after)
         .toSorted((a, b) => a.size - b.size)
         .slice(0, limit),
-    origins: () => [...origins.values()],
     streams: (after, limit) =>
-      streamRows(inOrder)
+      rows.streams
         .filter(({ stream }) => stream > after)
+        .toSorted((a, b) => (a.stream < b.stream ? -1 : 1))
         .slice(0, limit),
+    origins: () => [...origins.values()],
   };
-}
-
-/** Stream heads as a store derives them from the headers that can be read. */
-function streamRows(events: readonly EventRow[]): readonly StreamRow[] {
-  const heads = new Map<
-    string,
-    { scope: string; vector: Record<string, number>; frontier: Record<string, number> }
-  >();
-  for (const row of events) {
-    const header = readableHeader(row.header);
-    if (header === undefined) continue;
-    const { stream, scope, dev, inc, sseq, vv } = header;
-    const head = heads.get(stream) ?? { scope, vector: {}, frontier: {} };
-    const origin = `${dev}/${inc}`;
-    const left = Object.entries(head.frontier).filter(
-      ([other, count]) => other !== origin && (vv?.[other] ?? 0) < count,
-    );
-    head.vector[origin] = sseq;
-    head.frontier = { ...Object.fromEntries(left), [origin]: sseq };
-    heads.set(stream, head);
-  }
-  return [...heads]
-    .map(([stream, { scope, vector, frontier }]) => {
-      return { stream, scope, vector: JSON.stringify(vector), frontier: JSON.stringify(frontier) };
-    })
-    .toSorted((a, b) => (a.stream < b.stream ? -1 : 1));
-}
-
-function readableHeader(text: string): Header | undefined {
-  try {
-    const header = parseHeader(text);
-    return header.v === 1 ? (header as Header) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Verifies rows with the keys of their writer. */
@@ -346,7 +324,6 @@ export function verifyRows(
     tenant: options.tenant ?? tenant,
     dataKey: keys.dataKey,
     ownKey: keys.ownKey,
-    isShredded: () => true,
     openSections: options.openSections ?? true,
     allNotes: options.allNotes ?? false,
   });

@@ -122,6 +122,8 @@ const mutations: Readonly<Record<string, Mutation>> = {
   },
   // An earlier note that is gone is no finding: the newest signature covers its root.
   "the newest note of a log removed": (rows) => remove(rows.notes, rows.notes.length - 1),
+  "the head of a stream removed": (rows, choose) =>
+    remove(rows.streams, choose(rows.streams.length)),
   "a note altered": (rows, choose) => {
     const at = choose(rows.notes.length);
     const row = rows.notes[at];
@@ -148,7 +150,8 @@ const mutations: Readonly<Record<string, Mutation>> = {
 };
 
 function copyOf(rows: LogRows): LogRows {
-  return { events: [...rows.events], frames: [...rows.frames], notes: [...rows.notes] };
+  const { events, frames, notes, streams } = rows;
+  return { events: [...events], frames: [...frames], notes: [...notes], streams: [...streams] };
 }
 
 describe("generated logs of several incarnations", () => {

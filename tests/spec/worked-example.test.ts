@@ -69,22 +69,12 @@ function createExampleKeyring(crypto: Crypto, random: Random): Keyring {
   return createKeyring({ crypto, random, files, provider, tenant }) as Keyring;
 }
 
-function sealExample() {
-  const random = countingRandom();
-  const crypto = nobleCrypto(random);
-  const keyring = createExampleKeyring(crypto, random);
-  const newId = createUuidV7(clock, random);
-  const { privateKey, spki } = crypto.generateSigningKey("ed25519");
-  const sign = crypto.signer("ed25519", privateKey);
-  const device = deviceId(crypto, spki);
-  const incarnation = hex(random.bytes(8));
-  const origin = {
-    tenant: keyring.tenant,
-    device,
-    incarnation,
-    tier: "software",
-    app: "example/1.0.0",
-  } as const;
+/** The two drafts, with their places in streams that begin with them. */
+function exampleDrafts(
+  keyring: Keyring,
+  newId: () => string,
+  { device, spki }: { readonly device: string; readonly spki: Uint8Array },
+): readonly [opening: SealableDraft, nosebleed: SealableDraft] {
   const common = {
     op: "create",
     ref: undefined,
@@ -129,6 +119,26 @@ function sealExample() {
       },
     ),
   };
+  return [opening, nosebleed];
+}
+
+function sealExample() {
+  const random = countingRandom();
+  const crypto = nobleCrypto(random);
+  const keyring = createExampleKeyring(crypto, random);
+  const newId = createUuidV7(clock, random);
+  const { privateKey, spki } = crypto.generateSigningKey("ed25519");
+  const sign = crypto.signer("ed25519", privateKey);
+  const device = deviceId(crypto, spki);
+  const incarnation = hex(random.bytes(8));
+  const origin = {
+    tenant: keyring.tenant,
+    device,
+    incarnation,
+    tier: "software",
+    app: "example/1.0.0",
+  } as const;
+  const [opening, nosebleed] = exampleDrafts(keyring, newId, { device, spki });
   const sealed = sealGroup(
     { crypto, random, keyFor: (scope, section) => keyring.dataKeyToSeal(scope, section) },
     origin,
@@ -276,6 +286,10 @@ describe("the worked example", () => {
       frames: sealed.events.flatMap(({ frames }, at) =>
         frames.map((frame) => ({ ...frame, position: at + 1, bytes: frame.bytes ?? null })),
       ),
+      streams: sealed.events.map(({ header: { stream, scope } }) => {
+        const head = JSON.stringify({ [`${device}/${incarnation}`]: 1 });
+        return { stream, scope, vector: head, frontier: head };
+      }),
       notes: [{ device, incarnation, size: note.size, root: note.root, note: note.text }],
     };
     const keys = { dataKey: keyring.dataKey.bind(keyring), ownKey: () => spki };

@@ -116,7 +116,7 @@ export async function tryFlip(victim: Victim, flip: Flip, readOnly: boolean): Pr
     return outcome("bad", `uncoded: ${String(error)}`);
   } finally {
     await store?.close().catch((error: unknown) => {
-      if (!isHoldfastError(error)) return Promise.reject(error as Error);
+      if (!isHoldfastError(error)) return Promise.reject(error);
       return undefined;
     });
   }
