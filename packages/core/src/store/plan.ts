@@ -119,8 +119,7 @@ export function createPlanner(deps: PlanDeps) {
     const index = ids.get(draft.id);
     if (index !== undefined) {
       const other = planned[index];
-      const repeats =
-        other !== undefined && repeatsDraft(draft, streamIdOf(draft.stream), other);
+      const repeats = other !== undefined && repeatsDraft(draft, streamIdOf(draft.stream), other);
       if (!repeats) throw new HoldfastError("event_id_conflict", { id: draft.id });
       return { kind: "repeated", id: draft.id, index };
     }
@@ -142,7 +141,6 @@ export function createPlanner(deps: PlanDeps) {
   function planCall(call: AppendCall): PlannedCall {
     const local = new Map<string, StreamHead>();
     const before = planned.length;
-    const idsBefore = new Map(ids);
     try {
       const drafts: PlannedDraft[] = [];
       const fresh = call.drafts.map((draft) => recordedAlready(draft));
@@ -167,8 +165,7 @@ export function createPlanner(deps: PlanDeps) {
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       planned.length = before;
-      ids.clear();
-      for (const [id, index] of idsBefore) ids.set(id, index);
+      for (const [id, index] of ids) if (index >= before) ids.delete(id);
       return { status: "refused", error };
     }
   }
@@ -219,7 +216,8 @@ function repeatsStored(
   stored: StoredEvent,
 ): boolean {
   const header = headerOf(stored);
-  if (header.type !== draft.type || header.op !== draft.op || header.stream !== stream) return false;
+  if (header.type !== draft.type || header.op !== draft.op || header.stream !== stream)
+    return false;
   if (stored.frames.length !== draft.sections.length) return false;
   const leaf = fromBase64url(stored.leaf) as Uint8Array;
   return stored.frames.every((frame) => {

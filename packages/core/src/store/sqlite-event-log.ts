@@ -62,7 +62,8 @@ export interface SqliteEventLogDeps {
 
 /** Runs `work` in one immediate transaction: committed when it returns, rolled back when it throws. */
 export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
-  driver.exec("BEGIN IMMEDIATE");
+  // The driver keeps prepared statements; `exec` would compile these anew each time.
+  driver.prepare("BEGIN IMMEDIATE").run();
   let result: T;
   try {
     result = work();
@@ -71,7 +72,7 @@ export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
     if (driver.inTransaction) driver.exec("ROLLBACK");
     throw error;
   }
-  driver.exec("COMMIT");
+  driver.prepare("COMMIT").run();
   return result;
 }
 
@@ -89,9 +90,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const number = incarnations.find(device, incarnation) ?? -1;
     return {
       leaves: (from, to) =>
-        statements.leaves
-          .all<{ leaf: string }>(number, from, to)
-          .map(({ leaf }) => digestOf(leaf)),
+        statements.leaves.all<{ leaf: string }>(number, from, to).map(({ leaf }) => digestOf(leaf)),
       tileRoots: (from, to) =>
         statements.tiles.all<{ root: string }>(number, from, to).map(({ root }) => digestOf(root)),
     };
@@ -149,7 +148,10 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
         sealed.headerText,
       );
     } catch (error) {
-      if (isHoldfastError(error, "store_constraint") && statements.byId.get(header.id) !== undefined)
+      if (
+        isHoldfastError(error, "store_constraint") &&
+        statements.byId.get(header.id) !== undefined
+      )
         throw new HoldfastError("event_id_conflict", { id: header.id }, { cause: error });
       throw error;
     }
