@@ -10,7 +10,7 @@
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
 import { x25519 } from "@noble/curves/ed25519.js";
-import { type Bytes, base64url, concat, fromBase64url, u32, utf8, wipe } from "../std/bytes.ts";
+import { type Bytes, base64url, concat, fromBase64url, utf8, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
 import {
@@ -35,6 +35,7 @@ import {
   unwrapRecord,
   wrapRecord,
 } from "./epoch.ts";
+import { type Pseudonyms, createPseudonyms } from "./pseudonyms.ts";
 import { type Unlocked, unlock } from "./unlock.ts";
 import { type Index, addToIndex, indexOf, ownKey } from "./record-index.ts";
 import {
@@ -156,10 +157,7 @@ export interface OpenKeyringOptions extends KeyringDeps {
 }
 
 const one = Uint8Array.of(1);
-const pseudonymBytes = 16;
 const keyBytes = 32;
-/** Pseudonyms that an open keyring remembers. */
-const pseudonymsKeptMax = 4_096;
 
 /** A record that every keyring has: damaged where lines were damaged, else never there. */
 function required<T>(value: T | undefined, kind: string, merged: Merged): T {
@@ -295,14 +293,12 @@ function keyringOver(parts: KeyringParts): Keyring {
   let pending: { readonly record: WrappedRecord; readonly line: Bytes }[] = [];
   let closed = false;
   let pseudonymMac: Mac | undefined;
-  // By domain and words. Most appends repeat actor, scope and stream (measured: 13 µs of an append).
-  const pseudonyms = new Map<string, string>();
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
   const handles = new Map<string, DataKey>();
 
   const forgetPseudonyms = (): void => {
     pseudonymMac = undefined;
-    pseudonyms.clear();
+    pseudonyms.forget();
   };
   const open = (): Index => {
     invariant(!closed, "a keyring is not used after it was disposed of");
@@ -378,22 +374,10 @@ function keyringOver(parts: KeyringParts): Keyring {
     wipe(key);
     return pseudonymMac;
   };
-  const pseudonymOf = (domain: string, words: readonly string[], number?: number): string => {
+  const pseudonyms = createPseudonyms(pseudonym);
+  const pseudonymOf: Pseudonyms["of"] = (...words) => {
     open();
-    const name = [domain, number ?? "", ...words.map((word) => word.length), ...words].join("|");
-    const known = pseudonyms.get(name);
-    if (known !== undefined) return known;
-    const fields: Uint8Array[] = words.map((word) => utf8(word));
-    if (number !== undefined) fields.push(u32(number));
-    const input = [
-      utf8(`holdfast/${domain}/v1|`),
-      ...fields.flatMap((field) => [u32(field.length), field]),
-    ];
-    const mac = pseudonym().mac(...input);
-    const made = base64url(mac.subarray(0, pseudonymBytes));
-    if (pseudonyms.size >= pseudonymsKeptMax) pseudonyms.clear();
-    pseudonyms.set(name, made);
-    return made;
+    return pseudonyms.of(...words);
   };
   const findData = (id: string, generation: number): DataKeyRecord | undefined =>
     find((candidate) => candidate.data.get(id)?.get(generation));

@@ -100,6 +100,7 @@ export function createWriter(deps: WriterDeps): Writer {
   let tenure: Tenure | undefined;
   let running: Promise<void> | undefined;
   let cancelIdle: (() => void) | undefined;
+  let idleSince = 0;
   let closed = false;
 
   function start(): void {
@@ -107,14 +108,22 @@ export function createWriter(deps: WriterDeps): Writer {
   }
 
   async function run(): Promise<void> {
-    cancelIdle?.();
     while (queue.length > 0 || work.length > 0) {
       const next = work.shift();
       if (next !== undefined) await next();
       else await commitGroup(takeGroup(queue));
     }
     running = undefined;
-    if (!closed) cancelIdle = timers.after(limits.leaseIdleMs, giveBack, true);
+    idleSince = clock.monotonic();
+    if (!closed) cancelIdle ??= timers.after(limits.leaseIdleMs, whenIdle, true);
+  }
+
+  /** One timer for a burst of calls, not one for each. */
+  function whenIdle(): void {
+    cancelIdle = undefined;
+    const left = idleSince + limits.leaseIdleMs - clock.monotonic();
+    if (running === undefined && left <= 0) giveBack();
+    else if (!closed) cancelIdle = timers.after(Math.max(1, left), whenIdle, true);
   }
 
   function giveBack(): void {
