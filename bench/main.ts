@@ -34,7 +34,8 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     benchOpen({ folder, events: quick ? 100 : 100_000, rounds: quick ? 1 : 7 }),
   verify: ({ folder, quick }) =>
     benchVerify({ folder, events: quick ? 200 : 100_000, commit: 100, rounds: quick ? 1 : 3 }),
-  memory: ({ folder, quick }) => benchMemory({ folder, events: quick ? 50 : 10_000 }),
+  memory: ({ folder, quick }) =>
+    benchMemory({ folder, events: quick ? 50 : 10_000, built: !quick }),
 };
 
 const { values, positionals } = parseArgs({

@@ -141,7 +141,6 @@ export function createPlanner(deps: PlanDeps) {
   function planCall(call: AppendCall): PlannedCall {
     const local = new Map<string, StreamHead>();
     const before = planned.length;
-    const idsBefore = new Map(ids);
     try {
       const drafts: PlannedDraft[] = [];
       const fresh = call.drafts.map((draft) => recordedAlready(draft));
@@ -166,8 +165,7 @@ export function createPlanner(deps: PlanDeps) {
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       planned.length = before;
-      ids.clear();
-      for (const [id, index] of idsBefore) ids.set(id, index);
+      for (const [id, index] of ids) if (index >= before) ids.delete(id);
       return { status: "refused", error };
     }
   }

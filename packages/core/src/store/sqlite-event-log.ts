@@ -66,7 +66,8 @@ export interface SqliteEventLogDeps {
 
 /** Runs `work` in one immediate transaction: committed when it returns, rolled back when it throws. */
 export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
-  driver.exec("BEGIN IMMEDIATE");
+  // The driver keeps prepared statements; `exec` would compile these anew each time.
+  driver.prepare("BEGIN IMMEDIATE").run();
   let result: T;
   try {
     result = work();
@@ -75,7 +76,7 @@ export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
     if (driver.inTransaction) driver.exec("ROLLBACK");
     throw error;
   }
-  driver.exec("COMMIT");
+  driver.prepare("COMMIT").run();
   return result;
 }
 

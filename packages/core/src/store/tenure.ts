@@ -26,7 +26,7 @@ import type { Observer } from "../telemetry/observer.ts";
 import { type Mark, readMark, writeMark } from "./mark.ts";
 import { type OwnLog, readOwnLog, type SessionDeps } from "./session.ts";
 import { inTransaction } from "./sqlite-event-log.ts";
-import { signCommit, type StoreSession, type WriterIdentity } from "./writer.ts";
+import { createCommitSigner, type StoreSession, type WriterIdentity } from "./writer.ts";
 
 export interface TenureDeps extends SessionDeps {
   readonly clock: Clock;
@@ -133,7 +133,8 @@ async function openIncarnation(
     { leaf: noPrevious, range: emptyRange },
     [openingDraft(deps, session, origin, pub)],
   );
-  const note = await signCommit(deps, identity, sealed);
+  const sign = await createCommitSigner(deps, identity);
+  const note = await sign(sealed);
   // A mark of an empty log first: it lags, and a crash before the next one does not look like a move.
   writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()) }, 0);
   const outcome = inTransaction(session.driver, () => {
