@@ -222,6 +222,20 @@ describe("fields", () => {
   });
 });
 
+test("payloads that a projection makes no row of stop it, and are recorded", async () => {
+  const before = store.status().events;
+  for (const data of [null, { n: "x" }, { n: 1.5 }, { n: { a: 1 } }, { text: 5 }]) {
+    await store.append({ ...base, stream: "odd", data });
+    expect(store.status().projections[0]).toMatchObject({ state: "stopped" });
+    await store.rebuild("latest");
+    expect(store.status().projections[0]).toMatchObject({ state: "stopped" });
+    await store.append({ ...base, stream: "odd", data: { n: 1, text: "good" } });
+    await store.rebuild("latest");
+    expect(store.status().projections[0]).toMatchObject({ state: "current" });
+  }
+  expect(store.status().events).toBe(before + 10);
+});
+
 test("random garbage: a code or an event, never anything else", async () => {
   const anything = fc.anything({
     maxDepth: 3,
