@@ -185,8 +185,8 @@ describe("fields", () => {
       if (value === none) continue;
       expect(await refusal(value)).toMatch(/^(draft_invalid|json_not_plain)/);
     }
-    expect(await refusal(new Array(3))).toBe("draft_invalid");
-    expect(await refusal(new Array(2 ** 32 - 1))).toBe("batch_too_large");
+    expect(await refusal(Object.assign([], { length: 3 }))).toBe("draft_invalid");
+    expect(await refusal(Object.assign([], { length: 2 ** 32 - 1 }))).toBe("batch_too_large");
     for (const expectation of [null, 0, "x", { a: "b" }, [1.5], hostile]) {
       const seen = await refusal({ ...base, data: {} }, { expect: expectation });
       expect(seen).toMatch(/^(draft_invalid|json_not_plain) \/expect$/);

@@ -29,10 +29,9 @@ async function traced(
   });
 }
 
-test.concurrent.skipIf(!available.ok)(
-  `${count} markers are nowhere in clear${title}`,
-  { timeout: 300_000 },
-  async () => {
+test
+  .skipIf(!available.ok)
+  .concurrent(`${count} markers are nowhere in clear${title}`, { timeout: 300_000 }, async () => {
     await traced("memory", (run, folder) => {
       const names = run.paths.map((path) => path.slice(path.lastIndexOf("/") + 1));
       expect(names).toEqual(expect.arrayContaining(["store.db", "store.db-wal", "keyring"]));
@@ -45,17 +44,18 @@ test.concurrent.skipIf(!available.ok)(
       expect(run.stdout).toContain("store_moved");
       expect(markers.filter((marker) => run.stdout.includes(marker))).toEqual([]);
     });
-  },
-);
+  });
 
-test.concurrent.skipIf(!available.ok)(
-  `the same search finds markers where SQLite sorts in files${title}`,
-  { timeout: 300_000 },
-  async () => {
-    await traced("file", (run) => {
-      const hits = run.findPlaintext(markers);
-      expect(hits.length).toBeGreaterThan(0);
-      expect(hits.every(({ path }) => !path.includes("store.db"))).toBe(true);
-    });
-  },
-);
+test
+  .skipIf(!available.ok)
+  .concurrent(
+    `the same search finds markers where SQLite sorts in files${title}`,
+    { timeout: 300_000 },
+    async () => {
+      await traced("file", (run) => {
+        const hits = run.findPlaintext(markers);
+        expect(hits.length).toBeGreaterThan(0);
+        expect(hits.every(({ path }) => !path.includes("store.db"))).toBe(true);
+      });
+    },
+  );

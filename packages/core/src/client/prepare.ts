@@ -235,7 +235,7 @@ export function readExpectation(given: unknown): Expectation | undefined {
   if (typeof given !== "object" || given === null) refuse("expect", "a frontier or none");
   const entries = readable("expect", () => Object.entries(given));
   if (entries.some(([, count]) => !Number.isSafeInteger(count))) refuse("expect", "not counters");
-  return Object.fromEntries(entries) as Expectation;
+  return Object.fromEntries(entries);
 }
 
 /** The drafts of one call, holes included; only as many as decide that they are too many. */

@@ -9,7 +9,13 @@ import { canonicalJson } from "../std/jcs.ts";
 import type { SignatureAlgorithm } from "../std/ports.ts";
 import { deviceLogOrigin, parseCheckpoint } from "./checkpoint.ts";
 import { preAuthenticationEncoding } from "./dsse.ts";
-import { type EventRow, type LogVerifyDeps, type NoteRow, pageRows, type Report } from "./log-source.ts";
+import {
+  type EventRow,
+  type LogVerifyDeps,
+  type NoteRow,
+  pageRows,
+  type Report,
+} from "./log-source.ts";
 import { createNoteVerifier, openNote, parseNote } from "./note.ts";
 import { checkPublicKey, verifySignature } from "./signature.ts";
 import { createTreeBuilder } from "./tree.ts";

@@ -58,7 +58,7 @@ export function walkStreams(source: LogSource, report: Report): StreamsWalk {
     },
     finish() {
       const left = new Set(streams.keys());
-      for (let after = ""; ; ) {
+      for (let after = ""; ;) {
         const rows = source.streams(after, pageRows);
         for (const row of rows) {
           left.delete(row.stream);

@@ -78,7 +78,7 @@ export function verifyLog(deps: LogVerifyDeps): LogVerdict {
   }
 
   const total = source.count();
-  for (let after = 0; ; ) {
+  for (let after = 0; ;) {
     const rows = source.events(after, pageRows);
     for (const row of rows) walkEvent(row);
     const last = rows.at(-1);
