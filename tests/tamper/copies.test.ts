@@ -64,7 +64,7 @@ describe("copies and older states", () => {
       const older = join(folder, "older");
       copyFolder(place.directory, older);
       const state = join(place.stateDirectory, storeIdOf(place));
-      const [mark] = readdirSync(state).filter((name) => name.startsWith("mark-"));
+      const mark = readdirSync(state).find((name) => name.startsWith("mark-"));
       const kept = readFileSync(join(state, mark as string));
       rmSync(join(state, mark as string));
       const store = await open(place);
