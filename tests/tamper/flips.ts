@@ -115,11 +115,13 @@ export async function tryFlip(victim: Victim, flip: Flip, readOnly: boolean): Pr
     if (isHoldfastError(error)) return outcome("refused", error.code);
     return outcome("bad", `uncoded: ${String(error)}`);
   } finally {
-    await store?.close().catch((error: unknown) => {
-      if (!isHoldfastError(error)) return Promise.reject(error);
-      return undefined;
-    });
+    await store?.close().catch(ignoreCoded);
   }
+}
+
+/** Closing a damaged store may be refused as well, with a code. */
+function ignoreCoded(error: unknown): void {
+  if (!isHoldfastError(error)) throw error;
 }
 
 function judge(

@@ -130,7 +130,7 @@ export function draftOf(n: number): Draft {
     return { ...common, type: "NoteWritten", data, occurredAt: n, reason: `because ${n}` };
   }
   if (n % 3 === 1) return { ...common, type: "Measured", data: { n, value: n / 8 } };
-  return { ...common, type: "Document", text: `{ "n": ${n}.0 }` };
+  return { ...common, type: "Document", data: undefined, text: `{ "n": ${n}.0 }` };
 }
 
 /** Everything that a store answers: the measure of "no wrong answer". */

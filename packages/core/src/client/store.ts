@@ -2,7 +2,7 @@
  * A store, put together: sessions, writer, outbox, read models, status, verify. Made by `createStore` (a new
  * one) and `openHoldfast`; platforms supply the ports.
  */
-import type { Draft, RecordedEvent } from "../event/event.ts";
+import type { RecordedEvent } from "../event/event.ts";
 import type { Registry } from "../event/registry.ts";
 import { isBuildId } from "../event/header.ts";
 import { createUuidV7 } from "../event/uuid.ts";
@@ -32,7 +32,7 @@ import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts"
 import { createWriter, type Writer } from "../store/writer.ts";
 import type { EventProof, Finding, Holdfast, LogQuery, StoreStatus } from "./holdfast.ts";
 import { committedHeader, openEvent, recordedEvent } from "./open-event.ts";
-import { prepareDraft } from "./prepare.ts";
+import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 
 /** What a platform and an application supply to open a store. */
@@ -235,11 +235,12 @@ class OpenStore implements Holdfast {
   ): ReturnType<Holdfast["append"]> {
     if (this.#closed) throw new HoldfastError("store_closed");
     if (this.#writer === undefined) throw new HoldfastError("store_read_only");
-    const list: readonly Draft[] = Array.isArray(drafts) ? drafts : [drafts as Draft];
+    const list: readonly unknown[] = Array.isArray(drafts) ? listOf(drafts) : [drafts];
     if (list.length > limits.batchEventsMax) {
       const { batchEventsMax: limit } = limits;
       throw new HoldfastError("batch_too_large", { events: list.length, limit });
     }
+    const expect = readExpectation(options?.expect);
     const at = this.#recordedAt();
     const deps = { registry: this.#deps.registry, actorOf: (actor: string) => this.actorId(actor) };
     const prepared = list.map((draft) => prepareDraft(deps, draft, at));
@@ -248,7 +249,7 @@ class OpenStore implements Holdfast {
       throw new HoldfastError("batch_too_large", { bytes, limit: limits.commitBytesMax });
     }
     if (prepared.length === 0) return { status: "appended", events: [] };
-    return this.#writer.append({ drafts: prepared, expect: options?.expect });
+    return this.#writer.append({ drafts: prepared, expect });
   }
 
   /** The clock is evidence: whatever it says is recorded, within what a header can hold. */

@@ -23,7 +23,7 @@ import {
   inTransaction,
 } from "../store/sqlite-event-log.ts";
 import type { SqliteDriver, SqlStatement, SqlValue } from "../store/sqlite-driver.ts";
-import type { ColumnValue, ModelQuery, ModelRow, Projection } from "./projection.ts";
+import type { ColumnType, ColumnValue, ModelQuery, ModelRow, Projection } from "./projection.ts";
 import { compileCount, compileQuery } from "./query.ts";
 
 export interface ReadModelStatus {
@@ -104,7 +104,13 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       .run(model.projection.name, model.projection.version, digest, state, at ?? null);
   }
 
-  /** Folds one more event; `false` when the fold refused it and the projection stopped. */
+  function stop(model: Model, position: number): void {
+    deps.observer.count("projection_stopped", 1);
+    deps.observer.log("error", "projection_stopped", { projection: model.projection.name });
+    setState(model, "stopped", position);
+  }
+
+  /** Folds one more event; `undefined` when the fold refused it and the projection stopped. */
   function advance(
     model: Model,
     state: unknown,
@@ -113,21 +119,20 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     try {
       return { state: model.projection.fold(state, event) };
     } catch {
-      deps.observer.count("projection_stopped", 1);
-      deps.observer.log("error", "projection_stopped", { projection: model.projection.name });
-      setState(model, "stopped", event.position);
+      stop(model, event.position);
       return undefined;
     }
   }
 
-  function store(model: Model, stream: string, scope: string, state: unknown): void {
+  /** Stores the state after the event at `position`; one that makes no row stops the projection there. */
+  function store(model: Model, stream: string, { scope, state, position }: FoldedStream): void {
     if (state === undefined) {
       model.remove?.run(stream);
       return;
     }
-    const row = model.projection.row(state);
-    const values = Object.keys(model.projection.columns).map((name): SqlValue => row[name] ?? null);
-    model.upsert?.run(stream, scope, JSON.stringify(state), ...values);
+    const row = rowOf(model.projection, state);
+    if (row === undefined) stop(model, position);
+    else model.upsert?.run(stream, scope, row.json, ...row.values);
   }
 
   function storedState(model: Model, stream: string): unknown {
@@ -139,6 +144,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
   function refold(model: Model, stream: string): void {
     const events = canonicalOrder(readAll(log, { stream }).map((stored) => deps.open(stored)));
     let state: unknown;
+    let position = 0;
     for (const event of events) {
       if (!model.types.has(event.type)) continue;
       if (!event.known) {
@@ -148,13 +154,14 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       const next = advance(model, state, event);
       if (next === undefined) return;
       state = next.state;
+      position = event.position;
     }
     const scope = events[0]?.scope ?? "";
-    store(model, stream, scope, state);
+    store(model, stream, { scope, state, position });
   }
 
   function applyTo(model: Model, appended: readonly AppendedRow[]): void {
-    const states = new Map<string, { scope: string; state: unknown }>();
+    const states = new Map<string, FoldedStream>();
     const anew = new Set<string>();
     for (const row of appended) {
       const { header } = row.sealed;
@@ -169,9 +176,13 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       const before = known === undefined ? storedState(model, header.stream) : known.state;
       const next = advance(model, before, deps.openAppended(row));
       if (next === undefined) break;
-      states.set(header.stream, { scope: header.scope, state: next.state });
+      states.set(header.stream, {
+        scope: header.scope,
+        state: next.state,
+        position: row.position,
+      });
     }
-    for (const [stream, { scope, state }] of states) store(model, stream, scope, state);
+    for (const [stream, folded] of states) store(model, stream, folded);
     for (const stream of anew) if (model.state !== "stopped") refold(model, stream);
   }
 
@@ -244,6 +255,36 @@ function modelRow(model: Model, row: StoredRow): ModelRow {
     columns,
     state: JSON.parse(row.state) as unknown,
   };
+}
+
+/** The state of a stream after its event at `position`. */
+interface FoldedStream {
+  readonly scope: string;
+  readonly state: unknown;
+  readonly position: number;
+}
+
+/** What is stored of a state; `undefined` when the projection made no row of it, or one of other types. */
+function rowOf(
+  projection: Projection,
+  state: unknown,
+): { readonly json: string; readonly values: readonly SqlValue[] } | undefined {
+  try {
+    const json = JSON.stringify(state) as string | undefined;
+    const row = projection.row(state);
+    const columns = Object.entries(projection.columns);
+    const values = columns.map(([name]): SqlValue => row[name] ?? null);
+    const fits = columns.every(([, type], at) => fitsColumn(type, values[at] ?? null));
+    return json === undefined || !fits ? undefined : { json, values };
+  } catch {
+    return undefined;
+  }
+}
+
+function fitsColumn(type: ColumnType, value: SqlValue): boolean {
+  if (value === null) return true;
+  if (type === "text") return typeof value === "string";
+  return type === "integer" ? Number.isSafeInteger(value) : Number.isFinite(value);
 }
 
 /** Does everything that the stream held before lie in this event's past? */

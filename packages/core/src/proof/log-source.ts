@@ -67,7 +67,7 @@ export interface LogSource {
   frames(position: number): readonly FrameRow[];
   notes(device: string, incarnation: string, after: number, limit: number): readonly NoteRow[];
   /** In order of their names. */
-  streams(after: string, limit: number): readonly StreamRow[];
+  streams?(after: string, limit: number): readonly StreamRow[];
   /** Every device log that the store knows of, with or without events. */
   origins(): readonly OriginRow[];
 }

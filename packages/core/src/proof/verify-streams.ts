@@ -57,6 +57,7 @@ export function walkStreams(source: LogSource, report: Report): StreamsWalk {
       stream.frontier = new Map([...left, [origin, header.sseq]]);
     },
     finish() {
+      if (source.streams === undefined) return;
       const left = new Set(streams.keys());
       for (let after = ""; ;) {
         const rows = source.streams(after, pageRows);
