@@ -142,7 +142,7 @@ const defects: readonly (readonly [name: string, code: string, change: Change])[
   ["event in the middle missing", "position_gap", (rows) => void rows.events.splice(1, 1)],
   ["last event missing", "tail_missing", (rows) => void rows.events.pop()],
   ["all events missing", "tail_missing", (rows) => void (rows.events = [])],
-  ["two events swapped", "stream_gap", (rows) => swapped(rows, 1, 2)],
+  ["two events swapped", "sequence_gap", (rows) => swapped(rows, 1, 2)],
   [
     "header with a space",
     "header_malformed",
@@ -162,7 +162,7 @@ const defects: readonly (readonly [name: string, code: string, change: Change])[
     (rows) => setEvent(rows, 1, { actor: pseudonym("other") }),
   ],
   ["column type altered", "column_wrong", (rows) => setEvent(rows, 1, { type: "Other" })],
-  ["header and leaf altered", "frame_altered", (rows) => setHeader(rows, 2, { at: 1 })],
+  ["header and leaf altered", "root_wrong", (rows) => setHeader(rows, 2, { at: 1 })],
   ["the same without sections", "link_broken", (rows) => setHeader(rows, 1, { at: 1 })],
   ["last header and leaf altered", "root_wrong", (rows) => setHeader(rows, 3, { at: 1 })],
   ["frame gone without a shred", "frame_absent", (rows) => void shredded(rows)],

@@ -315,6 +315,8 @@ export function verifyRows(
   options: {
     readonly allNotes?: boolean;
     readonly openSections?: boolean;
+    /** Does the log account for the content that is gone? */
+    readonly shredded?: boolean;
     readonly tenant?: string;
   } = {},
 ): LogVerdict {
@@ -324,6 +326,7 @@ export function verifyRows(
     tenant: options.tenant ?? tenant,
     dataKey: keys.dataKey,
     ownKey: keys.ownKey,
+    isShredded: () => options.shredded ?? false,
     openSections: options.openSections ?? true,
     allNotes: options.allNotes ?? false,
   });
