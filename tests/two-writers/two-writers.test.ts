@@ -36,7 +36,9 @@ it("three processes write one store: nothing acknowledged is lost, nothing forks
   const read = store.read({ type: "NoteTaken" });
   expect(read.map(({ id }) => id).toSorted()).toEqual(acknowledged.flat().toSorted());
   for (const name of names) {
-    const own = read.map(({ data }) => (data as { text: string }).text).filter((text) => text.startsWith(`${name}/`));
+    const own = read
+      .map(({ data }) => (data as { text: string }).text)
+      .filter((text) => text.startsWith(`${name}/`));
     expect(own).toEqual(Array.from({ length: 40 }, (_, at) => `${name}/${at}`));
   }
   expect(new Set(store.read().map(({ header }) => header.inc)).size).toBe(1);

@@ -2,7 +2,12 @@
  * Faults between a store and SQLite: a driver decorator that fails chosen statements, before they run or
  * after they did.
  */
-import { type SqliteDriver, type SqlStatement, type SqlValue, storageFailure } from "@holdfast/core";
+import {
+  type SqliteDriver,
+  type SqlStatement,
+  type SqlValue,
+  storageFailure,
+} from "@holdfast/core";
 
 export interface Fault {
   /** Statements that fail. */
@@ -37,7 +42,8 @@ export function createFaultPlan(): FaultPlan {
 
   function run<T>(sql: string, work: () => T): T {
     const hit = faults.find(({ fault, left, armed }) => armed && left > 0 && fault.sql.test(sql));
-    for (const planned of faults) if (planned.fault.afterSql?.test(sql) === true) planned.armed = true;
+    for (const planned of faults)
+      if (planned.fault.afterSql?.test(sql) === true) planned.armed = true;
     if (hit === undefined) return work();
     hit.left -= 1;
     if (hit.fault.when === "after") work();
@@ -47,10 +53,8 @@ export function createFaultPlan(): FaultPlan {
   function statementOver(sql: string, statement: SqlStatement): SqlStatement {
     return {
       run: (...values) => run(sql, () => statement.run(...values)),
-      get: <Row>(...values: readonly SqlValue[]) =>
-        run(sql, () => statement.get<Row>(...values)),
-      all: <Row>(...values: readonly SqlValue[]) =>
-        run(sql, () => statement.all<Row>(...values)),
+      get: <Row>(...values: readonly SqlValue[]) => run(sql, () => statement.get<Row>(...values)),
+      all: <Row>(...values: readonly SqlValue[]) => run(sql, () => statement.all<Row>(...values)),
     };
   }
 

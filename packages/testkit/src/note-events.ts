@@ -27,7 +27,9 @@ export const weightMeasured = defineEvent<WeightPayload>({
   concurrency: "independent",
   schema: createTestSchema((value) => {
     const grams = (value as Partial<WeightPayload> | null)?.grams;
-    return typeof grams === "number" ? { value: { grams } } : [{ message: "a number", path: ["grams"] }];
+    return typeof grams === "number"
+      ? { value: { grams } }
+      : [{ message: "a number", path: ["grams"] }];
   }),
 });
 

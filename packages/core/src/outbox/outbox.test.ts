@@ -8,7 +8,12 @@ import { createOutbox } from "./outbox.ts";
 const crypto = createNodeCrypto();
 
 function made() {
-  const driver = openSqlite({ path: ":memory:", pageKey: undefined, readOnly: false, create: true });
+  const driver = openSqlite({
+    path: ":memory:",
+    pageKey: undefined,
+    readOnly: false,
+    create: true,
+  });
   createSchema(driver);
   const clock = createManualClock(5_000);
   const log = createSqliteEventLog({ crypto, driver });
@@ -28,7 +33,9 @@ describe("outbox", () => {
     expect(outbox.status()).toEqual({ waiting: 0, oldestMs: undefined });
     append(1_000, 2_000, 3_000);
     expect(outbox.status()).toEqual({ waiting: 3, oldestMs: 4_000 });
-    const rows = driver.prepare("SELECT position, lane, state, attempts FROM outbox ORDER BY position").all();
+    const rows = driver
+      .prepare("SELECT position, lane, state, attempts FROM outbox ORDER BY position")
+      .all();
     expect(rows).toEqual([
       { position: 1, lane: "normal", state: "waiting", attempts: 0 },
       { position: 2, lane: "urgent", state: "waiting", attempts: 0 },
@@ -40,10 +47,16 @@ describe("outbox", () => {
   it("keeps nothing of an append that was rolled back", () => {
     const { driver, outbox, append } = made();
     append(1_000);
-    const failing = { name: "failing", apply: (): void => { throw new Error("no"); } };
+    const failing = {
+      name: "failing",
+      apply: (): void => {
+        throw new Error("no");
+      },
+    };
     const log = createSqliteEventLog({ crypto, driver });
     const other = createSealedDeviceLog({ crypto, chance: createChance(2) });
-    const run = (): unknown => inTransaction(driver, () => log.appendWithin(other.batch([{}]), [outbox, failing]));
+    const run = (): unknown =>
+      inTransaction(driver, () => log.appendWithin(other.batch([{}]), [outbox, failing]));
     expect(run).toThrow("no");
     expect(outbox.status().waiting).toBe(1);
     expect(outbox.check(10)).toEqual([]);
@@ -59,7 +72,9 @@ describe("outbox", () => {
     const { driver, outbox, append } = made();
     append(1_000, 2_000, 3_000, 4_000);
     driver.exec("DELETE FROM outbox WHERE position IN (1, 3)");
-    driver.exec("PRAGMA foreign_keys = OFF; INSERT INTO outbox VALUES (99, 'normal', 'waiting', 0, 0, NULL)");
+    driver.exec(
+      "PRAGMA foreign_keys = OFF; INSERT INTO outbox VALUES (99, 'normal', 'waiting', 0, 0, NULL)",
+    );
     const problems = outbox.check(10);
     expect(problems).toEqual(
       expect.arrayContaining([

@@ -2,14 +2,21 @@ import { openSqlite } from "@holdfast/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { limits } from "../std/limits.ts";
-import { type Condition, defineProjection, type ModelQuery, type Projection } from "./projection.ts";
+import {
+  type Condition,
+  defineProjection,
+  type ModelQuery,
+  type Projection,
+} from "./projection.ts";
 import { compileCount, compileQuery } from "./query.ts";
 
 const model = { name: "m", columns: { text: "text", whole: "integer", part: "real" } } as const;
 type Row = { readonly stream: string; readonly text: string | null; readonly whole: number | null };
 
 const driver = openSqlite({ path: ":memory:", pageKey: undefined, readOnly: false, create: true });
-driver.exec(`CREATE TABLE model_m (stream TEXT PRIMARY KEY, scope TEXT, state TEXT, text TEXT, whole INTEGER, part REAL) STRICT`);
+driver.exec(
+  `CREATE TABLE model_m (stream TEXT PRIMARY KEY, scope TEXT, state TEXT, text TEXT, whole INTEGER, part REAL) STRICT`,
+);
 const rows: readonly Row[] = Array.from({ length: 24 }, (_, at) => ({
   stream: `s${String(at).padStart(2, "0")}`,
   text: at % 5 === 0 ? null : `t${at % 4}`,
@@ -22,7 +29,10 @@ for (const { stream, text, whole } of rows) {
 
 function run(query: ModelQuery): readonly string[] {
   const { sql, values } = compileQuery(model, "model_m", query);
-  return driver.prepare(sql).all<Row>(...values).map(({ stream }) => stream);
+  return driver
+    .prepare(sql)
+    .all<Row>(...values)
+    .map(({ stream }) => stream);
 }
 function count(query: ModelQuery): number {
   const { sql, values } = compileCount(model, "model_m", query);
@@ -37,14 +47,18 @@ function meets(value: string | number | null, condition: Condition): boolean {
     if (sign === "ne") return value !== other;
     if (sign === "in") return value !== null && (other as unknown[]).includes(value);
     if (value === null) return false;
-    const order = value < (other as never) ? -1 : value > (other as never) ? 1 : 0;
-    return { lt: order < 0, lte: order <= 0, gt: order > 0, gte: order >= 0 }[sign] as boolean;
+    const bound = other as typeof value;
+    if (sign === "lt") return value < bound;
+    if (sign === "lte") return value <= bound;
+    return sign === "gt" ? value > bound : value >= bound;
   });
 }
 
 const texts = fc.constantFrom("t0", "t1", "t2", "t9", "");
 const wholes = fc.integer({ min: -1, max: 7 });
-const conditionsOn = <T extends string | number>(values: fc.Arbitrary<T>): fc.Arbitrary<Condition> =>
+const conditionsOn = <T extends string | number>(
+  values: fc.Arbitrary<T>,
+): fc.Arbitrary<Condition> =>
   fc.oneof(
     values,
     fc.constant(null),
@@ -64,7 +78,10 @@ const conditionsOn = <T extends string | number>(values: fc.Arbitrary<T>): fc.Ar
 
 describe("queries", () => {
   it("answer as a filter over plain rows does", () => {
-    const where = fc.record({ text: conditionsOn(texts), whole: conditionsOn(wholes) }, { requiredKeys: [] });
+    const where = fc.record(
+      { text: conditionsOn(texts), whole: conditionsOn(wholes) },
+      { requiredKeys: [] },
+    );
     fc.assert(
       fc.property(where, (asked) => {
         const wanted = rows.filter(
@@ -114,7 +131,10 @@ describe("queries", () => {
     ["SQL for a condition", { where: { whole: { [attack]: 1 } as never } }],
     ["a condition of the prototype", { where: { whole: { constructor: 1 } as never } }],
     ["a list that is none", { where: { whole: { in: 1 as never } } }],
-    ["a list that is too long", { where: { whole: { in: Array.from({ length: limits.queryListMax + 1 }, () => 1) } } }],
+    [
+      "a list that is too long",
+      { where: { whole: { in: Array.from({ length: limits.queryListMax + 1 }, () => 1) } } },
+    ],
     ["NaN", { where: { whole: Number.NaN } }],
     ["infinity in a list", { where: { whole: { in: [Number.POSITIVE_INFINITY] } } }],
     ["a boolean", { where: { whole: true as never } }],

@@ -98,7 +98,13 @@ describe("read models", () => {
   it("follow each append in its own transaction, and are the same when built anew", async () => {
     const { open } = await made();
     const store = await open();
-    await store.append([note("a", "1"), weight("a", 5), note("b", "2"), note("a", "3"), weight("a", 7)]);
+    await store.append([
+      note("a", "1"),
+      weight("a", 5),
+      note("b", "2"),
+      note("a", "3"),
+      weight("a", 7),
+    ]);
     await store.append(note("b", "4"));
     const before = store.query("diary", { order: ["last"] });
     expect(before.map(({ columns }) => columns)).toEqual([
@@ -151,7 +157,11 @@ describe("read models", () => {
     expect(stateOf(store, "diary")).toBe("stopped");
     await store.close();
     // A fold that was corrected has another version: it is built anew when the store is opened.
-    const corrected = { ...diary, version: 2, fold: (state: Diary = { notes: [], grams: 0 }) => state };
+    const corrected = {
+      ...diary,
+      version: 2,
+      fold: (state: Diary = { notes: [], grams: 0 }) => state,
+    };
     store = await open({ projections: [corrected, count] });
     expect(stateOf(store, "diary")).toBe("current");
     expect(store.count("diary")).toBe(2);
@@ -167,8 +177,15 @@ describe("read models", () => {
     store = await open();
     expect(store.count("diary")).toBe(2);
     await store.close();
-    const wider = createRegistry([noteTaken, weightMeasured, defineEvent({ type: "New", schema: createOpenSchema() })]);
-    store = await open({ registry: wider, projections: [{ ...diary, version: 2, columns: { last: "text" } }] });
+    const wider = createRegistry([
+      noteTaken,
+      weightMeasured,
+      defineEvent({ type: "New", schema: createOpenSchema() }),
+    ]);
+    store = await open({
+      registry: wider,
+      projections: [{ ...diary, version: 2, columns: { last: "text" } }],
+    });
     const rows = store.query("diary", { order: ["last"] });
     expect(rows.map(({ columns }) => columns)).toEqual([{ last: "1" }, { last: "2" }]);
     await store.close();
@@ -234,7 +251,8 @@ function randomHistory(chance: Chance) {
     if (chance.oneIn(2)) {
       for (const [stream, vector] of seen[chance.integer(devices.length)] as typeof known) {
         const own = { ...known.get(stream) };
-        for (const [origin, n] of Object.entries(vector)) own[origin] = Math.max(own[origin] ?? 0, n);
+        for (const [origin, n] of Object.entries(vector))
+          own[origin] = Math.max(own[origin] ?? 0, n);
         known.set(stream, own);
       }
     }
@@ -247,7 +265,15 @@ function randomHistory(chance: Chance) {
       known.set(stream, { ...vector, [origin]: streamSequence });
       const independent = chance.oneIn(3);
       const time = chance.integer(4);
-      return { stream, scope: "scope", streamSequence, vector: independent ? undefined : vector, at: time, type: independent ? "WeightMeasured" : "NoteTaken", sections: [] };
+      return {
+        stream,
+        scope: "scope",
+        streamSequence,
+        vector: independent ? undefined : vector,
+        at: time,
+        type: independent ? "WeightMeasured" : "NoteTaken",
+        sections: [],
+      };
     });
     return device.batch(wishes);
   });
@@ -263,12 +289,25 @@ const order = defineProjection<{ ids: readonly string[] }>({
 });
 
 function replica() {
-  const driver = openSqlite({ path: ":memory:", pageKey: undefined, readOnly: false, create: true });
+  const driver = openSqlite({
+    path: ":memory:",
+    pageKey: undefined,
+    readOnly: false,
+    create: true,
+  });
   configure(driver);
   createSchema(driver);
   const log = createSqliteEventLog({ crypto, driver });
   const recorded = (position: number, header: Header): RecordedEvent =>
-    ({ position, header, id: header.id, type: header.type, stream: header.stream, scope: header.scope, known: true }) as RecordedEvent;
+    ({
+      position,
+      header,
+      id: header.id,
+      type: header.type,
+      stream: header.stream,
+      scope: header.scope,
+      known: true,
+    }) as RecordedEvent;
   const models = createReadModels({
     driver,
     crypto,
@@ -289,18 +328,20 @@ describe("replicas with the same events", () => {
       fc.property(fc.integer(), (seed) => {
         const chance = createChance(seed);
         const batches = randomHistory(chance);
-        const answers = [batches, arrivals(chance, batches), arrivals(chance, batches)].map((arrived) => {
-          const { driver, log, models } = replica();
-          for (const batch of arrived) {
-            const outcome = inTransaction(driver, () => log.appendWithin(batch, [models]));
-            expect(outcome.status).toBe("appended");
-          }
-          const folded = models.query("order", {});
-          models.rebuild("order");
-          expect(models.query("order", {})).toEqual(folded);
-          driver.close();
-          return folded;
-        });
+        const answers = [batches, arrivals(chance, batches), arrivals(chance, batches)].map(
+          (arrived) => {
+            const { driver, log, models } = replica();
+            for (const batch of arrived) {
+              const outcome = inTransaction(driver, () => log.appendWithin(batch, [models]));
+              expect(outcome.status).toBe("appended");
+            }
+            const folded = models.query("order", {});
+            models.rebuild("order");
+            expect(models.query("order", {})).toEqual(folded);
+            driver.close();
+            return folded;
+          },
+        );
         expect(answers[1]).toEqual(answers[0]);
         expect(answers[2]).toEqual(answers[0]);
       }),

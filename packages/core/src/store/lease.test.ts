@@ -7,7 +7,12 @@ import { createSchema } from "./schema.ts";
 import { inTransaction } from "./sqlite-event-log.ts";
 
 function table() {
-  const driver = openSqlite({ path: ":memory:", pageKey: undefined, readOnly: false, create: true });
+  const driver = openSqlite({
+    path: ":memory:",
+    pageKey: undefined,
+    readOnly: false,
+    create: true,
+  });
   createSchema(driver);
   const clock = createManualClock();
   const gone = new Set<string>();

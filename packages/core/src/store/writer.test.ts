@@ -9,19 +9,15 @@ import {
   createNoteDraft as note,
   createNoteRegistry,
   createRecordingObserver,
-  createTestProcess,
   createTestStore,
   createWeightDraft as weight,
-  type ManualClock,
+  settle,
   type TestOpenOptions,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { AppendResult } from "./append.ts";
-import { createLease } from "./lease.ts";
-import { openForWriting } from "./session.ts";
-import { createWriter } from "./writer.ts";
 
 const crypto = createNodeCrypto();
 const folder = mkdtempSync(join(tmpdir(), "holdfast-writer-"));
@@ -53,20 +49,6 @@ async function made() {
   return { test, clock, faults, observer, open };
 }
 
-/** Moves the clock until the promise settles; the machine's own time plays no part. */
-async function settle<T>(clock: ManualClock, promise: Promise<T>): Promise<T> {
-  let settled = false;
-  const mark = (): void => {
-    settled = true;
-  };
-  promise.then(mark, mark);
-  while (!settled) {
-    await new Promise((resolve) => setImmediate(resolve));
-    clock.advance(5);
-  }
-  return promise;
-}
-
 async function codeOf(promise: Promise<unknown>): Promise<string> {
   const error: unknown = await promise.then(
     () => undefined,
@@ -96,10 +78,17 @@ describe("group commit", () => {
     const store = await open();
     await store.append(note("first", "opens the incarnation"));
     observer.clear();
-    const results = await Promise.all(Array.from({ length: 64 }, (_, at) => store.append(note(`s${at}`, "x"))));
+    const results = await Promise.all(
+      Array.from({ length: 64 }, (_, at) => store.append(note(`s${at}`, "x"))),
+    );
     const leaves = results.flatMap((result) => eventsOf(result).map(({ leaf }) => leaf));
     expect(observer.total("commits")).toBe(1);
-    expect(observer.seen).toContainEqual({ kind: "observe", metric: "commit_events", value: 64, labels: {} });
+    expect(observer.seen).toContainEqual({
+      kind: "observe",
+      metric: "commit_events",
+      value: 64,
+      labels: {},
+    });
     expect(new Set(leaves.map((leaf) => store.prove(leaf).note)).size).toBe(1);
     expect(observer.total("append_events")).toBe(64);
     await store.close();
@@ -114,8 +103,15 @@ describe("group commit", () => {
       store.append([note("c", "never"), note("c", "never", { op: "sign", ref: ["B".repeat(43)] })]),
       store.append(note("b", "2")),
     ]);
-    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "fulfilled"]);
-    const reasons = outcomes.flatMap((o) => (o.status === "rejected" ? [o.reason as HoldfastError] : []));
+    expect(outcomes.map(({ status }) => status)).toEqual([
+      "fulfilled",
+      "rejected",
+      "rejected",
+      "fulfilled",
+    ]);
+    const reasons = outcomes.flatMap((o) =>
+      o.status === "rejected" ? [o.reason as HoldfastError] : [],
+    );
     expect(reasons.map(({ code }) => code)).toEqual(["stream_scope_conflict", "draft_invalid"]);
     checkWhole(store, ["1", "2"]);
     await store.close();
@@ -126,8 +122,14 @@ describe("group commit", () => {
     const store = await open();
     observer.clear();
     const text = "x".repeat(200_000);
-    const half = Array.from({ length: Math.ceil(limits.commitBytesMax / text.length / 2) + 1 }, (_, at) => note(`n${at}`, text));
-    await Promise.all([store.append(half), store.append(half.map((draft) => ({ ...draft, stream: `${draft.stream}b` })))]);
+    const half = Array.from(
+      { length: Math.ceil(limits.commitBytesMax / text.length / 2) + 1 },
+      (_, at) => note(`n${at}`, text),
+    );
+    await Promise.all([
+      store.append(half),
+      store.append(half.map((draft) => ({ ...draft, stream: `${draft.stream}b` }))),
+    ]);
     expect(observer.total("commits")).toBe(2);
     expect(await codeOf(store.append([...half, ...half]))).toBe("batch_too_large");
     await store.close();
@@ -157,8 +159,12 @@ describe("expectations", () => {
       stream: store.streamId("s"),
       frontier,
     });
-    expect((await store.append(note("s", "2"), { expect: frontier ?? "none" })).status).toBe("appended");
-    expect((await store.append(note("s", "never"), { expect: frontier ?? "none" })).status).toBe("conflict");
+    expect((await store.append(note("s", "2"), { expect: frontier ?? "none" })).status).toBe(
+      "appended",
+    );
+    expect((await store.append(note("s", "never"), { expect: frontier ?? "none" })).status).toBe(
+      "conflict",
+    );
     expect((await store.append(note("t", "never"), { expect: {} })).status).toBe("conflict");
     checkWhole(store, ["1", "2"]);
     await store.close();
@@ -225,14 +231,19 @@ describe("drafts that are handed over twice", () => {
     const { open } = await made();
     let store = await open();
     for (const other of altered) {
-      expect(await codeOf(store.append([note("u", "never", { id: id(9) }), draft, other]))).toBe("event_id_conflict");
+      expect(await codeOf(store.append([note("u", "never", { id: id(9) }), draft, other]))).toBe(
+        "event_id_conflict",
+      );
     }
-    const [taken, ...refused] = await Promise.allSettled([draft, ...altered].map((d) => store.append(d)));
+    const [taken, ...refused] = await Promise.allSettled(
+      [draft, ...altered].map((d) => store.append(d)),
+    );
     expect(taken?.status).toBe("fulfilled");
     expect(refused.map(({ status }) => status)).toEqual(altered.map(() => "rejected"));
     await store.close();
     store = await open();
-    for (const other of altered) expect(await codeOf(store.append(other))).toBe("event_id_conflict");
+    for (const other of altered)
+      expect(await codeOf(store.append(other))).toBe("event_id_conflict");
     checkWhole(store, ["once"]);
     await store.close();
   });
@@ -259,13 +270,16 @@ describe("a sealing that fails", () => {
         get(target, name) {
           if (name === "signer" && failing) throw failure();
           const value: unknown = Reflect.get(target, name);
-          return typeof value === "function" ? value.bind(target) : value;
+          return typeof value === "function" ? (value.bind(target) as unknown) : value;
         },
       });
     const store = await open({ keyring });
     await store.append(note("s", "1"));
     failing = true;
-    const lost = await Promise.allSettled([store.append(note("s", "never")), store.append(note("t", "never"))]);
+    const lost = await Promise.allSettled([
+      store.append(note("s", "never")),
+      store.append(note("t", "never")),
+    ]);
     expect(lost.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
     failing = false;
     await settle(clock, store.append(note("s", "2")));
@@ -285,21 +299,24 @@ describe("a sealing that fails", () => {
 const commit = { sql: /^COMMIT/, afterSql: /^INSERT INTO events/ };
 
 describe("a commit whose outcome is unknown", () => {
-  it.each(["SQLITE_IOERR_FSYNC", "SQLITE_IOERR_WRITE"])("that happened is answered as it is (%s)", async (result) => {
-    const { clock, faults, observer, open } = await made();
-    const store = await open();
-    await store.append(note("s", "1"));
-    faults.plan({ ...commit, when: "after", result });
-    const answered = await settle(clock, store.append([note("s", "2"), note("t", "3")]));
-    expect(eventsOf(answered).map(({ duplicate, sequence }) => [duplicate, sequence])).toEqual([
-      [false, 3],
-      [false, 4],
-    ]);
-    expect(observer.total("commit_unknown", { outcome: "present" })).toBe(1);
-    await settle(clock, store.append(note("s", "4")));
-    checkWhole(store, ["1", "2", "3", "4"]);
-    await store.close();
-  });
+  it.each(["SQLITE_IOERR_FSYNC", "SQLITE_IOERR_WRITE"])(
+    "that happened is answered as it is (%s)",
+    async (result) => {
+      const { clock, faults, observer, open } = await made();
+      const store = await open();
+      await store.append(note("s", "1"));
+      faults.plan({ ...commit, when: "after", result });
+      const answered = await settle(clock, store.append([note("s", "2"), note("t", "3")]));
+      expect(eventsOf(answered).map(({ duplicate, sequence }) => [duplicate, sequence])).toEqual([
+        [false, 3],
+        [false, 4],
+      ]);
+      expect(observer.total("commit_unknown", { outcome: "present" })).toBe(1);
+      await settle(clock, store.append(note("s", "4")));
+      checkWhole(store, ["1", "2", "3", "4"]);
+      await store.close();
+    },
+  );
 
   it("that did not happen is sealed anew", async () => {
     const { clock, faults, observer, open } = await made();
@@ -334,7 +351,9 @@ describe("a commit whose outcome is unknown", () => {
     const draft = note("s", "2", { id: id(2) });
     faults.plan({ ...commit, when: "after", result: "SQLITE_IOERR_FSYNC" });
     faults.planOpening("SQLITE_IOERR_READ", 1_000);
-    await expect(settle(clock, store.append(draft))).rejects.toThrow(/^store_io_error.*outcome=unknown/);
+    await expect(settle(clock, store.append(draft))).rejects.toThrow(
+      /^store_io_error.*outcome=unknown/,
+    );
     expect(await codeOf(settle(clock, store.append(note("s", "never"))))).toBe("store_io_error");
     faults.heal();
     expect(eventsOf(await settle(clock, store.append(draft)))[0]?.duplicate).toBe(true);
@@ -346,7 +365,12 @@ describe("a commit whose outcome is unknown", () => {
     const { clock, faults, open } = await made();
     const store = await open();
     await store.append(note("s", "1"));
-    faults.plan({ sql: /^INSERT INTO frames/, when: "before", result: "SQLITE_IOERR_WRITE", times: 1_000 });
+    faults.plan({
+      sql: /^INSERT INTO frames/,
+      when: "before",
+      result: "SQLITE_IOERR_WRITE",
+      times: 1_000,
+    });
     expect(await codeOf(settle(clock, store.append(note("s", "never"))))).toBe("store_io_error");
     faults.heal();
     await settle(clock, store.append(note("s", "2")));
@@ -388,122 +412,5 @@ describe("closing", () => {
     const again = await open();
     checkWhole(again, ["1", "2"]);
     await again.close();
-  });
-});
-
-describe("a queue that is full", () => {
-  it("refuses calls with store_overloaded, and answers those that wait", async () => {
-    const { test, clock, observer } = await made();
-    const deps = { crypto, clock, keyring: await test.openKeyring(), medium: test.medium };
-    const session = openForWriting({ ...deps, process: createTestProcess() });
-    const other = createLease({ driver: session.driver, clock, process: createTestProcess() });
-    other.tryAcquire();
-    const never = (): never => {
-      throw new Error("nobody becomes the writer here");
-    };
-    const writer = createWriter({
-      ...deps,
-      random: systemRandom,
-      timers: clock,
-      observer,
-      newId: never,
-      session: () => ({ ...session, participants: [] }),
-      reopen: () => undefined,
-      becomeWriter: never,
-      committed: never,
-    });
-    const call = { drafts: [], expect: undefined };
-    const first = codeOf(writer.append(call));
-    await new Promise((resolve) => setImmediate(resolve));
-    const waiting = Array.from({ length: limits.writerQueueCallsMax }, () => codeOf(writer.append(call)));
-    expect(await codeOf(writer.append(call))).toBe("store_overloaded");
-    const answers = await settle(clock, Promise.all([first, ...waiting]));
-    expect(new Set(answers)).toEqual(new Set(["store_busy"]));
-    await writer.close();
-    session.driver.close();
-  });
-});
-
-describe("openers that share a store", () => {
-  it("alternate, and lose nothing", async () => {
-    const { clock, open } = await made();
-    const [one, two] = [await open(), await open()];
-    const texts: string[] = [];
-    for (let turn = 0; turn < 10; turn++) {
-      const store = turn % 2 === 0 ? one : two;
-      await settle(clock, store.append(note("s", `turn ${turn}`)));
-      texts.push(`turn ${turn}`);
-    }
-    checkWhole(one, texts);
-    checkWhole(two, texts);
-    await one.close();
-    await two.close();
-  });
-
-  it("give way to each other while both have much to write", async () => {
-    const { clock, open } = await made();
-    const stores = [await open(), await open()];
-    const written = stores.map(async (store, at) => {
-      for (let count = 0; count < 15; count++) await store.append(weight(`w${at}`, count));
-    });
-    await settle(clock, Promise.all(written));
-    for (const store of stores) {
-      expect(store.read({ type: "WeightMeasured" })).toHaveLength(30);
-      expect(store.verify().ok).toBe(true);
-      await store.close();
-    }
-  });
-
-  it("name the holder who never gives way", async () => {
-    const { test, clock, observer, open } = await made();
-    const store = await open();
-    const rival = openForWriting({
-      crypto,
-      clock,
-      keyring: await test.openKeyring(),
-      medium: test.medium,
-      process: { holder: "the rival", isGone: () => false },
-    });
-    await settle(clock, store.append(note("s", "1")));
-    clock.advance(limits.leaseIdleMs);
-    expect(rival.lease.tryAcquire().status).toBe("held");
-    await expect(settle(clock, store.append(note("s", "never")))).rejects.toThrow(/^store_busy.*holder=the rival/);
-    expect(observer.total("lease_waits", { result: "busy" })).toBe(1);
-    clock.advance(limits.leaseExpiryMs);
-    await settle(clock, store.append(note("s", "2")));
-    expect(observer.logged("lease_taken_over")).toBe(1);
-    checkWhole(store, ["1", "2"]);
-    await store.close();
-    rival.driver.close();
-  });
-
-  it("go on after the lease was taken from them mid-way", async () => {
-    const { clock, open } = await made();
-    const slow = await open();
-    await slow.append(note("s", "1"));
-    // Believes that the other process is gone: takes the lease over while the slow one still trusts it.
-    const rash = await open({ process: { holder: "rash", isGone: () => true } });
-    await settle(clock, rash.append(note("s", "2")));
-    await settle(clock, slow.append(note("s", "3"), { expect: rash.frontier("s") ?? "none" }));
-    checkWhole(slow, ["1", "2", "3"]);
-    await slow.close();
-    await rash.close();
-  });
-
-  it("give an idle lease back", async () => {
-    const { clock, open } = await made();
-    const [one, two] = [await open(), await open()];
-    const idle = async (): Promise<void> => {
-      await new Promise((resolve) => setImmediate(resolve));
-      clock.advance(limits.leaseIdleMs);
-    };
-    await settle(clock, one.append(note("s", "1")));
-    await idle();
-    // No time passes from here on: whoever would have to wait would never end.
-    expect((await two.append(note("s", "2"))).status).toBe("appended");
-    await idle();
-    expect((await one.append(note("s", "3"))).status).toBe("appended");
-    await one.close();
-    await two.close();
   });
 });
