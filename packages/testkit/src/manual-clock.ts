@@ -3,7 +3,7 @@
  */
 import type { Clock, Timers } from "@holdfast/core";
 
-/** Clock and timers in one; hand it over as both ports. */
+/** Clock and timers in one; hand it over as both ports. `soon` is no time: the platform runs it. */
 export interface ManualClock extends Clock, Timers {
   /** Moves both clocks on and runs the timers that come due, in order of their time. */
   advance(milliseconds: number): void;
@@ -42,7 +42,7 @@ export function createManualClock(start = Date.UTC(2026, 0, 1)): ManualClock {
       };
     },
     soon(run) {
-      void Promise.resolve().then(run);
+      setImmediate(run);
     },
     advance(milliseconds) {
       const until = monotonic + milliseconds;
@@ -63,4 +63,18 @@ export function createManualClock(start = Date.UTC(2026, 0, 1)): ManualClock {
       return timers.length;
     },
   };
+}
+
+/** Moves the clock until the promise settles; the machine's own time plays no part. */
+export async function settle<T>(clock: ManualClock, promise: Promise<T>): Promise<T> {
+  const state = { settled: false };
+  const mark = (): void => {
+    state.settled = true;
+  };
+  promise.then(mark, mark);
+  while (!state.settled) {
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(5);
+  }
+  return promise;
 }

@@ -3,6 +3,7 @@
  * memory. The database comes from whatever driver the test brings, in memory or on a file.
  */
 import {
+  base64url,
   type Bytes,
   type Clock,
   createKeyring,
@@ -169,7 +170,7 @@ export async function createTestStore(ports: TestStorePorts): Promise<TestStore>
     random,
     files,
     provider,
-    tenant: "tenant-of-tests-000000",
+    tenant: base64url(random.bytes(16)),
   });
   createStore({
     crypto,

@@ -88,6 +88,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
 
   function readable(name: string): Model {
     const model = modelOf(name);
+    adopt(driver, model, digest);
     if (model.state === "stale") throw new HoldfastError("model_stale", { model: name });
     return model;
   }
@@ -206,6 +207,8 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
   return {
     name: "projections",
     apply(appended) {
+      for (const model of models.values()) adopt(driver, model, digest);
+      forgetOthers(driver, models);
       for (const model of models.values()) if (model.state !== "stale") applyTo(model, appended);
     },
     query(name, query) {
@@ -230,12 +233,16 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     stale: () =>
       [...models.values()].filter((m) => m.state === "stale").map((m) => m.projection.name),
     status: () =>
-      [...models.values()].map(({ projection, state, stoppedAt }) => ({
-        name: projection.name,
-        version: projection.version,
-        state,
-        ...(stoppedAt !== undefined && { stoppedAt }),
-      })),
+      [...models.values()].map((model) => {
+        adopt(driver, model, digest);
+        const { projection, state, stoppedAt } = model;
+        return {
+          name: projection.name,
+          version: projection.version,
+          state,
+          ...(stoppedAt !== undefined && { stoppedAt }),
+        };
+      }),
   };
 }
 
@@ -296,19 +303,35 @@ function comesLast(header: Header, frontier: Readonly<Record<string, number>>): 
 }
 
 function loadModel(driver: SqliteDriver, projection: Projection, digest: string): Model {
-  const row = driver
-    .prepare("SELECT version, registry, state, stopped_at FROM projections WHERE name = ?")
-    .get<ProjectionRow>(projection.name);
-  const current = row?.version === projection.version && row.registry === digest;
   const model: Model = {
     projection,
     table: modelTablePrefix + projection.name,
     types: new Set(projection.types),
-    state: current ? row.state : "stale",
-    stoppedAt: current ? (row.stopped_at ?? undefined) : undefined,
+    state: "stale",
+    stoppedAt: undefined,
   };
-  if (current) prepareModel(driver, model);
+  adopt(driver, model, digest);
   return model;
+}
+
+/** Takes over what the store says of a read model: another process may have built, stopped or left it. */
+function adopt(driver: SqliteDriver, model: Model, digest: string): void {
+  const row = driver
+    .prepare("SELECT version, registry, state, stopped_at FROM projections WHERE name = ?")
+    .get<ProjectionRow>(model.projection.name);
+  const current = row?.version === model.projection.version && row.registry === digest;
+  model.state = current ? row.state : "stale";
+  model.stoppedAt = current ? (row.stopped_at ?? undefined) : undefined;
+  if (current && model.select === undefined) prepareModel(driver, model);
+}
+
+/** Read models that the running append does not fold onto are behind from now on: built anew when next asked for. */
+function forgetOthers(driver: SqliteDriver, models: ReadonlyMap<string, Model>): void {
+  const rows = driver.prepare("SELECT name FROM projections").all<{ name: string }>();
+  for (const { name } of rows) {
+    if ((models.get(name)?.state ?? "stale") !== "stale") continue;
+    driver.prepare("DELETE FROM projections WHERE name = ?").run(name);
+  }
 }
 
 function createTable(driver: SqliteDriver, model: Model): void {

@@ -73,6 +73,8 @@ export function createLease(deps: {
         const taken =
           row !== undefined &&
           holder !== null &&
+          // After a failure an opener may find its own lease: it takes a new token.
+          holder !== deps.process.holder &&
           now < row.expires_at &&
           !deps.process.isGone(holder);
         if (taken) {
@@ -81,7 +83,8 @@ export function createLease(deps: {
         }
         const token = (row?.token ?? 0) + 1;
         take.run(leaseName, token, deps.process.holder, now, now, now + limits.leaseExpiryMs);
-        return { status: "held", token, tookOver: holder ?? undefined };
+        const tookOver = holder === deps.process.holder ? undefined : (holder ?? undefined);
+        return { status: "held", token, tookOver };
       }),
     assertHeld(token) {
       const row = select.get<LeaseRow>(leaseName);

@@ -98,6 +98,8 @@ export function createWriter(deps: WriterDeps): Writer {
   const queue: WaitingCall[] = [];
   const work: (() => Promise<void>)[] = [];
   let tenure: Tenure | undefined;
+  /** Token of the lease that this writer holds, also where it could not become the writer with it. */
+  let leased: number | undefined;
   let running: Promise<void> | undefined;
   let cancelIdle: (() => void) | undefined;
   let idleSince = 0;
@@ -132,9 +134,15 @@ export function createWriter(deps: WriterDeps): Writer {
   }
 
   function giveBack(): void {
-    if (running !== undefined || tenure === undefined) return;
-    const { token } = tenure;
+    if (running === undefined) surrender();
+  }
+
+  /** Forgets what was known of the store and gives the lease back. */
+  function surrender(): void {
     tenure = undefined;
+    if (leased === undefined) return;
+    const token = leased;
+    leased = undefined;
     try {
       deps.session().lease.release(token);
     } catch (error) {
@@ -151,6 +159,7 @@ export function createWriter(deps: WriterDeps): Writer {
       if (attempt.status === "held") {
         observer.count("lease_waits", 1, { result: "held" });
         if (attempt.tookOver !== undefined) observer.log("warn", "lease_taken_over");
+        leased = attempt.token;
         const identity = await deps.becomeWriter(attempt.token);
         const { device, incarnation } = identity.origin;
         const state = deps.session().log.deviceLog(device, incarnation);
@@ -184,17 +193,17 @@ export function createWriter(deps: WriterDeps): Writer {
   /** Puts the writer into a known state after a failure; says whether the group may be tried again. */
   function mayTryAgain(error: unknown): boolean {
     deps.keyring.release();
-    tenure = undefined;
-    if (!isHoldfastError(error)) return false;
-    if (error.code === "lease_lost") return true;
-    if (!storageCodes.has(error.code)) return false;
     try {
-      deps.reopen(error.code);
+      if (isHoldfastError(error) && storageCodes.has(error.code)) deps.reopen(error.code);
     } catch (reopening) {
       if (!isHoldfastError(reopening)) throw reopening;
       return false;
+    } finally {
+      surrender();
     }
-    return error.code === "store_io_error";
+    // Where nobody can say whether the commit is there, sealing it anew could record it twice.
+    if (isHoldfastError(error, "store_io_error")) return error.details["outcome"] !== "unknown";
+    return isHoldfastError(error, "lease_lost");
   }
 
   async function commitOnce(group: readonly WaitingCall[]): Promise<void> {
@@ -212,6 +221,8 @@ export function createWriter(deps: WriterDeps): Writer {
     const plans = group.map(({ call }) => planner.planCall(call));
     const drafts = planner.newDrafts;
     if (drafts.length === 0) {
+      // Heads kept since the last commit are right only while the lease still holds.
+      inTransaction(session.driver, () => session.lease.assertHeld(held.token));
       answerGroup(group, plans, []);
       return;
     }
@@ -282,24 +293,26 @@ export function createWriter(deps: WriterDeps): Writer {
     } catch (error) {
       const position = decidedByReopening(error, sealed);
       if (position === undefined) throw error;
-      tenure = undefined;
+      surrender();
       return position;
     }
     if (outcome.status === "stale") throw new HoldfastError("lease_lost", { size: outcome.size });
-    if (wanted) {
-      tenure = undefined;
-      session.lease.release(held.token);
-    }
+    if (wanted) surrender();
     return outcome.firstPosition;
   }
 
   /** After an unknown outcome: position of the first event when the commit is on the medium after all. */
   function decidedByReopening(error: unknown, sealed: SealedGroup): number | undefined {
     if (!isHoldfastError(error) || !storageCodes.has(error.code)) return undefined;
-    try {
-      deps.reopen(error.code);
-    } catch {
-      return undefined;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        deps.reopen(error.code);
+        break;
+      } catch (reopening) {
+        if (!isHoldfastError(reopening)) throw reopening;
+        if (attempt < attemptsMax) continue;
+        throw new HoldfastError("store_io_error", { outcome: "unknown" }, { cause: error });
+      }
     }
     const stored = deps.session().log.byLeaf(sealed.events[0]?.leaf as string);
     observer.count("commit_unknown", 1, { outcome: stored === undefined ? "absent" : "present" });
