@@ -1,0 +1,87 @@
+/** Errors of the medium at the 1st, 2nd, … call: told with a code or harmless, never a loss or a crash. */
+import { copyFileSync, existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { errorCodes } from "@holdfast/core";
+import { describe, expect, test } from "vitest";
+import {
+  type FaultError,
+  type FaultFunction,
+  type FaultyRun,
+  runWithIoFault,
+  sweepIoErrors,
+} from "../faults/io-errors.ts";
+import { preloadAvailable, withScratch } from "../faults/native.ts";
+import {
+  childSecrets,
+  codesIn,
+  full,
+  makeStore,
+  open,
+  broken,
+  problemsOf,
+  promisesIn,
+} from "./lab.ts";
+
+const writer = fileURLToPath(new URL("workloads/write.ts", import.meta.url));
+const available = preloadAvailable();
+const timeout = 1_800_000;
+
+/** What is wrong with how a run ended, whatever was promised. */
+function endOf(run: FaultyRun): readonly string[] {
+  const problems: string[] = [];
+  if (run.code !== 0) problems.push(`ended with ${run.code ?? run.signal}: ${run.stderr}`);
+  const unknown = codesIn(run.lines).filter((code) => !(code in errorCodes));
+  return [...problems, ...unknown.map((code) => `no code: ${code}`)];
+}
+
+describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.reason}`}`, () => {
+  const cases: readonly (readonly [FaultFunction, FaultError, boolean, sample: number])[] = [
+    ["pwrite64", "EIO", false, 40],
+    ["pwrite64", "ENOSPC", false, 60],
+    ["pwrite64", "ENOSPC", true, 60],
+    ["pwrite64", "SHORT", false, 60],
+    ["write", "ENOSPC", false, 3],
+    ["write", "SHORT", false, 3],
+    ["fsync", "EIO", false, 7],
+    ["fsync", "EIO", true, 12],
+    ["ftruncate64", "EIO", false, 2],
+    ["pread64", "EIO", false, 9],
+    ["pread64", "EIO", true, 12],
+    ["pread64", "SHORT", false, 12],
+    ["open", "EIO", false, 4],
+    ["open", "EIO", true, 6],
+    ["rename", "EIO", false, 1],
+    ["unlink", "EIO", false, 1],
+  ];
+  test.each(cases)(
+    "%s fails with %s, sticky %s",
+    { timeout },
+    async (name, error, sticky, sample) => {
+      const told = new Map<string, number>();
+      const report = await sweepIoErrors({
+        workload: (folder) => [writer, folder, "single", "40", "1"],
+        env: childSecrets,
+        prepare: makeStore,
+        fault: { function: name, error, sticky },
+        step: full ? (sample > 20 ? 3 : 1) : sample,
+        async check(folder, run) {
+          for (const code of codesIn(run.lines)) told.set(code, (told.get(code) ?? 0) + 1);
+          const promises = promisesIn(run.lines);
+          const goesOn = codesIn(run.lines).length + promises.length;
+          const opened = run.lines.includes("open");
+          return [
+            ...endOf(run),
+            // One error, then all is well again: the writer goes on in the same process.
+            ...(opened && !sticky && promises.length < 38 ? [`only ${promises.length} of 40`] : []),
+            ...(opened && goesOn < 40 ? [`${goesOn} answers to 40 calls`] : []),
+            ...(await problemsOf(folder, promises)),
+          ];
+        },
+      });
+      const codes = JSON.stringify(Object.fromEntries(told));
+      console.log(`${name} ${error} ${sticky ? "sticky" : "once"}: ${report.reached} runs, ${codes}`);
+      expect(report.failures).toEqual([]);
+    },
+  );
+});
