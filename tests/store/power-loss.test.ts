@@ -41,7 +41,7 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
   });
 
   /** Before the first promise a store may be unfinished, if it says so. */
-  const unfinished = /^(store_missing|store_database_missing|store_unfinished)$/;
+  const unfinished = /^(store_missing|store_database_missing|store_foreign|keyring_missing)$/;
 
   test("from before the store is made", { timeout }, async () => {
     const report = await runPowerLoss({

@@ -10,6 +10,7 @@ import {
   type SqlStatement,
   storageFailure,
 } from "@holdfast/core";
+import { guardedFile } from "./files.ts";
 
 /** What {@link openSqlite} takes. */
 export interface OpenSqliteOptions {
@@ -96,7 +97,9 @@ function startsPlain(path: string): boolean {
  */
 export function openSqlite(options: OpenSqliteOptions): SqliteDriver {
   const persistent = options.path !== ":memory:";
-  if (persistent && startsPlain(options.path)) throw new HoldfastError("store_foreign");
+  if (persistent && guardedFile(() => startsPlain(options.path))) {
+    throw new HoldfastError("store_foreign");
+  }
   const Driver = loadDriver();
   const database = guarded(
     () =>

@@ -68,7 +68,8 @@ export interface Writer {
 }
 
 interface WaitingCall {
-  readonly call: AppendCall;
+  /** After a failed attempt its drafts have the ids that they were sealed under. */
+  call: AppendCall;
   readonly since: number;
   resolve(result: AppendResult): void;
   reject(error: unknown): void;
@@ -118,11 +119,15 @@ export function createWriter(deps: WriterDeps): Writer {
       await commitGroup(takeGroup(queue));
     }
     running = undefined;
-    if (!closed) cancelIdle = timers.after(limits.leaseIdleMs, giveBack, true);
+    if (!closed) cancelIdle = timers.after(limits.leaseIdleMs, giveBackIdle, true);
+  }
+
+  function giveBackIdle(): void {
+    if (running === undefined) giveBack();
   }
 
   function giveBack(): void {
-    if (running !== undefined || tenure === undefined) return;
+    if (tenure === undefined) return;
     const { token } = tenure;
     tenure = undefined;
     try {
@@ -238,6 +243,7 @@ export function createWriter(deps: WriterDeps): Writer {
       end("ok");
     } catch (error) {
       end("error");
+      for (const [at, waiting] of group.entries()) keepIds(waiting, plans[at] as PlannedCall);
       throw error;
     }
   }
@@ -274,10 +280,7 @@ export function createWriter(deps: WriterDeps): Writer {
       return position;
     }
     if (outcome.status === "stale") throw new HoldfastError("lease_lost", { size: outcome.size });
-    if (wanted) {
-      tenure = undefined;
-      session.lease.release(held.token);
-    }
+    if (wanted) giveBack();
     return outcome.firstPosition;
   }
 
@@ -394,6 +397,16 @@ function cachedHead(held: Tenure, session: StoreSession, stream: string): Stream
 function rememberHead(held: Tenure, stream: string, head: StreamHead): void {
   if (held.streams.size >= headsKeptMax) held.streams.clear();
   held.streams.set(stream, head);
+}
+
+/** Whether the attempt is on the medium may be unknown: under the same ids the next one finds out. */
+function keepIds(waiting: WaitingCall, plan: PlannedCall): void {
+  if (plan.status !== "planned") return;
+  const drafts = waiting.call.drafts.map((draft, at): PreparedDraft => {
+    const planned = plan.drafts[at];
+    return planned?.kind === "new" ? { ...draft, id: planned.sealable.id } : draft;
+  });
+  waiting.call = { ...waiting.call, drafts };
 }
 
 function repeatedEvent(
