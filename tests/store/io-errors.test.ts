@@ -28,20 +28,20 @@ function endOf(run: FaultyRun): readonly string[] {
 
 describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.reason}`}`, () => {
   const cases: readonly (readonly [FaultFunction, FaultError, boolean, sample: number])[] = [
-    ["pwrite64", "EIO", false, 40],
-    ["pwrite64", "ENOSPC", false, 60],
-    ["pwrite64", "ENOSPC", true, 60],
-    ["pwrite64", "SHORT", false, 60],
+    ["pwrite64", "EIO", false, 290],
+    ["pwrite64", "ENOSPC", false, 390],
+    ["pwrite64", "ENOSPC", true, 590],
+    ["pwrite64", "SHORT", false, 390],
     ["write", "ENOSPC", false, 3],
     ["write", "SHORT", false, 3],
-    ["fsync", "EIO", false, 7],
-    ["fsync", "EIO", true, 12],
+    ["fsync", "EIO", false, 23],
+    ["fsync", "EIO", true, 31],
     ["ftruncate64", "EIO", false, 2],
-    ["pread64", "EIO", false, 9],
-    ["pread64", "EIO", true, 12],
-    ["pread64", "SHORT", false, 12],
-    ["open", "EIO", false, 4],
-    ["open", "EIO", true, 6],
+    ["pread64", "EIO", false, 47],
+    ["pread64", "EIO", true, 61],
+    ["pread64", "SHORT", false, 61],
+    ["open", "EIO", false, 17],
+    ["open", "EIO", true, 19],
     ["rename", "EIO", false, 1],
     ["unlink", "EIO", false, 1],
   ];
@@ -55,7 +55,7 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
         env: childSecrets,
         prepare: makeStore,
         fault: { function: name, error, sticky },
-        step: full ? (sample > 20 ? 3 : 1) : sample,
+        step: full ? (name === "pwrite64" ? 5 : 1) : sample,
         async check(folder, run) {
           for (const code of codesIn(run.lines)) told.set(code, (told.get(code) ?? 0) + 1);
           const promises = promisesIn(run.lines);
@@ -108,7 +108,7 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
           expect(walBytes).toBeGreaterThan(50_000);
         },
         fault: { function: "pread64", error: "EIO", sticky },
-        step: full ? 1 : 8,
+        step: full ? 9 : 331,
         async check(folder, run) {
           for (const code of codesIn(run.lines)) told.set(code, (told.get(code) ?? 0) + 1);
           const opened = run.lines.includes("open");

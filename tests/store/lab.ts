@@ -17,6 +17,7 @@ import {
   defineProjection,
   type Draft,
   type Holdfast,
+  type Observer,
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
@@ -149,6 +150,7 @@ export function open(folder: string, name = "store", readOnly = false): Promise<
 }
 
 export interface Instead {
+  readonly observer?: Observer;
   readonly clock?: Clock;
   readonly driver?: (driver: SqliteDriver) => SqliteDriver;
 }
@@ -171,7 +173,7 @@ export async function openWith(folder: string, instead: Instead): Promise<Holdfa
     random: systemRandom,
     clock: instead.clock ?? systemClock,
     timers: systemTimers,
-    observer: silentObserver,
+    observer: instead.observer ?? silentObserver,
     process: createProcessIdentity(),
     keyring,
     medium: { ...medium, openDriver: (key, options) => driver(medium.openDriver(key, options)) },
