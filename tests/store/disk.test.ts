@@ -45,7 +45,7 @@ describe.skipIf(!smallDisk.ok)(`a disk of its own${reason}`, () => {
         answers.push(await tryAppend(store, n));
         if (answers.slice(-20).filter((answer) => answer === "store_full").length === 20) break;
       }
-      const promised = promisesIn(answers);
+      const promised = [...promisesIn(answers)];
       const refused = answers.filter((answer) => !promised.includes(answer));
       expect(new Set(refused)).toEqual(new Set(["store_full"]));
       expect(promised.length).toBeGreaterThan(20);
@@ -96,7 +96,8 @@ test.skipIf(process.platform === "win32")(
   async () => {
     await withScratch("store-limit", async (folder) => {
       await makeStore(folder);
-      const argv = [writer, folder, "single", "300", "1"];
+      // A WAL at its limit is checkpointed and writing goes on; the database itself then meets the limit.
+      const argv = [writer, folder, "batch", "2000", "1"];
       const run = await runWithFileLimit({ argv, env: childSecrets, kibibytes: 1_024 });
       expect(run).toMatchObject({ code: 0, stderr: "" });
       const lines = run.stdout.split("\n");
