@@ -151,7 +151,9 @@ describe("kill -9", () => {
             if (!isHoldfastError(error)) throw error;
             expect(killed.lines).not.toContain("made");
             code = error.code;
-            expect(code).toMatch(/^(store_missing|store_database_missing|store_unfinished)$/);
+            expect(code).toMatch(
+              /^(store_missing|store_database_missing|store_foreign|keyring_missing)$/,
+            );
             rmSync(join(folder, "store"), { recursive: true, force: true });
             await initStore({ ...placeIn(folder), passphrase, tenant: "Ward 3" });
             expect(await problemsOf(folder, [])).toEqual([]);

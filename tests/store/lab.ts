@@ -4,7 +4,7 @@
  *
  * A record's content follows from its number, so that a promise is one line: `ID NUMBER`.
  */
-import { existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import {
   base64url,
@@ -17,21 +17,19 @@ import {
   defineProjection,
   type Draft,
   type Holdfast,
-  type MarkFile,
+  type Observer,
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
   silentObserver,
   type SqliteDriver,
-  type StoreMedium,
   utf8,
 } from "@holdfast/core";
 import {
-  createMarkFile,
   createNodeCrypto,
   createProcessIdentity,
+  createStoreMedium,
   keyringFiles,
-  openSqlite,
   openStore,
   storeIdOf,
   systemClock,
@@ -134,7 +132,7 @@ export async function makeStore(folder: string): Promise<void> {
     tenant: base64url(systemRandom.bytes(16)),
     storeId,
   });
-  const medium = mediumOf(directory, stateDirectory, storeId, true);
+  const medium = createStoreMedium(directory, stateDirectory, storeId, true);
   createStore({
     crypto,
     clock: systemClock,
@@ -152,6 +150,7 @@ export function open(folder: string, name = "store", readOnly = false): Promise<
 }
 
 export interface Instead {
+  readonly observer?: Observer;
   readonly clock?: Clock;
   readonly driver?: (driver: SqliteDriver) => SqliteDriver;
 }
@@ -167,14 +166,14 @@ export async function openWith(folder: string, instead: Instead): Promise<Holdfa
   });
   const files = keyringFiles(directory, stateDirectory, storeId);
   const keyring = await openKeyring({ crypto, random: systemRandom, files, openProvider, storeId });
-  const medium = mediumOf(directory, stateDirectory, storeId, false);
+  const medium = createStoreMedium(directory, stateDirectory, storeId, false);
   const { driver = (same: SqliteDriver): SqliteDriver => same } = instead;
   return openHoldfast({
     crypto,
     random: systemRandom,
     clock: instead.clock ?? systemClock,
     timers: systemTimers,
-    observer: silentObserver,
+    observer: instead.observer ?? silentObserver,
     process: createProcessIdentity(),
     keyring,
     medium: { ...medium, openDriver: (key, options) => driver(medium.openDriver(key, options)) },
@@ -184,24 +183,6 @@ export async function openWith(folder: string, instead: Instead): Promise<Holdfa
     readOnly: false,
     acceptRollback: false,
   });
-}
-
-/** As `openStore` makes it: marks that it has written and this one's agree. */
-function mediumOf(directory: string, state: string, storeId: string, create: boolean): StoreMedium {
-  const marks = new Map<string, MarkFile>();
-  const path = join(directory, "store.db");
-  const { ino, birthtimeNs } = statSync(directory, { bigint: true });
-  const identity = `${ino.toString(36)}-${birthtimeNs.toString(36)}`;
-  return {
-    place: { folder: realpathSync(directory), identity },
-    openDriver: (pageKey, { readOnly }) => openSqlite({ path, pageKey, readOnly, create }),
-    markFile(incarnation) {
-      const file =
-        marks.get(incarnation) ?? createMarkFile(join(state, storeId, `mark-${incarnation}`));
-      marks.set(incarnation, file);
-      return file;
-    },
-  };
 }
 
 /** One promise: the event is durable. */
@@ -305,8 +286,4 @@ export async function problemsOf(
     await again.close();
   }
   return problems;
-}
-
-export function exists(folder: string, ...path: readonly string[]): boolean {
-  return existsSync(join(folder, ...path));
 }

@@ -33,7 +33,7 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
       env: childSecrets,
       prepare: makeStore,
       check,
-      states: full ? 600 : 40,
+      states: full ? 600 : 30,
     });
     told(how, report);
     expect(report.failures).toEqual([]);
@@ -41,7 +41,7 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
   });
 
   /** Before the first promise a store may be unfinished, if it says so. */
-  const unfinished = /^(store_missing|store_database_missing|store_unfinished)$/;
+  const unfinished = /^(store_missing|store_database_missing|store_foreign|keyring_missing)$/;
 
   test("from before the store is made", { timeout }, async () => {
     const report = await runPowerLoss({
@@ -56,7 +56,7 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
           throw error;
         }
       },
-      states: full ? 200 : 9,
+      states: full ? 200 : 6,
     });
     told("init", report);
     expect(report.failures).toEqual([]);
@@ -68,7 +68,7 @@ describe.skipIf(!available.ok)(`power loss${available.ok ? "" : `: ${available.r
       env: childSecrets,
       prepare: makeStore,
       check,
-      states: full ? 200 : 30,
+      states: full ? 200 : 20,
     });
     told("with synchronous=NORMAL", report);
     expect(report.failures.length).toBeGreaterThan(report.states / 4);

@@ -119,13 +119,13 @@ const attacks: readonly Attack[] = [
   },
   {
     name: "a header that is no JSON",
-    problem: "leaf_wrong event 9",
+    problem: "header_malformed event 9",
     events: 30,
     attack: quiet("UPDATE events SET header = 'x' WHERE position = 9"),
   },
   {
     name: "a header that is not one",
-    problem: "leaf_wrong event 9",
+    problem: "header_malformed event 9",
     events: 30,
     attack: quiet("UPDATE events SET header = '{}' WHERE position = 9"),
   },
@@ -177,7 +177,7 @@ const attacks: readonly Attack[] = [
   },
   {
     name: "frames swapped between events",
-    problem: "key_wrong event 8",
+    problem: "frame_altered event 8",
     events: 29,
     attack: quiet(
       "UPDATE frames SET position = -1 WHERE position = 8; UPDATE frames SET position = 8 WHERE position = 11; UPDATE frames SET position = 11 WHERE position = -1",
@@ -203,7 +203,7 @@ const attacks: readonly Attack[] = [
   },
   {
     name: "a data key swapped",
-    problem: "key_wrong event 9",
+    problem: "frame_altered event 9",
     events: 30,
     attack: quiet(
       "UPDATE frames SET key = (SELECT key FROM frames WHERE position = 4) WHERE position = 9",

@@ -5,6 +5,7 @@
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import { type SqliteDriver, type SqlStatement, storageFailure } from "@holdfast/core";
 
+/** What {@link openPlainSqlite} takes. */
 export interface OpenPlainSqliteOptions {
   /** A path, or ":memory:". */
   readonly path: string;

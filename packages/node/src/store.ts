@@ -51,7 +51,6 @@ import {
   HoldfastError,
   isHoldfastError,
   type Keyring,
-  type MarkFile,
   type Observer,
   openHoldfast,
   openKeyring,
@@ -322,7 +321,7 @@ export function createStoreMedium(
   storeId: string,
   create: boolean,
 ): StoreMedium {
-  const marks = new Map<string, MarkFile>();
+  const marks = new Map<string, ReturnType<typeof createMarkFile>>();
   let makeFile = create;
   return {
     place: { folder: realpathSync(directory), identity: identityOf(directory) },
@@ -338,6 +337,9 @@ export function createStoreMedium(
       const file = createMarkFile(join(state, storeId, `mark-${incarnation}`));
       marks.set(incarnation, file);
       return file;
+    },
+    close() {
+      for (const file of marks.values()) file.close();
     },
   };
 }

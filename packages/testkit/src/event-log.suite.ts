@@ -28,6 +28,7 @@ export interface EventLogUnderTest {
   close(): MaybePromise<void>;
 }
 
+/** What the conformance suite of event logs runs on. */
 export interface EventLogSuiteOptions {
   readonly name: string;
   /** An empty log; each call another one. */

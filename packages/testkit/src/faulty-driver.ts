@@ -9,6 +9,7 @@ import {
   storageFailure,
 } from "@holdfast/core";
 
+/** One planned fault of a statement or of an opening. */
 export interface Fault {
   /** Statements that fail. */
   readonly sql: RegExp;
@@ -35,6 +36,7 @@ export interface FaultPlan {
   over(open: () => SqliteDriver): SqliteDriver;
 }
 
+/** Plans faults of a driver: which statement fails, before or after it runs. */
 export function createFaultPlan(): FaultPlan {
   let faults: { readonly fault: Fault; left: number; armed: boolean }[] = [];
   let opening = { result: "", left: 0 };

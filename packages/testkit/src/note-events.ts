@@ -4,10 +4,12 @@
 import { createRegistry, defineEvent, type Draft, type Registry } from "@holdfast/core";
 import { createTestSchema } from "./schemas.ts";
 
+/** Payload of `NoteTaken`. */
 export interface NotePayload {
   readonly text: string;
 }
 
+/** Payload of `WeightMeasured`. */
 export interface WeightPayload {
   readonly grams: number;
 }

@@ -26,6 +26,7 @@ export type Observed =
       readonly labels: Labels;
     };
 
+/** An observer that keeps what it was told. */
 export interface RecordingObserver extends Observer {
   readonly seen: readonly Observed[];
   /** Sum of a counter, over all labels or over those given. */
@@ -36,6 +37,7 @@ export interface RecordingObserver extends Observer {
   clear(): void;
 }
 
+/** Telemetry that tests can look at. */
 export function createRecordingObserver(): RecordingObserver {
   const seen: Observed[] = [];
   const measure =

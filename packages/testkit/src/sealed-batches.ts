@@ -44,6 +44,7 @@ export interface SealedDeviceLog {
   draftBatch(wishes: readonly EventWishes[]): CommitBatch;
 }
 
+/** Ports of a device log for tests. */
 export interface SealedDeviceLogDeps {
   readonly crypto: Crypto;
   readonly chance: Chance;

@@ -2,12 +2,13 @@
  * Records events until it is done or dies: FOLDER HOW COUNT FROM [CHANNEL [NAME]].
  *
  * HOW is `single`, `concurrent` (64 at a time), `batch` (1 to 100 a call), `import` (texts of 2 KB, 40 a
- * call), `rebuild` (a rebuild before each call), `init` (makes the store first) or `normal` (with
+ * call), `paced` (with a rest before each call), `rebuild` (a rebuild before each call), `init` (makes the store first) or `normal` (with
  * synchronous=NORMAL: what the suites must catch). COUNT 0 never ends; numbers start at FROM. CHANNEL `ack`
  * promises into `<folder>/.ack`, else each promise is a line on standard output. A refusal is the line
  * `error CODE`, and the work goes on with the next number.
  */
 import { writeSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { type Draft, type Holdfast, isHoldfastError } from "@holdfast/core";
 import { initStore } from "@holdfast/node";
 import { openAcknowledgements } from "../../faults/power-loss/run.ts";
@@ -46,6 +47,7 @@ async function record(store: Holdfast, first: number, drafts: readonly Draft[]):
 async function work(store: Holdfast): Promise<void> {
   const make = how === "import" ? importOf : draftOf;
   for (let n = Number(from); n < end;) {
+    if (how === "paced") await setTimeout(20);
     if (how === "rebuild") {
       say(`rebuild`);
       await store.rebuild("notes");

@@ -5,7 +5,7 @@ import {
   noteTaken,
 } from "@holdfast/testkit";
 import { describe, expect, it } from "vitest";
-import type { Draft } from "../event/event.ts";
+
 import { createRegistry, defineEvent } from "../event/registry.ts";
 import { limits } from "../std/limits.ts";
 import { prepareDraft } from "./prepare.ts";
@@ -15,8 +15,7 @@ const open = defineEvent({ type: "AnythingSaid", schema: createOpenSchema() });
 const registry = createRegistry([...createNoteRegistry().types.values(), text, open]);
 const deps = { registry, actorOf: (actor: string) => `actor of ${actor}` };
 const leaf = "A".repeat(43);
-const prepare = (draft: unknown): ReturnType<typeof prepareDraft> =>
-  prepareDraft(deps, draft as Draft, 7);
+const prepare = (draft: unknown): ReturnType<typeof prepareDraft> => prepareDraft(deps, draft, 7);
 const lone = "\ud800";
 
 describe("a draft alone", () => {

@@ -12,9 +12,9 @@ import { proveInclusion } from "../proof/tree.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import type { ModelQuery, ModelRow, Projection } from "../projection/projection.ts";
 import { base64 } from "../std/bytes.ts";
-import { HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import type { Random, Timers } from "../std/ports.ts";
+import type { Clock, Random, Timers } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import type { EventFilter, StoredEvent } from "../store/event-log.ts";
 import {
@@ -79,7 +79,8 @@ export function createStore(deps: SessionDeps): void {
  * Opens a store that is there; for writing, its read models are brought up to date first. Throws
  * `draft_invalid` when `app` cannot stand in a header.
  */
-export async function openHoldfast(deps: StoreDeps): Promise<Holdfast> {
+export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
+  const deps = { ...parts, clock: recordable(parts.clock) };
   if (!isBuildId(deps.app)) {
     throw new HoldfastError("draft_invalid", { path: "/app", reason: "not a build id" });
   }
@@ -94,6 +95,22 @@ export async function openHoldfast(deps: StoreDeps): Promise<Holdfast> {
     throw error;
   }
 }
+
+/** The clock is evidence: whatever it says is recorded, within what a header and a column can hold. */
+function recordable(clock: Clock): Clock {
+  const latest = 2 ** 48 - 1;
+  return {
+    now: () => Math.min(Math.max(0, Math.floor(clock.now()) || 0), latest),
+    monotonic: () => clock.monotonic(),
+  };
+}
+
+/** Failures of a medium that may still be read. */
+const unwritable: ReadonlySet<ErrorCode> = new Set([
+  "store_full",
+  "store_read_only",
+  "store_io_error",
+]);
 
 /** A class, because a store has a life: one session after another, and an end. */
 class OpenStore implements Holdfast {
@@ -150,6 +167,7 @@ class OpenStore implements Holdfast {
       await this.#writer?.close();
       this.#closed = true;
       this.#session?.driver.close();
+      this.#deps.medium.close?.();
       throw error;
     }
   }
@@ -165,7 +183,10 @@ class OpenStore implements Holdfast {
   #open(): ClientSession {
     const { readOnly, acceptRollback } = this.#deps;
     const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
-    const session = open(this.#deps);
+    return this.#dressed(open(this.#deps));
+  }
+
+  #dressed(session: Session): ClientSession {
     try {
       return this.#dress(session);
     } catch (error) {
@@ -194,19 +215,38 @@ class OpenStore implements Holdfast {
     return { ...session, outbox, models, participants: [outbox, models] };
   }
 
+  /** The session to read through. A medium that cannot be written just now is read all the same. */
   #current(): ClientSession {
     if (this.#closed) throw new HoldfastError("store_closed");
-    this.#session ??= this.#open();
+    if (this.#session !== undefined) return this.#session;
+    try {
+      this.#session = this.#open();
+    } catch (error) {
+      if (!isHoldfastError(error) || !unwritable.has(error.code)) throw error;
+      this.#session = this.#dressed(openForReading(this.#deps));
+    }
     return this.#session;
   }
 
   /** The session to write through; a store behind its mark is open for reading only. */
   #writable(): ClientSession {
-    const session = this.#current();
-    if (!session.driver.capabilities.readOnly) return session;
+    if (this.#closed) throw new HoldfastError("store_closed");
+    if (this.#session?.driver.capabilities.readOnly === true) {
+      this.#refuseBehindMark(this.#session);
+      // It is open for reading because the medium could not be written then.
+      this.#session.driver.close();
+      this.#session = undefined;
+    }
+    this.#session ??= this.#open();
+    if (this.#session.driver.capabilities.readOnly) this.#refuseBehindMark(this.#session);
+    return this.#session;
+  }
+
+  #refuseBehindMark(session: ClientSession): void {
     const own = readOwnLog(this.#deps, session);
-    const code = own?.judgement.verdict === "rewritten" ? "store_rewritten" : "store_rolled_back";
-    throw new HoldfastError(code, {
+    const verdict = own?.judgement.verdict;
+    if (verdict !== "rewritten" && verdict !== "rolled-back") return;
+    throw new HoldfastError(verdict === "rewritten" ? "store_rewritten" : "store_rolled_back", {
       held: own?.size ?? 0,
       attested: own?.reading.mark?.size ?? 0,
     });
@@ -241,7 +281,7 @@ class OpenStore implements Holdfast {
       throw new HoldfastError("batch_too_large", { events: list.length, limit });
     }
     const expect = readExpectation(options?.expect);
-    const at = this.#recordedAt();
+    const at = this.#deps.clock.now();
     const deps = { registry: this.#deps.registry, actorOf: (actor: string) => this.actorId(actor) };
     const prepared = list.map((draft) => prepareDraft(deps, draft, at));
     const bytes = prepared.reduce((sum, draft) => sum + draft.bytes, 0);
@@ -250,11 +290,6 @@ class OpenStore implements Holdfast {
     }
     if (prepared.length === 0) return { status: "appended", events: [] };
     return this.#writer.append({ drafts: prepared, expect });
-  }
-
-  /** The clock is evidence: whatever it says is recorded, within what a header can hold. */
-  #recordedAt(): number {
-    return Math.min(Math.max(0, Math.floor(this.#deps.clock.now())), 2 ** 48 - 1);
   }
 
   read(query: LogQuery = {}): readonly RecordedEvent[] {
@@ -392,6 +427,7 @@ class OpenStore implements Holdfast {
     try {
       this.#session?.driver.close();
     } finally {
+      this.#deps.medium.close?.();
       this.#deps.keyring[Symbol.dispose]();
     }
   }

@@ -27,6 +27,7 @@ export interface LogVerdict {
 
 const problemsMax = 1_000;
 
+/** Walks a whole log and says what is not as it must be; never throws for what it finds. */
 export function verifyLog(deps: LogVerifyDeps): LogVerdict {
   const { crypto, source } = deps;
   const problems: Problem[] = [];

@@ -27,6 +27,8 @@ export interface StoreMedium {
   readonly place: Place;
   /** The high-water mark of one incarnation. */
   markFile(incarnation: string): MarkFile;
+  /** Gives back what was kept open for the marks. */
+  close?(): void;
 }
 
 /** Ports that a connection to a store needs. */

@@ -26,7 +26,7 @@ import type { Observer } from "../telemetry/observer.ts";
 import { type Mark, readMark, writeMark } from "./mark.ts";
 import { type OwnLog, readOwnLog, type SessionDeps } from "./session.ts";
 import { inTransaction } from "./sqlite-event-log.ts";
-import { createCommitSigner, type StoreSession, type WriterIdentity } from "./writer.ts";
+import { createCommitSigner, type StoreSession, type WriterIdentity } from "./tenancy.ts";
 
 export interface TenureDeps extends SessionDeps {
   readonly clock: Clock;

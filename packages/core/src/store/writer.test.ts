@@ -268,7 +268,15 @@ describe("a sealing that fails", () => {
     const keyring = (inner: Keyring): Keyring =>
       new Proxy(inner, {
         get(target, name) {
-          if (name === "signer" && failing) throw failure();
+          if (name === "signer") {
+            return async (incarnation: string) => {
+              const sign = await target.signer(incarnation);
+              return (message: Uint8Array) => {
+                if (failing) throw failure();
+                return sign(message);
+              };
+            };
+          }
           const value: unknown = Reflect.get(target, name);
           return typeof value === "function" ? (value.bind(target) as unknown) : value;
         },
