@@ -4,8 +4,10 @@ import { openStore } from "@holdfast/node";
 import { diaryFhir, exportFhir } from "@holdfast/packs";
 import { tablePieces } from "./commands/export.ts";
 import { eventTable } from "./rows.ts";
+import { keepMemorySmall } from "./sink.ts";
 import { projections, registry } from "./store.ts";
 
+keepMemorySmall();
 const [folder = "", format = ""] = process.argv.slice(2);
 const store = await openStore({
   directory: join(folder, "store"),

@@ -1,6 +1,6 @@
 /**
  * Tables as Parquet, a row group at a time: a group is encoded, handed on and forgotten before the next one
- * is gathered, so memory is bounded by one group (and 16-byte statistics of those before).
+ * is gathered, so memory is bounded by one group.
  *
  * Times are UTC timestamps in milliseconds. JSON stands as text, digits as recorded: for events whose content
  * is a text, that text itself. Pages are compressed with zstd by Node's own zlib. The row groups are smaller
@@ -12,8 +12,8 @@ import { ByteWriter, ParquetWriter, type SchemaElement } from "hyparquet-writer"
 import type { Column, ColumnKind, Row, Table } from "./rows.ts";
 
 /** Rows of a group, and characters of text in it: whichever comes first closes the group. */
-const groupRowsMax = 10_000;
-const groupCharactersMax = 4 * 1024 * 1024;
+const groupRowsMax = 5_000;
+const groupCharactersMax = 2 * 1024 * 1024;
 
 const types: Readonly<Record<ColumnKind, Partial<SchemaElement>>> = {
   text: { type: "BYTE_ARRAY", converted_type: "UTF8" },
@@ -53,7 +53,12 @@ export function* parquetOf(table: Table): Generator<Uint8Array, number> {
   let rows = 0;
   for (const group of groupsOf(table.rows, columns)) {
     rows += group[0]?.length ?? 0;
-    const columnData = columns.map(({ name }, index) => ({ name, data: group[index] as Cell[] }));
+    const columnData = columns.map(({ name, kind }, index) => ({
+      name,
+      data: encoded(group[index] ?? []),
+      // The library keeps the bounds of every group to the end, and a text's bound is a view of its buffer.
+      statistics: kind !== "text" && kind !== "json",
+    }));
     const pending = writer.write({ columnData, rowGroupSize: groupRowsMax });
     invariant(pending === undefined, "a writer without flush is synchronous");
     yield taken();
@@ -62,6 +67,21 @@ export function* parquetOf(table: Table): Generator<Uint8Array, number> {
   invariant(ended === undefined, "a writer without flush is synchronous");
   yield taken();
   return rows;
+}
+
+/**
+ * Texts as views of one buffer. The library would make a buffer of its own for each.
+ */
+function encoded(cells: readonly Cell[]): (Cell | Uint8Array)[] {
+  const size = (cell: Cell): number => (typeof cell === "string" ? Buffer.byteLength(cell) : 0);
+  const bytes = Buffer.allocUnsafeSlow(cells.reduce((sum: number, cell) => sum + size(cell), 0));
+  let at = 0;
+  return cells.map((cell) => {
+    if (typeof cell !== "string") return cell;
+    const start = at;
+    at += bytes.write(cell, at);
+    return new Uint8Array(bytes.buffer, start, at - start);
+  });
 }
 
 /** Groups of rows, turned into columns. */

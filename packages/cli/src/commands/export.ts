@@ -5,7 +5,7 @@ import { csvLine } from "../csv.ts";
 import type { Output } from "../output.ts";
 import { parquetOf } from "../parquet.ts";
 import { eventTable, modelTable, type Table } from "../rows.ts";
-import { drain, type Write, writeFileWhole } from "../sink.ts";
+import { drain, keepMemorySmall, type Write, writeFileWhole } from "../sink.ts";
 import { projections, type StoreOptions, UsageError, withStore } from "../store.ts";
 import { conditionsOf, type LogOptions, withConditions } from "./log.ts";
 import { contextOf } from "./options.ts";
@@ -38,6 +38,7 @@ export function exportCommand(): Command {
   ).action(async (_, command: Command) => {
     const { options, output } = contextOf<ExportOptions>(command);
     checkOptions(options);
+    keepMemorySmall();
     const projection = options.model === undefined ? undefined : projectionOf(options.model);
     await withStore(options, "read", async (store) => {
       if (projection !== undefined) requireComplete(store, [projection.name]);
