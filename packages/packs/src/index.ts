@@ -1,6 +1,6 @@
 /**
  * Domain packs: event types and read models that are ready to use. The clinical diary (nosebleeds), and FHIR
- * R4 with its importer.
+ * R4 with its importer and exporter.
  */
 import type { EventType } from "@holdfast/core";
 import { diaryEvents } from "./diary/events.ts";
@@ -10,12 +10,14 @@ import { fhirProjection } from "./fhir/projection.ts";
 
 export * from "./diary/events.ts";
 export * from "./diary/projections.ts";
+export * from "./diary/fhir.ts";
 export * from "./fhir/resource-types.ts";
 export * from "./fhir/events.ts";
 export * from "./fhir/projection.ts";
 export type { JsonObject } from "./fhir/entry.ts";
 export * from "./fhir/bundle.ts";
 export * from "./fhir/import.ts";
+export * from "./fhir/export.ts";
 export * from "./fhir/text.ts";
 export { referenceScope } from "./fhir/compartment.ts";
 

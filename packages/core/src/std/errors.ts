@@ -337,6 +337,22 @@ export const errorCodes = {
     action: "Open the store for writing once: it is then built anew.",
   },
 
+  // Exports
+  export_model_incomplete: {
+    meaning:
+      "A read model that the export needs stopped at an event, or lacks events that this version cannot read.",
+    action:
+      "See status; rebuild the read model, or use a version that knows the events. Nothing was written.",
+  },
+  output_exists: {
+    meaning: "The file to write is there already.",
+    action: "Name another file, or move the old one away. Nothing was written.",
+  },
+  output_unwritable: {
+    meaning: "The file named with --out cannot be written.",
+    action: "Check its folder, its permissions and the free space; no part of it is left behind.",
+  },
+
   // Wire form and the command line
   wire_invalid: {
     meaning: "JSON of an event has a field of the wrong form.",
