@@ -74,19 +74,13 @@ export const roomRules: Rules<RoomCommand, RoomState> = {
   evolve: evolveRoom,
   decide(command, state) {
     const present = state?.present ?? false;
-    switch (command.do) {
-      case "add": {
-        const { do: _, ...data } = command;
-        return present ? refused("the room is there already") : decided("RoomAdded", data);
-      }
-      case "rename":
-        if (!present) return refused("there is no such room");
-        return state?.name === command.name
-          ? decided()
-          : decided("RoomRenamed", { name: command.name });
-      case "remove":
-        return present ? decided("RoomRemoved") : refused("there is no such room");
+    const { do: act, ...data } = command;
+    if (act === "add") {
+      return present ? refused("the room is there already") : decided("RoomAdded", data);
     }
+    if (!present) return refused("there is no such room");
+    if (command.do === "remove") return decided("RoomRemoved");
+    return state?.name === command.name ? decided() : decided("RoomRenamed", data);
   },
 };
 
@@ -166,13 +160,8 @@ export const deviceRules: Rules<DeviceCommand, DeviceState> = {
       return inUse ? refused("the device is in use already") : decided("DeviceRegistered", data);
     }
     if (!inUse) return refused("no such device is in use");
-    switch (command.do) {
-      case "move":
-        return state?.room === command.room ? decided() : decided("DeviceMoved", data);
-      case "report":
-        return decided("DeviceStatusReported", data);
-      case "retire":
-        return decided("DeviceRetired");
-    }
+    if (command.do === "retire") return decided("DeviceRetired");
+    if (command.do === "report") return decided("DeviceStatusReported", data);
+    return state?.room === command.room ? decided() : decided("DeviceMoved", data);
   },
 };

@@ -172,9 +172,7 @@ describe("vital signs", () => {
       expect(loinc).toMatch(/^\d{4,5}-\d$/);
       const set = Object.values(bounds).filter((bound) => bound !== null);
       expect(set).toEqual(set.toSorted((a, b) => a - b));
-      expect(levelOf(-1, bounds)).toBe(
-        bounds.low_critical === null ? "normal" : "critical",
-      );
+      expect(levelOf(-1, bounds)).toBe(bounds.low_critical === null ? "normal" : "critical");
     }
   });
 });
