@@ -41,6 +41,21 @@ const entryTypes: readonly string[] = [
   "BloodPressureMeasured",
 ];
 
+// Queries that the pack relies on, and the indices over several columns that they need.
+const diaryQueries = {
+  indexes: [
+    ["kind", "day"],
+    ["kind", "started_at"],
+    ["scope", "started_at"],
+  ],
+  queries: {
+    newest: { order: ["-started_at"], limit: 100 },
+    of_kind: { where: { kind: "NosebleedRecorded" }, order: ["-started_at"] },
+    of_subject: { where: { scope: "scope" }, order: ["-started_at"] },
+    days: { where: { kind: "NosebleedRecorded", day: { gte: "2026-01-01", lte: "2026-12-31" } } },
+  },
+};
+
 /**
  * `started_at` is UTC with milliseconds, so that text order is time order. Rows by `started_at`, `severity`,
  * `kind`, `status`, and by `day`, `week` (ISO 8601) and `month`, which calendar and frequency group by;
@@ -65,6 +80,7 @@ export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEnt
     revisions: "integer",
     entries: "integer",
   },
+  ...diaryQueries,
   fold(state, event) {
     if (event.op === "retract") return state === undefined ? undefined : retracted(state, event);
     // What cannot be opened cannot be shown; the row keeps what was known.

@@ -1,5 +1,12 @@
-import { createRegistry, type Header, type Projection, type RecordedEvent } from "@holdfast/core";
+import {
+  createRegistry,
+  type Header,
+  type ModelQuery,
+  type Projection,
+  type RecordedEvent,
+} from "@holdfast/core";
 import { describe, expect, test } from "vitest";
+import { diaryProjection } from "../diary/projections.ts";
 import { deviceRules, evolveRoom, roomRules, type RoomState } from "./deciders.ts";
 import { homeEvents } from "./events.ts";
 import {
@@ -256,4 +263,20 @@ describe("profile, sessions, settings", () => {
     const shown = new Set(homeProjections.flatMap((projection) => projection.types));
     expect(homeEvents.map(({ type }) => type).filter((type) => !shown.has(type))).toEqual([]);
   });
+});
+
+test("declared indices and queries name declared columns", () => {
+  interface Declared {
+    readonly indexes?: readonly (readonly string[])[];
+    readonly queries?: Readonly<Record<string, ModelQuery>>;
+  }
+  for (const projection of [diaryProjection, ...homeProjections]) {
+    const { indexes = [], queries = {} } = projection as Declared;
+    const asked = Object.values(queries).flatMap(({ where = {}, order = [] }) => [
+      ...Object.keys(where),
+      ...order.map((column) => column.replace(/^-/, "")),
+    ]);
+    const columns = [...Object.keys(projection.columns), "scope"];
+    expect(columns).toEqual(expect.arrayContaining([...indexes.flat(), ...asked]));
+  }
 });

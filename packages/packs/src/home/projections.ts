@@ -7,12 +7,48 @@ import type { Thresholds, VitalSign } from "./events.ts";
 import { evolveDevice, evolveRoom, type DeviceState, type RoomState } from "./deciders.ts";
 import { type AlarmLevel, levelOf, vitalSigns, worseLevel } from "./vital-kinds.ts";
 
+// Queries that the pack relies on, and the indices over several columns that they need.
+const roomQueries = {
+  indexes: [["present", "name"]],
+  queries: { present: { where: { present: 1 }, order: ["name"] } },
+};
+const deviceQueries = {
+  indexes: [
+    ["room", "name"],
+    ["in_use", "name"],
+  ],
+  queries: {
+    in_room: { where: { room: "room/1" }, order: ["name"] },
+    in_use: { where: { in_use: 1 }, order: ["name"] },
+    faulty: { where: { reported: "fault" } },
+  },
+};
+const vitalSignQueries = {
+  indexes: [
+    ["level", "measured_at"],
+    ["kind", "measured_at"],
+    ["scope", "kind"],
+  ],
+  queries: {
+    critical: { where: { level: "critical" }, order: ["-measured_at"] },
+    of_kind: { where: { kind: "heart_rate" }, order: ["-measured_at"] },
+    of_subject: { where: { scope: "scope" }, order: ["kind"] },
+  },
+};
+const thresholdQueries = { queries: { of_kind: { where: { kind: "heart_rate" } } } };
+const sessionQueries = {
+  indexes: [["open", "opened_at"]],
+  queries: { open: { where: { open: 1 }, order: ["opened_at"] } },
+};
+const settingQueries = { queries: { by_key: { where: { key: "units.glucose" } } } };
+
 /** Rooms that are part of the home, and those that were. */
 export const roomsProjection: Projection<RoomState> = defineProjection<RoomState>({
   name: "rooms",
   version: 1,
   types: ["RoomAdded", "RoomRenamed", "RoomRemoved"],
   columns: { name: "text", use: "text", floor: "integer", present: "integer" },
+  ...roomQueries,
   fold: (state, event) => (isOpened(event) ? evolveRoom(state, event) : state),
   row: ({ name, use, floor, present }) => ({ name, use, floor, present: present ? 1 : 0 }),
 });
@@ -31,6 +67,7 @@ export const devicesProjection: Projection<DeviceState> = defineProjection<Devic
     battery_percent: "real",
     reported_at: "text",
   },
+  ...deviceQueries,
   fold: (state, event) => (isOpened(event) ? evolveDevice(state, event) : state),
   row: ({ name, kind, room, in_use, report }) => ({
     name,
@@ -81,6 +118,7 @@ export const vitalSignsProjection: Projection<VitalSeries> = defineProjection<Vi
     level: "text",
     count: "integer",
   },
+  ...vitalSignQueries,
   fold(state, event) {
     if (!isOpened(event)) return state;
     if (event.type === "ThresholdSet") {
@@ -151,6 +189,7 @@ export const thresholdsProjection: Projection<Thresholds> = defineProjection<Thr
   version: 1,
   types: ["ThresholdSet"],
   columns: { kind: "text", low: "real", high: "real" },
+  ...thresholdQueries,
   fold: (state, event) => (isOpened(event) ? (event.data as Thresholds) : state),
   row: ({ kind, bounds }) => ({
     kind,
@@ -195,6 +234,7 @@ export const sessionsProjection: Projection<SessionState> = defineProjection<Ses
   version: 1,
   types: ["SessionOpened", "SessionClosed"],
   columns: { actor: "text", method: "text", opened_at: "text", closed_at: "text", open: "integer" },
+  ...sessionQueries,
   fold(state, event) {
     if (!isOpened(event)) return state;
     if (event.type === "SessionOpened") {
@@ -226,6 +266,7 @@ export const settingsProjection: Projection<SettingState> = defineProjection<Set
   version: 1,
   types: ["SettingChanged"],
   columns: { key: "text", value: "text" },
+  ...settingQueries,
   fold(state, event) {
     if (!isOpened(event)) return state;
     const { key, value } = event.data as { key: string; value: SettingState["value"] | null };
