@@ -12,6 +12,8 @@ export { detailPointer, type JsonPath, jsonPointer } from "./std/plain.ts";
 export * from "./std/keyforms.ts";
 export * from "./std/noble.ts";
 export * from "./telemetry/observer.ts";
+export * from "./event/causal-history.ts";
+export * from "./event/conflicts.ts";
 export * from "./event/event.ts";
 export * from "./event/header.ts";
 export * from "./event/registry.ts";
