@@ -1,6 +1,8 @@
 /** Tests for implementations of Holdfast's ports and for applications: suites, generators, clocks, observers. */
 export * from "./chance.ts";
 export * from "./event-log.suite.ts";
+export * from "./generate-history.ts";
+export * from "./given-when-then.ts";
 export * from "./key-provider.suite.ts";
 export * from "./manual-clock.ts";
 export * from "./memory-store.ts";

@@ -134,12 +134,12 @@ function finish<Event extends CausalEvent>(
 ): void {
   const past = new Array<number>(originCount).fill(0);
   for (const cause of causes) {
-    if (cause.state !== "done") continue;
+    const { sseq } = cause.event.header;
+    if (sseq > (past[cause.origin] as number)) past[cause.origin] = sseq;
+    // Not done: it closes a circle, and its past is not known yet.
     for (const [origin, count] of cause.past.entries()) {
       if (count > (past[origin] as number)) past[origin] = count;
     }
-    const { sseq } = cause.event.header;
-    if (sseq > (past[cause.origin] as number)) past[cause.origin] = sseq;
     if (cause.closedAt > draft.closedAt) draft.closedAt = cause.closedAt;
   }
   past[draft.origin] = draft.event.header.sseq - 1;
