@@ -138,7 +138,7 @@ export function generateHistory(
     return {
       log,
       origin: originKey(log.device, log.incarnation),
-      knows: new Array<number>(options.devices).fill(0),
+      knows: Array.from({ length: options.devices }, () => 0),
       frontiers: new Map(),
       known: new Map(),
       counts: new Map(),

@@ -65,6 +65,7 @@ export function given<State, Command, Event>(
         );
       };
       return {
+        // oxlint-disable-next-line unicorn/no-thenable -- the third step's name; nobody awaits a decision
         then(expected) {
           if (!("events" in outcome) || !isDeepStrictEqual(outcome.events, expected)) {
             fail(`events ${show(expected)}`);
@@ -81,7 +82,10 @@ export function given<State, Command, Event>(
           }
         },
         thenState(expected) {
-          if (!("events" in outcome)) return fail(`state ${show(expected)}`);
+          if (!("events" in outcome)) {
+            fail(`state ${show(expected)}`);
+            return;
+          }
           const after = outcome.events.reduce((s, event) => decider.evolve(s, event), before);
           if (!isDeepStrictEqual(after, expected)) {
             fail(`state ${show(expected)}, but it is ${show(after)}`);

@@ -132,7 +132,7 @@ function finish<Event extends CausalEvent>(
   causes: readonly Draft<Event>[],
   originCount: number,
 ): void {
-  const past = new Array<number>(originCount).fill(0);
+  const past = Array.from({ length: originCount }, () => 0);
   for (const cause of causes) {
     const { sseq } = cause.event.header;
     if (sseq > (past[cause.origin] as number)) past[cause.origin] = sseq;

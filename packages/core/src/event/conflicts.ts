@@ -199,7 +199,7 @@ interface Sets {
 /** Disjoint sets with path halving. */
 function createSets(size: number): Sets {
   const parent = Array.from({ length: size }, (_, at) => at);
-  const touched = new Array<boolean>(size).fill(false);
+  const touched = Array.from({ length: size }, () => false);
   const find = (member: number): number => {
     let at = member;
     while (parent[at] !== at) {
