@@ -51,6 +51,10 @@ export interface SealedDeviceLogDeps {
   readonly tenant?: string;
   /** A new incarnation of that device; default: a device of its own. */
   readonly device?: string;
+  /** The tenant's data keys; default: keys of this log alone. */
+  readonly keyFor?: (scope: string, section: string) => DataKey;
+  /** Makes the signing key; default: `crypto`. */
+  readonly keys?: Pick<Crypto, "generateSigningKey">;
 }
 
 /** A data key that is nowhere kept: enough to seal, and to open again with the same object. */
@@ -65,6 +69,35 @@ export function createLooseDataKey(
   const frameKey = (name: string, leaf: Uint8Array): Bytes =>
     mac.mac(utf8(`holdfast/aead/v1|${name}`), leaf, Uint8Array.of(1));
   return { id, scope, section, generation, frameKey };
+}
+
+/** Data keys that are nowhere kept: one for each section of a scope, made when it is first asked for. */
+export interface TestKeyring {
+  keyFor(scope: string, section: string): DataKey;
+  dataKey(id: string, generation: number): DataKey | undefined;
+}
+
+/** A keyring that knows all keys of a made-up tenant. */
+export function createTestKeyring(deps: {
+  readonly crypto: Crypto;
+  readonly chance: Chance;
+}): TestKeyring {
+  const keys = new Map<string, DataKey>();
+  const byId = new Map<string, DataKey>();
+  return {
+    keyFor(scope, section) {
+      const known = keys.get(`${scope}/${section}`);
+      if (known !== undefined) return known;
+      const made = createLooseDataKey(deps, scope, section);
+      keys.set(`${scope}/${section}`, made);
+      byId.set(made.id, made);
+      return made;
+    },
+    dataKey(id, generation) {
+      const key = byId.get(id);
+      return key?.generation === generation ? key : undefined;
+    },
+  };
 }
 
 /** 16 bytes of chance in the form of a pseudonym. */
@@ -101,7 +134,7 @@ export function createSealableDraft(
 /** A device log from chance. */
 export function createSealedDeviceLog(deps: SealedDeviceLogDeps): SealedDeviceLog {
   const { crypto, chance } = deps;
-  const { privateKey, spki } = crypto.generateSigningKey("ed25519");
+  const { privateKey, spki } = (deps.keys ?? crypto).generateSigningKey("ed25519");
   const sign = crypto.signer("ed25519", privateKey);
   const origin: Origin = {
     tenant: deps.tenant ?? createPseudonym(chance),
@@ -113,17 +146,9 @@ export function createSealedDeviceLog(deps: SealedDeviceLogDeps): SealedDeviceLo
   const name = deviceLogOrigin(origin);
   const keyId = noteKeyId(crypto, { name, algorithm: "ed25519", spki });
   const newId = createUuidV7({ now: () => Date.UTC(2026, 0, 1) }, chance);
-  const keys = new Map<string, DataKey>();
+  const keyFor = deps.keyFor ?? createTestKeyring(deps).keyFor;
   const leaves: string[] = [];
   let head: DeviceHead = { leaf: noPrevious, range: emptyRange };
-
-  function keyFor(scope: string, section: string): DataKey {
-    const known = keys.get(`${scope}/${section}`);
-    if (known !== undefined) return known;
-    const made = createLooseDataKey(deps, scope, section);
-    keys.set(`${scope}/${section}`, made);
-    return made;
-  }
 
   function seal(wishes: readonly EventWishes[]): { batch: CommitBatch; after: DeviceHead } {
     const drafts = wishes.map((wish) => createSealableDraft(chance, newId, wish));

@@ -239,6 +239,12 @@ export const errorCodes = {
     action: "Run verify; the details name the event. Restore the keyring or a backup.",
   },
 
+  // Commands
+  command_refused: {
+    meaning: "The application's own rules refuse the command; the details name the reason.",
+    action: "Tell the person who gave it why; nothing was recorded.",
+  },
+
   // Stores
   store_missing: {
     meaning: "There is no store in that folder.",
