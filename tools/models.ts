@@ -95,7 +95,7 @@ function domainPage(type: EventType): string {
   const head = ["field", "type", "null", "given", "default", "bounds", "section"];
   const { current = {}, former = {} } = domainExamples[type.type] ?? {};
   const registry = createRegistry([type]);
-  const facts = `Schema version ${type.version}, ${type.concurrency}, conflicts settled by: ${type.strategy}.`;
+  const facts = `Schema version ${type.version}, ${type.concurrency}, conflicts settled by: ${strategyName(type.strategy)}.`;
   const evolution = Object.entries(former).flatMap(([version, old]) => [
     `Version ${version} was:`,
     json(old),
@@ -281,3 +281,8 @@ export function renderModels(): string {
 export const modelsPath = "docs/reference/models.md";
 
 if (import.meta.main) writeFileSync(join(root, modelsPath), renderModels(), "utf8");
+
+/** Name of a conflict strategy, custom or ours. */
+function strategyName(strategy: EventType["strategy"]): string {
+  return typeof strategy === "string" ? strategy : strategy.name;
+}
