@@ -37,6 +37,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Bombshell (Nate Moore and others)",
   },
   {
+    name: "@duckdb/node-api",
+    version: "1.5.5-r.5",
+    licence: "MIT",
+    why: "Reads the Parquet exports in tests: a reader that is not ours (decision 0007)",
+    keeper: "DuckDB Labs",
+  },
+  {
     name: "@hpke/core",
     version: "1.9.0",
     licence: "MIT",
@@ -76,6 +83,13 @@ export const dependencies: readonly Dependency[] = [
     version: "24.19.2",
     licence: "MIT",
     why: "Types of Node for the packages that run there",
+    keeper: "DefinitelyTyped",
+  },
+  {
+    name: "@types/papaparse",
+    version: "5.5.2",
+    licence: "MIT",
+    why: "Types of papaparse",
     keeper: "DefinitelyTyped",
   },
   {
@@ -121,6 +135,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Nicolas Dubien",
   },
   {
+    name: "hyparquet-writer",
+    version: "0.17.0",
+    licence: "MIT",
+    why: "Writes Parquet a row group at a time; its encodings and metadata are a format of their own (decision 0007)",
+    keeper: "Hyperparam (Kenny Daniel)",
+  },
+  {
     name: "knip",
     version: "6.42.1",
     licence: "ISC",
@@ -150,6 +171,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "The linter's rules that need types (floating promises, unsafe values)",
     keeper: "the Oxc project",
+  },
+  {
+    name: "papaparse",
+    version: "5.7.1",
+    licence: "MIT",
+    why: "A second reader of CSV, against which tests check the writer",
+    keeper: "Matt Holt",
   },
   {
     name: "typescript",

@@ -1,9 +1,9 @@
 /**
- * CSV (RFC 4180) that a spreadsheet cannot run: a cell that begins with `=`, `+`, `-`, `@`, tab or carriage
- * return gets a leading apostrophe (OWASP, CSV injection). Numbers are written by this program and stay.
+ * CSV (RFC 4180) that a spreadsheet cannot run: a cell that begins with `=`, `+`, `-`, `@` (or their
+ * full-width forms), tab, carriage return or line feed gets a leading apostrophe (OWASP, CSV injection). Numbers are written by this program and stay.
  */
 
-const dangerous = /^[=+\-@\t\r]/;
+const dangerous = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/;
 const quoted = /[",\r\n]/;
 
 export function csvCell(value: unknown): string {

@@ -2,14 +2,17 @@
  * The `SqliteDriver` port on better-sqlite3-multiple-ciphers: every page encrypted and authenticated
  * (SQLite3MC, cipher aegis; docs/decisions/0002). The key is 32 random bytes, never a passphrase.
  */
-import { closeSync, existsSync, openSync, readSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, openSync, readSync } from "node:fs";
 import { createRequire } from "node:module";
+import { dirname } from "node:path";
 import {
   HoldfastError,
+  isHoldfastError,
   type SqliteDriver,
   type SqlStatement,
   storageFailure,
 } from "@holdfast/core";
+import { guardedFile } from "./files.ts";
 
 /** What {@link openSqlite} takes. */
 export interface OpenSqliteOptions {
@@ -95,8 +98,31 @@ function startsPlain(path: string): boolean {
  * `encryption_missing` when the driver does not encrypt.
  */
 export function openSqlite(options: OpenSqliteOptions): SqliteDriver {
+  try {
+    return openDatabase(options);
+  } catch (error) {
+    throw isHoldfastError(error, "store_io_error") && isProtected(dirname(options.path))
+      ? new HoldfastError("store_read_only", error.details, { cause: error })
+      : error;
+  }
+}
+
+/** Even for reading, SQLite makes files beside a database with a WAL: where it cannot, that is the reason. */
+function isProtected(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return false;
+  } catch (error) {
+    const { code } = error as { readonly code?: unknown };
+    return code === "EROFS" || code === "EACCES" || code === "EPERM";
+  }
+}
+
+function openDatabase(options: OpenSqliteOptions): SqliteDriver {
   const persistent = options.path !== ":memory:";
-  if (persistent && startsPlain(options.path)) throw new HoldfastError("store_foreign");
+  if (persistent && guardedFile(() => startsPlain(options.path))) {
+    throw new HoldfastError("store_foreign");
+  }
   const Driver = loadDriver();
   const database = guarded(
     () =>

@@ -32,7 +32,15 @@
  * rmSync(folder, { recursive: true });
  * ```
  */
-import { existsSync, lstatSync, mkdirSync, readdirSync, realpathSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import {
   base64url,
@@ -43,7 +51,6 @@ import {
   HoldfastError,
   isHoldfastError,
   type Keyring,
-  type MarkFile,
   type Observer,
   openHoldfast,
   openKeyring,
@@ -57,6 +64,7 @@ import {
 } from "@holdfast/core";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
+import { fromSystem, guardedFile, makeFolder } from "./files.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
@@ -119,7 +127,9 @@ export async function initStore(
   if (existsSync(directory) && readdirSync(directory).length > 0) {
     throw new HoldfastError("store_exists");
   }
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  guardedFile(() => {
+    makeFolder(directory);
+  });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
   const passphrase = utf8(options.passphrase);
@@ -137,7 +147,7 @@ export async function initStore(
     tenant: base64url(systemRandom.bytes(16)),
     storeId,
   });
-  const medium = createMedium(directory, state, storeId, true);
+  const medium = createStoreMedium(directory, state, storeId, true);
   createStore({
     crypto,
     clock: systemClock,
@@ -161,34 +171,71 @@ export async function initStore(
  * `store_drifted`, `store_corrupt`, `key_wrong`, the `keyring_*` and the storage codes; nothing is recreated.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
+  try {
+    return await openAt(options);
+  } catch (error) {
+    throw fromSystem(error);
+  }
+}
+
+async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
   const directory = resolve(options.directory);
   const state = stateOf(options);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
-  const passphrase = utf8(options.passphrase);
-  const keyring = await openKeyring({
-    crypto,
-    random: systemRandom,
-    files: keyringFiles(directory, state, storeId),
-    openProvider: openSoftwareProvider({ crypto, random: systemRandom, passphrase }),
-    storeId,
-  });
-  passphrase.fill(0);
+  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
   if (!existsSync(databasePath(directory))) {
     keyring[Symbol.dispose]();
     throw new HoldfastError("store_database_missing");
   }
   try {
     const readOnly = options.readOnly ?? false;
-    return await openWith(keyring, createMedium(directory, state, storeId, false), {
+    return await openWith(keyring, createStoreMedium(directory, state, storeId, false), {
       ...options,
       readOnly,
     });
   } catch (error) {
     keyring[Symbol.dispose]();
-    throw error;
+    throw isForeign(error, directory, state, storeId) ? foreignKeyring(error) : error;
   }
+}
+
+async function openKeyringAt(
+  directory: string,
+  state: string,
+  storeId: string,
+  words: string,
+): Promise<Keyring> {
+  const passphrase = utf8(words);
+  try {
+    return await openKeyring({
+      crypto,
+      random: systemRandom,
+      files: keyringFiles(directory, state, storeId),
+      openProvider: openSoftwareProvider({ crypto, random: systemRandom, passphrase }),
+      storeId,
+    });
+  } catch (error) {
+    throw isForeign(error, directory, state, storeId) ? foreignKeyring(error) : error;
+  } finally {
+    passphrase.fill(0);
+  }
+}
+
+/**
+ * A keyring that does not open, or does not open this database, where the marks say that another store lay
+ * in this folder: the keyring is that of another store.
+ */
+function isForeign(error: unknown, directory: string, state: string, storeId: string): boolean {
+  if (!isHoldfastError(error, "key_wrong") && !isHoldfastError(error, "store_corrupt"))
+    return false;
+  const registered = registeredFor(directory, state);
+  return registered.length > 0 && !registered.includes(storeId);
+}
+
+function foreignKeyring(cause: unknown): HoldfastError {
+  return new HoldfastError("keyring_foreign", {}, { cause });
 }
 
 function openWith(
@@ -213,12 +260,19 @@ function openWith(
   });
 }
 
+/** SQLite follows links: neither the folder nor the database nor what SQLite keeps beside it may be one. */
 function checkFolder(directory: string): void {
-  const stat = lstatSync(directory);
-  const database = lstatSync(databasePath(directory), { throwIfNoEntry: false });
-  if (!stat.isDirectory() || (database !== undefined && !database.isFile())) {
-    throw new HoldfastError("store_unsafe_path");
+  let safe = lstatSync(directory).isDirectory();
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) {
+    const stat = lstatSync(databasePath(directory) + suffix, { throwIfNoEntry: false });
+    safe &&= stat === undefined || stat.isFile();
   }
+  if (!safe) throw new HoldfastError("store_unsafe_path");
+}
+
+/** Makes the empty database file for its owner alone; SQLite gives its other files the same mode. */
+function makeDatabaseFile(path: string): void {
+  closeSync(openSync(path, "wx", 0o600));
 }
 
 /** The store id from the folder's keyring, else from the mark that names the folder. */
@@ -228,25 +282,24 @@ function storeIdIn(directory: string, state: string): string {
   } catch (error) {
     if (!isHoldfastError(error, "keyring_missing")) throw error;
     if (!existsSync(databasePath(directory))) throw new HoldfastError("store_missing");
-    const named = registeredFor(directory, state);
+    const [named] = registeredFor(directory, state);
     if (named === undefined) throw error;
     return named;
   }
 }
 
-/** Which registered store had that folder, as its marks say; the keyring then proves or refuses it. */
-function registeredFor(directory: string, state: string): string | undefined {
-  const folder = JSON.stringify(realpathSync(directory));
-  for (const id of existsSync(state) ? readdirSync(state).toSorted() : []) {
-    if (!existsSync(join(state, id, keyringFileName))) continue;
+/** Which registered stores had that folder, as their marks say; the keyring then proves or refuses it. */
+function registeredFor(directory: string, state: string): readonly string[] {
+  const folder = `"folder":${JSON.stringify(realpathSync(directory))}`;
+  const ids = existsSync(state) ? readdirSync(state).toSorted() : [];
+  return ids.filter((id) => {
+    if (!existsSync(join(state, id, keyringFileName))) return false;
     const marks = readdirSync(join(state, id)).filter((name) => name.startsWith("mark-"));
-    for (const mark of marks) {
+    return marks.some((mark) => {
       const slots = createMarkFile(join(state, id, mark)).read() ?? [];
-      const text = slots.map((slot) => Buffer.from(slot).toString("utf8")).join("");
-      if (text.includes(`"folder":${folder}`)) return id;
-    }
-  }
-  return undefined;
+      return slots.some((slot) => Buffer.from(slot).toString("utf8").includes(folder));
+    });
+  });
 }
 
 /**
@@ -258,21 +311,25 @@ function identityOf(directory: string): string {
   return `${ino.toString(36)}-${birthtimeNs.toString(36)}`;
 }
 
-function createMedium(
+/**
+ * The `StoreMedium` port over a folder and the state folder outside it. For whoever puts a store together
+ * from the parts of `@holdfast/core`; `openStore` is the ordinary way.
+ */
+export function createStoreMedium(
   directory: string,
   state: string,
   storeId: string,
   create: boolean,
 ): StoreMedium {
-  const marks = new Map<string, MarkFile>();
+  const marks = new Map<string, ReturnType<typeof createMarkFile>>();
   let makeFile = create;
   return {
     place: { folder: realpathSync(directory), identity: identityOf(directory) },
     openDriver(pageKey, { readOnly }) {
       const path = databasePath(directory);
-      const driver = openSqlite({ path, pageKey, readOnly, create: makeFile });
+      if (makeFile) makeDatabaseFile(path);
       makeFile = false;
-      return driver;
+      return openSqlite({ path, pageKey, readOnly, create: false });
     },
     markFile(incarnation) {
       const known = marks.get(incarnation);
@@ -280,6 +337,9 @@ function createMedium(
       const file = createMarkFile(join(state, storeId, `mark-${incarnation}`));
       marks.set(incarnation, file);
       return file;
+    },
+    close() {
+      for (const file of marks.values()) file.close();
     },
   };
 }

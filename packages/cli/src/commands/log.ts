@@ -43,11 +43,15 @@ export function conditionsOf(options: LogOptions): LogQuery {
 }
 
 /** All events that meet the conditions, a page at a time. */
-export function* pages(store: Holdfast, query: LogQuery): Generator<readonly RecordedEvent[]> {
+export function* pages(
+  store: Holdfast,
+  query: LogQuery,
+  pageEvents: number = limits.queryRowsDefault,
+): Generator<readonly RecordedEvent[]> {
   let after = query.after ?? 0;
   let left = query.limit ?? Number.POSITIVE_INFINITY;
   while (left > 0) {
-    const limit = Math.min(left, limits.queryRowsDefault);
+    const limit = Math.min(left, pageEvents);
     const events = store.read({ ...query, after, limit });
     if (events.length > 0) yield events;
     if (events.length < limit) return;

@@ -5,8 +5,19 @@
  * drafts or none. Calls that wait are committed together, so that a burst costs one fsync and one signature.
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
-import type { ModelQuery, ModelRow } from "../projection/projection.ts";
-import type { Problem } from "../proof/verify.ts";
+import type { Conflict } from "../event/conflicts.ts";
+import type {
+  AggregateQuery,
+  AggregateRow,
+  ModelChange,
+  ModelPage,
+  ModelQuery,
+  ModelRow,
+  Moment,
+  PageQuery,
+} from "../projection/projection.ts";
+import type { ReadModelStatus } from "../projection/read-models.ts";
+import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 
 /** Conditions of one append call. */
@@ -83,13 +94,7 @@ export interface StoreStatus {
   /** Of the incarnation that this store writes: size of its log and root hash, base64. */
   readonly head: { readonly sequence: number; readonly root: string };
   readonly outbox: { readonly waiting: number; readonly oldestMs: number | undefined };
-  readonly projections: readonly {
-    readonly name: string;
-    readonly version: number;
-    readonly state: "current" | "stopped" | "incomplete" | "stale";
-    /** Position of the event that the fold refused. */
-    readonly stoppedAt?: number;
-  }[];
+  readonly projections: readonly ReadModelStatus[];
   readonly findings: readonly Finding[];
 }
 
@@ -114,6 +119,43 @@ export interface Holdfast {
   /** The row of one stream. */
   row<State = unknown>(model: string, stream: string): ModelRow<State> | undefined;
   count(model: string, query?: Pick<ModelQuery, "where">): number;
+  /** A page of rows, and where the next one begins. */
+  page<State = unknown>(model: string, query?: PageQuery): ModelPage<State>;
+  /** Counts, sums, averages and extremes by group. */
+  aggregate(model: string, query: AggregateQuery): readonly AggregateRow[];
+  /** Rows whose search fields hold all words; a trailing `*` means "begins with". Best matches first. */
+  search<State = unknown>(
+    model: string,
+    words: string,
+    options?: { readonly limit?: number },
+  ): readonly ModelRow<State>[];
+  /** Rows as they were at a moment; of one stream with `where: { stream }`, else of all. */
+  asOf<State = unknown>(
+    model: string,
+    moment: Moment,
+    query?: ModelQuery,
+  ): readonly ModelRow<State>[];
+  /** Told what changes in the answer of a query, once it is durable. Returns the end of it. */
+  subscribe<State = unknown>(
+    model: string,
+    query: ModelQuery,
+    listener: (change: ModelChange<State>) => void,
+  ): () => void;
+  /** How a query is answered: SQLite's plan, a line a step. `SCAN` without an index reads every row. */
+  explain(model: string, query: ModelQuery): readonly string[];
+  /** The events of a stream in canonical order, each with the leaves of those concurrent with it. */
+  history(stream: string): readonly HistoryStep[];
+  /** Conflicts: of one stream, or the open ones of all. `all` adds the settled ones. */
+  conflicts(query?: { readonly stream?: string; readonly all?: boolean }): readonly Conflict[];
+  /**
+   * Corrects an event: a new event of its type on its stream, op `amend`, naming it and the reason. Throws
+   * `event_not_found` and what `append` throws.
+   */
+  amend(idOrLeaf: string, correction: Correction): Promise<AppendResult>;
+  /** Withdraws an event: op `retract`, of its type unless another is given. */
+  retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendResult>;
+  /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
+  resolve(stream: string, resolution: Resolution): Promise<AppendResult>;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;
@@ -124,6 +166,47 @@ export interface Holdfast {
   actorId(actorKey: string): string;
   /** Waits for the calls under way, gives the lease back, wipes keys. */
   close(): Promise<void>;
+}
+
+/** One step through a stream. */
+export interface HistoryStep {
+  readonly event: RecordedEvent;
+  /** Leaves of the events that neither it had seen nor they it. */
+  readonly concurrentWith: readonly string[];
+}
+
+/** A correction; what is left out stays as the corrected event has it. */
+export interface Correction {
+  readonly actor: string;
+  /** Reason code. */
+  readonly why: string;
+  /** Reason in words. */
+  readonly reason?: string;
+  readonly data?: unknown;
+  /** For types that record a text. */
+  readonly text?: string;
+  readonly occurredAt?: number;
+}
+
+/** A withdrawal. */
+export interface Withdrawal {
+  readonly actor: string;
+  readonly why: string;
+  readonly reason?: string;
+  /** Type of the withdrawing event; default: that of the withdrawn one, with its content. */
+  readonly type?: string;
+  readonly data?: unknown;
+}
+
+/** A resolution of a conflict: the content that counts from now on. */
+export interface Resolution {
+  readonly actor: string;
+  /** Leaf of the side whose content stands, unless `data` or `text` is given. */
+  readonly side?: string;
+  readonly data?: unknown;
+  readonly text?: string;
+  readonly why?: string;
+  readonly reason?: string;
 }
 
 /** Operations that an application may use on its own event types. */

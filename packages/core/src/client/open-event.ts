@@ -4,7 +4,8 @@ import type { Registry } from "../event/registry.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { type EventContent, fromSections } from "../seal/content.ts";
 import { frameGeneration, openFrame } from "../seal/frame.ts";
-import { fromBase64url } from "../std/bytes.ts";
+import { leafHash } from "../proof/tree.ts";
+import { base64url, fromBase64url, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { StoredEvent } from "../store/event-log.ts";
@@ -16,9 +17,19 @@ export interface OpenEventDeps {
   readonly keyring: Pick<Keyring, "dataKey">;
 }
 
-/** Opens a stored event. Throws `section_unopened`, `payload_unreadable`. */
-export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+/**
+ * The header of a stored event, if it is the one that its leaf commits to; else `store_rewritten`: columns
+ * and headers are plain text to whoever has the page key.
+ */
+export function committedHeader(crypto: Crypto, stored: StoredEvent): Header {
   const header = headerOf(stored);
+  if (base64url(leafHash(crypto, utf8(stored.headerText))) === stored.leaf) return header;
+  throw new HoldfastError("store_rewritten", { position: stored.position });
+}
+
+/** Opens a stored event. Throws `store_rewritten`, `section_unopened`, `payload_unreadable`. */
+export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+  const header = committedHeader(deps.crypto, stored);
   if (Object.keys(header.sec).length === 0)
     return recordedEvent(deps, stored, header, undefined, "none");
   const absent = stored.frames.find((frame) => frame.state !== "present");

@@ -1,12 +1,14 @@
 /** Verifies a whole store: the log by the stand-alone verifier, then mark, keyring, outbox and pages. */
-import {
-  type EventRow,
-  type FrameRow,
-  type LogSource,
-  type NoteRow,
-  type Problem,
-  verifyLog,
-} from "../proof/verify.ts";
+import type {
+  EventRow,
+  FrameRow,
+  LogSource,
+  NoteRow,
+  OriginRow,
+  Problem,
+  StreamRow,
+} from "../proof/log-source.ts";
+import { verifyLog } from "../proof/verify.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { readOwnLog, type Session, type SessionDeps } from "../store/session.ts";
@@ -37,6 +39,8 @@ export function checkStore(
       tenant: deps.keyring.tenant,
       dataKey: (id, generation) => deps.keyring.dataKey(id, generation),
       ownKey: (incarnation) => keys.get(incarnation),
+      // No release shreds yet: nothing can account for absent content.
+      isShredded: () => false,
       openSections: options.depth !== "headers",
       allNotes: options.allNotes ?? false,
       ...(options.onProgress !== undefined && { onProgress: options.onProgress }),
@@ -47,8 +51,12 @@ export function checkStore(
     if (!isHoldfastError(error)) throw error;
     problems.push(unreadable(error, source.lastRead()));
   }
-  problems.push(...checked(() => derivedProblems(deps, session)));
-  problems.push(...checked(() => pageProblems(session.driver)));
+  problems.push(...checked("table events", () => markProblems(deps, session)));
+  for (const { code, copy, line } of deps.keyring.findings) {
+    problems.push({ code, object: `keyring ${copy}`, message: `line ${line}` });
+  }
+  problems.push(...checked("table outbox", () => outboxProblems(session)));
+  problems.push(...pageProblems(session.driver));
   for (const { code } of problems) deps.observer.count("verify_problems", 1, { code });
   end(problems.length === 0 ? "ok" : "error");
   return {
@@ -60,12 +68,12 @@ export function checkStore(
   };
 }
 
-function checked(check: () => readonly Problem[]): readonly Problem[] {
+function checked(object: string, check: () => readonly Problem[]): readonly Problem[] {
   try {
     return check();
   } catch (error) {
     if (!isHoldfastError(error)) throw error;
-    return [unreadable(error, "database")];
+    return [unreadable(error, object)];
   }
 }
 
@@ -73,29 +81,52 @@ function unreadable(error: HoldfastError, object: string): Problem {
   return { code: error.code, object, message: error.message };
 }
 
-/** Mark, keyring copies and outbox. */
-function derivedProblems(deps: CheckDeps, session: CheckedSession): readonly Problem[] {
-  const problems: Problem[] = [];
+function markProblems(deps: CheckDeps, session: CheckedSession): readonly Problem[] {
   const own = readOwnLog(deps, session);
-  for (const code of own?.judgement.findings ?? []) {
-    const { mark } = own?.reading ?? {};
-    const message = `the store holds ${own?.size ?? 0} events, the mark attests ${mark?.size ?? 0}`;
-    problems.push({ code, object: "mark", message });
-  }
-  for (const { code, copy, line } of deps.keyring.findings) {
-    problems.push({ code, object: `keyring ${copy}`, message: `line ${line}` });
-  }
-  for (const { position, kind } of session.outbox.check(listedMax)) {
-    problems.push({ code: `outbox_entry_${kind}`, object: `event ${position}`, message: "outbox" });
-  }
-  return problems;
+  const { mark } = own?.reading ?? {};
+  const message = `the store holds ${own?.size ?? 0} events, the mark attests ${mark?.size ?? 0}`;
+  return (own?.judgement.findings ?? []).map((code) => ({ code, object: "mark", message }));
 }
 
-/** Structure of every page that is in use; names the page. */
+function outboxProblems(session: CheckedSession): readonly Problem[] {
+  return session.outbox.check(listedMax).map(({ position, kind }) => {
+    return { code: `outbox_entry_${kind}`, object: `event ${position}`, message: "outbox" };
+  });
+}
+
+/**
+ * Structure of every page that is in use; names the page. A page that fails its authentication ends SQLite's
+ * check without a name: then the tables are checked one by one, and the first that fails is named.
+ */
 function pageProblems(driver: SqliteDriver): readonly Problem[] {
-  const rows = driver
-    .prepare(`PRAGMA integrity_check(${listedMax})`)
-    .all<{ integrity_check: string }>();
+  try {
+    return integrityProblems(driver, String(listedMax));
+  } catch (error) {
+    if (!isHoldfastError(error)) throw error;
+    const tables = checked("table sqlite_schema", () => damagedTables(driver));
+    return tables.length > 0 ? tables : [unreadable(error, "database")];
+  }
+}
+
+function damagedTables(driver: SqliteDriver): readonly Problem[] {
+  const tables = driver
+    .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid")
+    .all<{ name: string }>();
+  for (const { name } of tables) {
+    try {
+      const quoted = `"${name.replaceAll('"', '""')}"`;
+      const problems = integrityProblems(driver, quoted);
+      if (problems.length > 0) return problems;
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      return [unreadable(error, `table ${name.slice(0, 64)}`)];
+    }
+  }
+  return [];
+}
+
+function integrityProblems(driver: SqliteDriver, what: string): readonly Problem[] {
+  const rows = driver.prepare(`PRAGMA integrity_check(${what})`).all<{ integrity_check: string }>();
   return rows
     .map((row) => row.integrity_check)
     .filter((line) => line !== "ok")
@@ -123,19 +154,38 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
        ON incarnations.number = commits.incarnation
      WHERE device = ? AND incarnations.incarnation = ? AND size > ? ORDER BY size LIMIT ?`,
   );
+  const origins = driver.prepare("SELECT device, incarnation FROM incarnations ORDER BY number");
+  const streams = driver.prepare(
+    "SELECT stream, scope, vector, frontier FROM streams WHERE stream > ? ORDER BY stream LIMIT ?",
+  );
+  /** Reads row by row, so that the first one that cannot be read is named. */
+  function nameFirstUnreadable(after: number, limit: number): void {
+    for (let position = after; position - after < limit; position++) {
+      reading = `event ${position + 1}`;
+      if (events.all<EventRow>(position, 1).length === 0) break;
+    }
+  }
   return {
     lastRead: () => reading,
-    count: () => driver.prepare("SELECT count(*) AS n FROM events").get<{ n: number }>()?.n ?? 0,
+    origins() {
+      reading = "incarnations";
+      return origins.all<OriginRow>();
+    },
+    count() {
+      try {
+        return driver.prepare("SELECT count(*) AS n FROM events").get<{ n: number }>()?.n ?? 0;
+      } catch (error) {
+        nameFirstUnreadable(0, Number.MAX_SAFE_INTEGER);
+        reading = "table events";
+        throw error;
+      }
+    },
     events(after, limit) {
       try {
-        reading = `events after ${after}`;
+        reading = `event ${after + 1}`;
         return events.all<EventRow>(after, limit);
       } catch (error) {
-        // Row by row, so that the first one that cannot be read is named.
-        for (let position = after; position - after < limit; position++) {
-          reading = `event ${position + 1}`;
-          if (events.all<EventRow>(position, 1).length === 0) break;
-        }
+        nameFirstUnreadable(after, limit);
         throw error;
       }
     },
@@ -144,8 +194,21 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
       return frames.all<FrameRow>(position);
     },
     notes(device, incarnation, after, limit) {
-      reading = `commits after ${after} of ${incarnation}`;
-      return notes.all<NoteRow>(device, incarnation, after, limit);
+      try {
+        reading = `commit after ${after} of ${incarnation}`;
+        return notes.all<NoteRow>(device, incarnation, after, limit);
+      } catch (error) {
+        for (let size = after; ;) {
+          reading = `commit after ${size} of ${incarnation}`;
+          const next = notes.all<NoteRow>(device, incarnation, size, 1)[0];
+          if (next === undefined) throw error;
+          size = next.size;
+        }
+      }
+    },
+    streams(after, limit) {
+      reading = "table streams";
+      return streams.all<StreamRow>(after, limit);
     },
   };
 }

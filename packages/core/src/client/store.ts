@@ -2,18 +2,42 @@
  * A store, put together: sessions, writer, outbox, read models, status, verify. Made by `createStore` (a new
  * one) and `openHoldfast`; platforms supply the ports.
  */
-import type { Draft, RecordedEvent } from "../event/event.ts";
+import type { RecordedEvent } from "../event/event.ts";
 import type { Registry } from "../event/registry.ts";
+import { isBuildId } from "../event/header.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
 import { createHashSource } from "../proof/tiles.ts";
 import { proveInclusion } from "../proof/tree.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
-import type { ModelQuery, ModelRow, Projection } from "../projection/projection.ts";
+import { createLiveQueries, type LiveQueries } from "../projection/live-queries.ts";
+import { createRowCache, type RowCache } from "../projection/row-cache.ts";
+import { readAll } from "../projection/fold.ts";
+import type {
+  AggregateQuery,
+  AggregateRow,
+  ModelChange,
+  ModelPage,
+  ModelQuery,
+  ModelRow,
+  Moment,
+  PageQuery,
+  Projection,
+} from "../projection/projection.ts";
+import type { Conflict } from "../event/conflicts.ts";
+import type { AppendResult } from "../store/append.ts";
+import {
+  amendment,
+  conflictsOf,
+  type Corrected,
+  historyOf,
+  resolution,
+  retraction,
+} from "./corrections.ts";
 import { base64 } from "../std/bytes.ts";
-import { HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import type { Random, Timers } from "../std/ports.ts";
+import type { Clock, Random, Timers } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import type { EventFilter, StoredEvent } from "../store/event-log.ts";
 import {
@@ -29,9 +53,16 @@ import { configure } from "../store/pragmas.ts";
 import { headerOf, inTransaction } from "../store/sqlite-event-log.ts";
 import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
-import type { EventProof, Finding, Holdfast, LogQuery, StoreStatus } from "./holdfast.ts";
-import { openEvent, recordedEvent } from "./open-event.ts";
-import { prepareDraft } from "./prepare.ts";
+import type {
+  EventProof,
+  Finding,
+  HistoryStep,
+  Holdfast,
+  LogQuery,
+  StoreStatus,
+} from "./holdfast.ts";
+import { committedHeader, openEvent, recordedEvent } from "./open-event.ts";
+import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 
 /** What a platform and an application supply to open a store. */
@@ -74,8 +105,15 @@ export function createStore(deps: SessionDeps): void {
   }
 }
 
-/** Opens a store that is there; for writing, its read models are brought up to date first. */
-export async function openHoldfast(deps: StoreDeps): Promise<Holdfast> {
+/**
+ * Opens a store that is there; for writing, its read models are brought up to date first. Throws
+ * `draft_invalid` when `app` cannot stand in a header.
+ */
+export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
+  const deps = { ...parts, clock: recordable(parts.clock) };
+  if (!isBuildId(deps.app)) {
+    throw new HoldfastError("draft_invalid", { path: "/app", reason: "not a build id" });
+  }
   const end = deps.observer.span("open");
   try {
     const store = new OpenStore(deps);
@@ -88,12 +126,30 @@ export async function openHoldfast(deps: StoreDeps): Promise<Holdfast> {
   }
 }
 
+/** The clock is evidence: whatever it says is recorded, within what a header and a column can hold. */
+function recordable(clock: Clock): Clock {
+  const latest = 2 ** 48 - 1;
+  return {
+    now: () => Math.min(Math.max(0, Math.floor(clock.now()) || 0), latest),
+    monotonic: () => clock.monotonic(),
+  };
+}
+
+/** Failures of a medium that may still be read. */
+const unwritable: ReadonlySet<ErrorCode> = new Set([
+  "store_full",
+  "store_read_only",
+  "store_io_error",
+]);
+
 /** A class, because a store has a life: one session after another, and an end. */
 class OpenStore implements Holdfast {
   readonly #deps: StoreDeps;
   readonly #tenure: TenureDeps;
   readonly #writer: Writer | undefined;
   readonly #findings = new Map<string, Finding>();
+  readonly #cache: RowCache;
+  readonly #live: LiveQueries;
   #session: ClientSession | undefined;
   #closed = false;
 
@@ -102,9 +158,16 @@ class OpenStore implements Holdfast {
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
     this.#session = this.#open();
-    for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
-      this.#find(code, markFindings[code] ?? code);
+    try {
+      for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
+        this.#find(code, markFindings[code] ?? code);
+      }
+    } catch (error) {
+      this.#session.driver.close();
+      throw error;
     }
+    this.#cache = createRowCache(deps.clock);
+    this.#live = createLiveQueries({ timers: deps.timers, models: () => this.#models() });
     if (deps.readOnly) return;
     const marker = createMarker(this.#tenure);
     this.#writer = createWriter({
@@ -126,22 +189,45 @@ class OpenStore implements Holdfast {
           this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
           deps.observer.log("warn", "mark_unwritable");
         }
+        this.#tellReaders();
       },
     });
   }
 
+  /** A store that does not start is closed: nobody else could. */
   async start(): Promise<void> {
+    try {
+      await this.#prepare();
+    } catch (error) {
+      await this.#writer?.close();
+      this.#closed = true;
+      this.#session?.driver.close();
+      this.#deps.medium.close?.();
+      throw error;
+    }
+  }
+
+  async #prepare(): Promise<void> {
     const writer = this.#writer;
     if (writer === undefined) return;
     if (this.#current().log.head() === 0) await writer.exclusively(() => undefined);
     if (this.#current().driver.capabilities.readOnly) return;
-    for (const model of this.#current().models.stale()) await this.rebuild(model);
+    for (const model of this.#current().models.unfinished()) await this.#build(model, false);
   }
 
   #open(): ClientSession {
     const { readOnly, acceptRollback } = this.#deps;
     const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
-    return this.#dress(open(this.#deps));
+    return this.#dressed(open(this.#deps));
+  }
+
+  #dressed(session: Session): ClientSession {
+    try {
+      return this.#dress(session);
+    } catch (error) {
+      session.driver.close();
+      throw error;
+    }
   }
 
   #dress(session: Session): ClientSession {
@@ -164,19 +250,38 @@ class OpenStore implements Holdfast {
     return { ...session, outbox, models, participants: [outbox, models] };
   }
 
+  /** The session to read through. A medium that cannot be written just now is read all the same. */
   #current(): ClientSession {
     if (this.#closed) throw new HoldfastError("store_closed");
-    this.#session ??= this.#open();
+    if (this.#session !== undefined) return this.#session;
+    try {
+      this.#session = this.#open();
+    } catch (error) {
+      if (!isHoldfastError(error) || !unwritable.has(error.code)) throw error;
+      this.#session = this.#dressed(openForReading(this.#deps));
+    }
     return this.#session;
   }
 
   /** The session to write through; a store behind its mark is open for reading only. */
   #writable(): ClientSession {
-    const session = this.#current();
-    if (!session.driver.capabilities.readOnly) return session;
+    if (this.#closed) throw new HoldfastError("store_closed");
+    if (this.#session?.driver.capabilities.readOnly === true) {
+      this.#refuseBehindMark(this.#session);
+      // It is open for reading because the medium could not be written then.
+      this.#session.driver.close();
+      this.#session = undefined;
+    }
+    this.#session ??= this.#open();
+    if (this.#session.driver.capabilities.readOnly) this.#refuseBehindMark(this.#session);
+    return this.#session;
+  }
+
+  #refuseBehindMark(session: ClientSession): void {
     const own = readOwnLog(this.#deps, session);
-    const code = own?.judgement.verdict === "rewritten" ? "store_rewritten" : "store_rolled_back";
-    throw new HoldfastError(code, {
+    const verdict = own?.judgement.verdict;
+    if (verdict !== "rewritten" && verdict !== "rolled-back") return;
+    throw new HoldfastError(verdict === "rewritten" ? "store_rewritten" : "store_rolled_back", {
       held: own?.size ?? 0,
       attested: own?.reading.mark?.size ?? 0,
     });
@@ -187,6 +292,7 @@ class OpenStore implements Holdfast {
     this.#deps.observer.log("warn", "store_reopened", { code });
     const before = this.#session;
     this.#session = undefined;
+    this.#cache.clear();
     try {
       before?.driver.close();
     } catch (error) {
@@ -205,12 +311,13 @@ class OpenStore implements Holdfast {
   ): ReturnType<Holdfast["append"]> {
     if (this.#closed) throw new HoldfastError("store_closed");
     if (this.#writer === undefined) throw new HoldfastError("store_read_only");
-    const list: readonly Draft[] = Array.isArray(drafts) ? drafts : [drafts as Draft];
+    const list: readonly unknown[] = Array.isArray(drafts) ? listOf(drafts) : [drafts];
     if (list.length > limits.batchEventsMax) {
       const { batchEventsMax: limit } = limits;
       throw new HoldfastError("batch_too_large", { events: list.length, limit });
     }
-    const at = this.#recordedAt();
+    const expect = readExpectation(options?.expect);
+    const at = this.#deps.clock.now();
     const deps = { registry: this.#deps.registry, actorOf: (actor: string) => this.actorId(actor) };
     const prepared = list.map((draft) => prepareDraft(deps, draft, at));
     const bytes = prepared.reduce((sum, draft) => sum + draft.bytes, 0);
@@ -218,19 +325,20 @@ class OpenStore implements Holdfast {
       throw new HoldfastError("batch_too_large", { bytes, limit: limits.commitBytesMax });
     }
     if (prepared.length === 0) return { status: "appended", events: [] };
-    return this.#writer.append({ drafts: prepared, expect: options?.expect });
-  }
-
-  /** The clock is evidence: whatever it says is recorded, within what a header can hold. */
-  #recordedAt(): number {
-    return Math.min(Math.max(0, Math.floor(this.#deps.clock.now())), 2 ** 48 - 1);
+    return this.#writer.append({ drafts: prepared, expect });
   }
 
   read(query: LogQuery = {}): readonly RecordedEvent[] {
     const stored = this.#current().log.read(this.#filter(query));
     if (query.headersOnly !== true) return stored.map((event) => openEvent(this.#deps, event));
     return stored.map((event) =>
-      recordedEvent(this.#deps, event, headerOf(event), undefined, "none"),
+      recordedEvent(
+        this.#deps,
+        event,
+        committedHeader(this.#deps.crypto, event),
+        undefined,
+        "none",
+      ),
     );
   }
 
@@ -290,24 +398,146 @@ class OpenStore implements Holdfast {
   }
 
   query<State>(model: string, query: ModelQuery = {}): readonly ModelRow<State>[] {
-    return this.#current().models.query(model, query) as readonly ModelRow<State>[];
+    return this.#models().query(model, query) as readonly ModelRow<State>[];
   }
 
   row<State>(model: string, stream: string): ModelRow<State> | undefined {
-    return this.#current().models.row(model, this.#streamOf(stream)) as ModelRow<State> | undefined;
+    const models = this.#models();
+    const id = this.#streamOf(stream);
+    const row = this.#cache.get(model, id, models.version(), () => models.row(model, id));
+    return row as ModelRow<State> | undefined;
   }
 
   count(model: string, query: Pick<ModelQuery, "where"> = {}): number {
-    return this.#current().models.count(model, query);
+    return this.#models().count(model, query);
+  }
+
+  page<State>(model: string, query: PageQuery = {}): ModelPage<State> {
+    return this.#models().page(model, query) as ModelPage<State>;
+  }
+
+  aggregate(model: string, query: AggregateQuery): readonly AggregateRow[] {
+    return this.#models().aggregate(model, query);
+  }
+
+  search<State>(
+    model: string,
+    words: string,
+    { limit = limits.queryRowsDefault }: { readonly limit?: number } = {},
+  ): readonly ModelRow<State>[] {
+    return this.#models().search(model, words, limit) as readonly ModelRow<State>[];
+  }
+
+  asOf<State>(model: string, moment: Moment, query: ModelQuery = {}): readonly ModelRow<State>[] {
+    const { stream } = query.where ?? {};
+    const where =
+      typeof stream === "string" ? { ...query.where, stream: this.#streamOf(stream) } : query.where;
+    const asked = where === undefined ? query : { ...query, where };
+    return this.#models().asOf(model, moment, asked) as readonly ModelRow<State>[];
+  }
+
+  subscribe<State>(
+    model: string,
+    query: ModelQuery,
+    listener: (change: ModelChange<State>) => void,
+  ): () => void {
+    return this.#live.subscribe(model, query, (change) => {
+      listener(change as ModelChange<State>);
+    });
+  }
+
+  explain(model: string, query: ModelQuery): readonly string[] {
+    return this.#models().explain(model, query);
+  }
+
+  #models(): ReadModels {
+    return this.#current().models;
   }
 
   async rebuild(...[model, onProgress]: Parameters<Holdfast["rebuild"]>): Promise<void> {
-    if (this.#writer === undefined) throw new HoldfastError("store_read_only");
+    await this.#build(model, true, onProgress);
+  }
+
+  /** Builds in steps, each a transaction of its own: appends go on between them. */
+  async #build(
+    name: string,
+    anew: boolean,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<void> {
+    const writer = this.#writer;
+    if (writer === undefined) throw new HoldfastError("store_read_only");
     const end = this.#deps.observer.span("rebuild");
-    await this.#writer.exclusively(() => {
-      this.#current().models.rebuild(model, onProgress);
+    const within = <T>(work: (models: ReadModels) => T): Promise<T> =>
+      writer.exclusively(({ driver, lease }, token) =>
+        inTransaction(driver, () => {
+          lease.assertHeld(token);
+          return work(this.#models());
+        }),
+      );
+    await within((models) => {
+      if (anew || !models.isBuilding(name)) models.beginBuild(name);
     });
+    for (;;) {
+      const step = await within((models) => models.stepBuild(name));
+      onProgress?.(step.streams, step.total);
+      if (step.done) break;
+    }
+    this.#tellReaders();
     end("ok");
+  }
+
+  /** After a commit: what is kept in memory goes, and live queries are told. */
+  #tellReaders(): void {
+    const taken = this.#models().takeTouched();
+    this.#cache.forget(taken.rows, taken.swapped);
+    this.#live.committed(taken);
+  }
+
+  history(stream: string): readonly HistoryStep[] {
+    return historyOf(this.#corrected(), this.#streamOf(stream));
+  }
+
+  conflicts(...[query = {}]: Parameters<Holdfast["conflicts"]>): readonly Conflict[] {
+    const { stream, all = false } = query;
+    const store = this.#corrected();
+    const streams = stream === undefined ? this.#sharedStreams() : [this.#streamOf(stream)];
+    return streams
+      .flatMap((one) => conflictsOf(store, one))
+      .filter(({ status }) => all || status === "open");
+  }
+
+  #sharedStreams(): readonly string[] {
+    const { streams } = this.#current().log;
+    const shared: string[] = [];
+    for (;;) {
+      const page = streams.shared(shared.at(-1) ?? "", limits.queryRowsDefault);
+      shared.push(...page);
+      if (page.length < limits.queryRowsDefault) return shared;
+    }
+  }
+
+  async amend(...[idOrLeaf, correction]: Parameters<Holdfast["amend"]>): Promise<AppendResult> {
+    return this.append(amendment(this.#corrected(), idOrLeaf, correction));
+  }
+
+  async retract(...[idOrLeaf, withdrawal]: Parameters<Holdfast["retract"]>): Promise<AppendResult> {
+    return this.append(retraction(this.#corrected(), idOrLeaf, withdrawal));
+  }
+
+  async resolve(...[stream, wanted]: Parameters<Holdfast["resolve"]>): Promise<AppendResult> {
+    const id = this.#streamOf(stream);
+    const expect = this.frontier(id);
+    const draft = resolution(this.#corrected(), id, wanted);
+    return this.append(draft, expect === undefined ? {} : { expect });
+  }
+
+  #corrected(): Corrected {
+    return {
+      registry: this.#deps.registry,
+      get: (idOrLeaf) => this.get(idOrLeaf),
+      eventsOf: (stream) =>
+        readAll(this.#current().log, stream, 0).map((stored) => openEvent(this.#deps, stored)),
+    };
   }
 
   verify(...[options]: Parameters<Holdfast["verify"]>): ReturnType<Holdfast["verify"]> {
@@ -350,11 +580,13 @@ class OpenStore implements Holdfast {
 
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#live.close();
     await this.#writer?.close();
     this.#closed = true;
     try {
       this.#session?.driver.close();
     } finally {
+      this.#deps.medium.close?.();
       this.#deps.keyring[Symbol.dispose]();
     }
   }

@@ -36,15 +36,58 @@ export function canonicalOrder<Event extends { readonly header: Ordered }>(
   const ready = createHeap<Event>((a, b) => isBefore(a.header, b.header));
   for (const event of events) if (waiting.get(event) === 0) ready.push(event);
   const ordered: Event[] = [];
-  for (let next = ready.pop(); next !== undefined; next = ready.pop()) {
+  // Only forged vectors name each other in a circle. It is cut at its smallest event: none may be lost.
+  const cut = createCircleCutter(events, at, waiting);
+  for (let next = ready.pop() ?? cut(); next !== undefined; next = ready.pop() ?? cut()) {
+    waiting.delete(next);
     ordered.push(next);
     for (const follower of followers.get(next) ?? []) {
-      const left = (waiting.get(follower) as number) - 1;
+      const causes = waiting.get(follower);
+      if (causes === undefined) continue;
+      const left = causes - 1;
       waiting.set(follower, left);
       if (left === 0) ready.push(follower);
     }
   }
   return ordered;
+}
+
+/**
+ * Answers the smallest event of a circle among those that still wait, `undefined` when none does: from the
+ * smallest, the way back along smallest causes ends in a circle.
+ */
+function createCircleCutter<Event extends { readonly header: Ordered }>(
+  events: readonly Event[],
+  at: ReadonlyMap<string, Event>,
+  waiting: ReadonlyMap<Event, number>,
+): () => Event | undefined {
+  const order = (a: Event, b: Event): number => (isBefore(a.header, b.header) ? -1 : 1);
+  let sorted: readonly Event[] | undefined;
+  let first = 0;
+  return () => {
+    if (waiting.size === 0) return undefined;
+    sorted ??= events.toSorted(order);
+    while (!waiting.has(sorted[first] as Event)) first += 1;
+    const path: Event[] = [];
+    const steps = new Map<Event, number>();
+    let event = sorted[first] as Event;
+    while (!steps.has(event)) {
+      steps.set(event, path.length);
+      path.push(event);
+      event = waitedFor(event, at, waiting).toSorted(order)[0] as Event;
+    }
+    return path.slice(steps.get(event)).toSorted(order)[0];
+  };
+}
+
+function waitedFor<Event extends { readonly header: Ordered }>(
+  event: Event,
+  at: ReadonlyMap<string, Event>,
+  waiting: ReadonlyMap<Event, number>,
+): readonly Event[] {
+  return causesOf(event.header)
+    .map((place) => at.get(place))
+    .filter((cause) => cause !== undefined && cause !== event && waiting.has(cause)) as Event[];
 }
 
 function placeOf(header: Pick<Ordered, "dev" | "inc" | "sseq">): string {

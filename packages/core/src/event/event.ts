@@ -123,7 +123,8 @@ export interface Draft {
   readonly session?: string;
   /** When it happened, as claimed: UTC milliseconds. Kept inside the encrypted content. */
   readonly occurredAt?: number;
-  readonly data: unknown;
+  /** Payload; left out for types that record a text. */
+  readonly data?: unknown;
   /** Exact text to record for types whose content is a text of somebody else's (FHIR). */
   readonly text?: string;
   readonly op?: Operation;

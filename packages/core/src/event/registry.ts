@@ -26,12 +26,41 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
+import type { Header } from "./event.ts";
 
 /** `exclusive`: two concurrent events on a stream conflict. `independent`: they commute (measurements). */
 export type Concurrency = "exclusive" | "independent";
 
 /** A pure function from one payload shape to the next. */
 export type Upcaster = (payload: unknown) => unknown;
+
+/** One side of a conflict, as a custom strategy sees it. */
+export interface ConflictSide {
+  readonly leaf: string;
+  readonly header: Header;
+  /** At the type's current schema version. */
+  readonly payload: unknown;
+}
+
+/**
+ * Settles conflicts by a rule of the application's own. Every replica must come to the same choice, so
+ * `resolve` depends on its argument alone; the sides come sorted by leaf, whatever the order of arrival.
+ */
+export interface CustomStrategy {
+  /** Part of the registry's digest: another rule needs another name. */
+  readonly name: string;
+  /**
+   * Index of the winner; `undefined` leaves the conflict to a person. So does anything thrown, an index
+   * outside the list, and a side that cannot be opened (then it is not called).
+   */
+  resolve(sides: readonly ConflictSide[]): number | undefined;
+}
+
+/**
+ * How concurrent events on a stream are settled. `manual`: open until a resolution names the sides.
+ * `last-writer`: at once; the last in canonical order wins.
+ */
+export type ConflictStrategy = "manual" | "last-writer" | CustomStrategy;
 
 /** A declared event type; {@link defineEvent} makes it. */
 export interface EventType<Payload = unknown> {
@@ -50,7 +79,7 @@ export interface EventType<Payload = unknown> {
   /** `json`: the payload is recorded as canonical JSON. `text`: the draft's exact text is recorded. */
   readonly encoding: "json" | "text";
   /** How concurrent events on a stream are settled. */
-  readonly strategy: "manual" | "last-writer";
+  readonly strategy: ConflictStrategy;
 }
 
 /** What {@link defineEvent} takes: all but type and schema has a default. */
@@ -62,9 +91,10 @@ export interface EventTypeDefinition<Payload> {
   readonly upcasters?: Readonly<Record<number, Upcaster>>;
   readonly sections?: Readonly<Record<string, readonly string[]>>;
   readonly encoding?: "json" | "text";
-  readonly strategy?: "manual" | "last-writer";
+  readonly strategy?: ConflictStrategy;
 }
 
+const builtIn: ReadonlySet<string> = new Set(["manual", "last-writer"]);
 const namePattern = /^[A-Za-z][A-Za-z0-9._-]*$/;
 
 /** Is this a legal name of an event type, a section, a role or a reason code? */
@@ -95,6 +125,7 @@ export function defineEvent<Payload>(definition: EventTypeDefinition<Payload>): 
   for (const name of Object.keys(sections)) {
     if (!isName(name) || name === contentSection || name === "blob") refuse(`section ${name}`);
   }
+  if (!isStrategy(definition.strategy ?? "manual")) refuse("strategy");
   const fields = Object.values(sections).flat();
   if (new Set(fields).size !== fields.length) refuse("a field stands in two sections");
   return {
@@ -107,6 +138,11 @@ export function defineEvent<Payload>(definition: EventTypeDefinition<Payload>): 
     encoding: definition.encoding ?? "json",
     strategy: definition.strategy ?? "manual",
   };
+}
+
+function isStrategy(strategy: ConflictStrategy): boolean {
+  if (strategy === "manual" || strategy === "last-writer") return true;
+  return typeof strategy === "object" && isName(strategy.name) && !builtIn.has(strategy.name);
 }
 
 /** The section that holds all payload fields without a section of their own, and what is said in words. */
@@ -160,7 +196,8 @@ export function createRegistry(declared: readonly EventType[]): Registry {
     describe: () =>
       [...types.values()]
         .map(({ type, version, concurrency, sections, encoding, strategy }) => {
-          return { type, version, concurrency, sections, encoding, strategy };
+          const named = typeof strategy === "string" ? strategy : strategy.name;
+          return { type, version, concurrency, sections, encoding, strategy: named };
         })
         .toSorted((a, b) => (a.type < b.type ? -1 : 1)),
   };

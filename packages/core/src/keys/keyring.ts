@@ -10,7 +10,7 @@
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
 import { x25519 } from "@noble/curves/ed25519.js";
-import { type Bytes, base64url, concat, fromBase64url, u32, utf8, wipe } from "../std/bytes.ts";
+import { type Bytes, base64url, concat, fromBase64url, utf8, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
 import {
@@ -29,6 +29,7 @@ import {
 } from "./provider.ts";
 import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
 import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
+import { createPseudonyms } from "./pseudonyms.ts";
 import { type Unlocked, unlock } from "./unlock.ts";
 import { indexOf, ownKey } from "./record-index.ts";
 import {
@@ -155,7 +156,6 @@ export interface OpenKeyringOptions extends KeyringDeps {
 }
 
 const one = Uint8Array.of(1);
-const pseudonymBytes = 16;
 const keyBytes = 32;
 
 /** A record that every keyring has: damaged where lines were damaged, else never there. */
@@ -286,7 +286,7 @@ interface KeyringParts extends KeyringDeps, Unlocked {
 function keyringOver(parts: KeyringParts): Keyring {
   const { crypto, random, provider, providerId, epochs } = parts;
   const records = createKeyringRecords(parts);
-  const pseudonyms = createPseudonyms(crypto, epochs, records);
+  const pseudonyms = createPseudonyms(createPseudonymMac(crypto, epochs, records));
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
   const handles = new Map<string, DataKey>();
   const file = (): number => records.merged().header.file;
@@ -312,6 +312,10 @@ function keyringOver(parts: KeyringParts): Keyring {
     handles.set(made.wrapped, fresh);
     return fresh;
   };
+  const pseudonymOf: typeof pseudonyms.of = (...words) => {
+    records.index();
+    return pseudonyms.of(...words);
+  };
   const findData = (id: string, generation: number): DataKeyRecord | undefined =>
     records.find((index) => index.data.get(id)?.get(generation));
 
@@ -327,7 +331,9 @@ function keyringOver(parts: KeyringParts): Keyring {
     },
     pageKey: () =>
       unwrapRecord(epochs, required(records.index().page, "page", records.merged()), keyBytes),
-    ...pseudonyms,
+    scopeOf: (subjectKey, site, n = 0) => pseudonymOf("scope", [subjectKey, site], n),
+    streamOf: (resourceKey) => pseudonymOf("stream", [resourceKey]),
+    actorOf: (actorKey) => pseudonymOf("actor", [actorKey]),
     dataKeyToSeal(scope, section) {
       const found = records.find((index) => index.own.get(ownKey(scope, section)));
       return found === undefined ? makeDataKey(scope, section) : handle(found);
@@ -375,6 +381,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     addPseudonymKey(key) {
       invariant(key.length === keyBytes, "a pseudonym key has 32 bytes");
       records.add({ kind: "pseudonym", file: file() }, key);
+      pseudonyms.forget();
     },
     dataKeyMaterial(id, generation) {
       const record = findData(id, generation);
@@ -390,20 +397,20 @@ function keyringOver(parts: KeyringParts): Keyring {
     [Symbol.dispose]() {
       if (!records.close()) return;
       handles.clear();
+      pseudonyms.forget();
       provider.close();
     },
   };
 }
 
-/** Pseudonyms of words: HMAC under the tenant's pseudonym key, which may arrive later as a grant. */
-function createPseudonyms(
+/** The MAC under the tenant's pseudonym key, which may arrive later as a grant. */
+function createPseudonymMac(
   crypto: Crypto,
   epochs: ReadonlyMap<string, Epoch>,
   records: KeyringRecords,
-): Pick<Keyring, "scopeOf" | "streamOf" | "actorOf"> {
+): () => Mac {
   let held: { readonly wrapped: string; readonly mac: Mac } | undefined;
-
-  function keyed(): Mac {
+  return () => {
     const record = records.find((index) => index.pseudonym);
     if (record === undefined) {
       throw new HoldfastError("keyring_record_missing", { record: "pseudonym" });
@@ -413,22 +420,6 @@ function createPseudonyms(
     held = { wrapped: record.wrapped, mac: crypto.hmac(key) };
     wipe(key);
     return held.mac;
-  }
-
-  function pseudonymOf(domain: string, ...fields: readonly Uint8Array[]): string {
-    const input = [
-      utf8(`holdfast/${domain}/v1|`),
-      ...fields.flatMap((field) => [u32(field.length), field]),
-    ];
-    const digest = keyed().mac(...input);
-    return base64url(digest.subarray(0, pseudonymBytes));
-  }
-
-  return {
-    scopeOf: (subjectKey, site, n = 0) =>
-      pseudonymOf("scope", utf8(subjectKey), utf8(site), u32(n)),
-    streamOf: (resourceKey) => pseudonymOf("stream", utf8(resourceKey)),
-    actorOf: (actorKey) => pseudonymOf("actor", utf8(actorKey)),
   };
 }
 

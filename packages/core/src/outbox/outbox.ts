@@ -44,7 +44,8 @@ export function createOutbox(deps: {
   return {
     name: "outbox",
     apply(appended) {
-      for (const { position, sealed, urgent } of appended) {
+      for (const { position, sealed, urgent, foreign } of appended) {
+        if (foreign) continue;
         insert.run(position, urgent ? "urgent" : "normal", sealed.header.at);
       }
     },

@@ -35,7 +35,10 @@ function holds(value: ColumnValue, condition: Condition): boolean {
   if (eq !== undefined && compareValues(value, eq) !== 0) return false;
   if (ne !== undefined && compareValues(value, ne) === 0) return false;
   // A null is in no list and on no side of anything, as in SQL.
-  if (list !== undefined && (value === null || !list.some((item) => item !== null && compareValues(value, item) === 0)))
+  if (
+    list !== undefined &&
+    (value === null || !list.some((item) => item !== null && compareValues(value, item) === 0))
+  )
     return false;
   if (value === null) return [lt, lte, gt, gte].every((bound) => bound === undefined);
   return (
@@ -59,7 +62,7 @@ export function matches(row: ModelRow, where: Where | undefined): boolean {
   );
 }
 
-/** Rows in the order asked for; ties by stream. */
+/** Rows in the order asked for; ties by stream, in the direction of the last column. */
 export function inOrder<Row extends ModelRow>(
   rows: readonly Row[],
   order: readonly string[] | undefined,
@@ -72,6 +75,7 @@ export function inOrder<Row extends ModelRow>(
       const difference = compareValues(valueOf(a, name), valueOf(b, name));
       if (difference !== 0) return descending ? -difference : difference;
     }
-    return compareValues(a.stream, b.stream);
+    const ties = compareValues(a.stream, b.stream);
+    return fields.at(-1)?.startsWith("-") === true ? -ties : ties;
   });
 }

@@ -8,7 +8,7 @@
  * decreases, so "as of T" is a prefix as well (spec/event.md, "Canonical order").
  */
 import { canonicalOrder } from "../event/canonical-order.ts";
-import { type Header, originKey, type RecordedEvent } from "../event/event.ts";
+import type { RecordedEvent } from "../event/event.ts";
 import { limits } from "../std/limits.ts";
 import type { StoredEvent } from "../store/event-log.ts";
 import { headerOf, type SqliteEventLog } from "../store/sqlite-event-log.ts";
@@ -65,14 +65,6 @@ export function foldEvents(
     each?.(point);
   }
   return { point, refusedAt: undefined, incomplete };
-}
-
-/** Does everything that the stream held before lie in this event's past? */
-export function comesLast(header: Header, frontier: Readonly<Record<string, number>>): boolean {
-  const own = originKey(header.dev, header.inc);
-  return Object.entries(frontier).every(
-    ([origin, count]) => origin === own || (header.vv?.[origin] ?? 0) >= count,
-  );
 }
 
 /** Snapshots of one build of a read model. */
@@ -174,7 +166,7 @@ export function readAll(
   position: number,
 ): readonly StoredEvent[] {
   const events: StoredEvent[] = [];
-  for (let after = position; ; ) {
+  for (let after = position; ;) {
     const page = log.read({ stream, after, limit: limits.queryRowsDefault });
     events.push(...page);
     const last = page.at(-1);
@@ -202,11 +194,18 @@ export function stateAsOf(
     return foldUntil(reader, projection, from, stream, moment.recorded);
   }
   const { position } = moment;
-  const from = reader.log.streams.reorderedAt(stream) > 0 ? foldStart : snapshots.before(stream, { position });
+  const from =
+    (reader.log.streams.get(stream)?.reorderedAt ?? 0) > 0
+      ? foldStart
+      : snapshots.before(stream, { position });
   const events = inCanonicalOrder(
     readAll(reader.log, stream, from.position).filter((stored) => stored.position <= position),
   );
-  return foldEvents(projection, from, events.map((stored) => reader.open(stored))).point.state;
+  return foldEvents(
+    projection,
+    from,
+    events.map((stored) => reader.open(stored)),
+  ).point.state;
 }
 
 /** Goes on in canonical order while the greatest recordedAt so far does not pass `until`. */

@@ -5,7 +5,7 @@
 import { invariant } from "../std/errors.ts";
 import { modelTablePrefix, searchTablePrefix } from "../store/schema.ts";
 import type { SqliteDriver, SqlStatement, SqlValue } from "../store/sqlite-driver.ts";
-import type { ColumnValue, ModelRow, Projection } from "./projection.ts";
+import type { ColumnType, ColumnValue, ModelRow, Projection } from "./projection.ts";
 
 /** A row as SQLite gives it. */
 export type StoredRow = Readonly<Record<string, ColumnValue>> & {
@@ -17,8 +17,11 @@ export type StoredRow = Readonly<Record<string, ColumnValue>> & {
 export interface ModelTable {
   readonly name: string;
   get(stream: string): ModelRow | undefined;
-  /** Writes the row of a stream, or removes it when the state is `undefined`. */
-  put(stream: string, scope: string, state: unknown): void;
+  /**
+   * Writes the row of a stream, or removes it when the state is `undefined`. `false`: the projection makes no
+   * row of the state, or one of other types than it declares; nothing was written.
+   */
+  put(stream: string, scope: string, state: unknown): boolean;
   count(): number;
   /** A row of this table from its stored form. */
   rowOf(stored: StoredRow): ModelRow;
@@ -151,18 +154,48 @@ export function openModelTable(
         const row = search === undefined ? undefined : numberOf(stream);
         if (row !== undefined) search?.remove(row);
         remove.run(stream);
-        return;
+        return true;
       }
-      const row = projection.row(state);
-      const values = names.map((name): SqlValue => row[name] ?? null);
-      upsert.run(stream, scope, JSON.stringify(state), ...values);
-      if (search === undefined || projection.search === undefined) return;
+      const stored = storable(projection, state);
+      if (stored === undefined) return false;
+      upsert.run(stream, scope, stored.json, ...stored.values);
+      if (search === undefined) return true;
       const number = numberOf(stream);
       invariant(number !== undefined, "a row that was written has a number");
-      search.put(number, projection.search(state));
+      search.put(number, stored.texts);
+      return true;
     },
     count: () => count.get<{ value: number }>()?.value ?? 0,
     search: (expression, limit) =>
       search?.find.all<StoredRow>(expression, limit).map((stored) => rowOf(stored)) ?? [],
   };
+}
+
+interface Storable {
+  readonly json: string;
+  readonly values: readonly SqlValue[];
+  readonly texts: Readonly<Record<string, string>>;
+}
+
+/** What is stored of a state; `undefined` when the projection made no row of it, or one of other types. */
+function storable(projection: Projection, state: unknown): Storable | undefined {
+  try {
+    const json = JSON.stringify(state) as string | undefined;
+    const row = projection.row(state);
+    const texts = projection.search?.(state) ?? {};
+    const columns = Object.entries(projection.columns);
+    const values = columns.map(([name]): SqlValue => row[name] ?? null);
+    const fits =
+      columns.every(([, type], at) => fitsColumn(type, values[at] ?? null)) &&
+      Object.values(texts).every((text) => typeof text === "string");
+    return json === undefined || !fits ? undefined : { json, values, texts };
+  } catch {
+    return undefined;
+  }
+}
+
+function fitsColumn(type: ColumnType, value: SqlValue): boolean {
+  if (value === null) return true;
+  if (type === "text") return typeof value === "string";
+  return type === "integer" ? Number.isSafeInteger(value) : Number.isFinite(value);
 }

@@ -89,7 +89,10 @@ export type Where = Readonly<Record<string, Condition>>;
 /** A query on one read model. */
 export interface ModelQuery {
   readonly where?: Where;
-  /** Columns, each ascending unless it starts with "-". Ties are ordered by stream. */
+  /**
+   * Columns, each ascending unless it starts with "-". Ties are ordered by stream, in the direction of the
+   * last column.
+   */
   readonly order?: readonly string[];
   /** Rows at most; default `limits.queryRowsDefault`. */
   readonly limit?: number;

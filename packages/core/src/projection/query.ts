@@ -32,7 +32,8 @@ function refuse(model: Declared, field: string, reason?: string): never {
 }
 
 function column(model: Declared, name: string): string {
-  if (name === "stream" || name === "scope" || Object.hasOwn(model.columns, name)) return `"${name}"`;
+  if (name === "stream" || name === "scope" || Object.hasOwn(model.columns, name))
+    return `"${name}"`;
   return refuse(model, name);
 }
 

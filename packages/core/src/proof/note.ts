@@ -112,15 +112,19 @@ export function isNoteName(name: string): boolean {
  */
 export function formatNote(text: string, signatures: readonly NoteSignature[]): string {
   if (!text.endsWith("\n")) throw malformed("text-end");
+  if (signatures.length === 0) throw malformed("no-signatures");
+  if (signatures.length > limits.noteSignaturesMax) throw malformed("signature-count");
   let note = `${text}\n`;
   for (const { name, keyId, signature } of signatures) {
     const id = fromHex(keyId);
     if (!isNoteName(name)) throw malformed("name");
     if (id?.length !== 4) throw malformed("key-id");
+    if (signature.length === 0) throw malformed("signature");
     note += `— ${name} ${base64(concat(id, signature))}\n`;
   }
-  parseNote(note);
-  return note;
+  // With names, ids and signatures of the right form, this is all that parseNote could still refuse.
+  if (hasControl(text)) throw malformed("control");
+  return noteText(note);
 }
 
 /**
@@ -285,7 +289,9 @@ function noteText(input: string | Uint8Array): string {
   if (input.length > limits.noteBytesMax) throw malformed("size");
   if (typeof input === "string") {
     if (!input.isWellFormed()) throw malformed("utf8");
-    if (utf8(input).length > limits.noteBytesMax) throw malformed("size");
+    // A UTF-16 code unit is at most three bytes.
+    const mayExceed = input.length * 3 > limits.noteBytesMax;
+    if (mayExceed && utf8(input).length > limits.noteBytesMax) throw malformed("size");
     return input;
   }
   try {

@@ -76,6 +76,7 @@ export function openFrame(
   frame: Uint8Array,
   commitment: Uint8Array,
 ): OpenedFrame | undefined {
+  if (frameGeneration(frame) === undefined) return undefined;
   const frameKey = key.frameKey(section, leaf);
   const aead = crypto.aead(frameKey);
   wipe(frameKey);

@@ -75,6 +75,12 @@ export const errorCodes = {
     meaning: "The payload does not fit the schema of its event type.",
     action: "Correct the field at the path named in the details.",
   },
+  header_invalid: {
+    meaning:
+      "The text is not a header of the sealed form; the details name the place and the rule.",
+    action:
+      "Refuse it. In a log of your own, run verify: the store was altered or written by other software.",
+  },
   payload_unreadable: {
     meaning: "A recorded payload cannot be lifted to the current schema version.",
     action: "Correct the upcaster or the schema; the recorded event is unharmed.",
@@ -233,6 +239,12 @@ export const errorCodes = {
     action: "Run verify; the details name the event. Restore the keyring or a backup.",
   },
 
+  // Commands
+  command_refused: {
+    meaning: "The application's own rules refuse the command; the details name the reason.",
+    action: "Tell the person who gave it why; nothing was recorded.",
+  },
+
   // Stores
   store_missing: {
     meaning: "There is no store in that folder.",
@@ -326,9 +338,34 @@ export const errorCodes = {
   },
 
   // Read models
+  conflict_not_open: {
+    meaning: "The stream has no open conflict to settle.",
+    action: "List the conflicts again: another device may have settled it.",
+  },
+  projection_impure: {
+    meaning: "Folding the same events again gave another row: the fold is not a pure function.",
+    action:
+      "Remove clocks, chance and outside state from the fold and raise the projection's version.",
+  },
   model_stale: {
     meaning: "The read model was built by another version of its projection or registry.",
     action: "Open the store for writing once: it is then built anew.",
+  },
+
+  // Exports
+  export_model_incomplete: {
+    meaning:
+      "A read model that the export needs stopped at an event, or lacks events that this version cannot read.",
+    action:
+      "See status; rebuild the read model, or use a version that knows the events. Nothing was written.",
+  },
+  output_exists: {
+    meaning: "The file to write is there already.",
+    action: "Name another file, or move the old one away. Nothing was written.",
+  },
+  output_unwritable: {
+    meaning: "The file named with --out cannot be written.",
+    action: "Check its folder, its permissions and the free space; no part of it is left behind.",
   },
 
   // Wire form and the command line

@@ -24,6 +24,8 @@ export const limits = {
   batchEventsMax: 10_000,
   /** Bytes of section plaintext that one commit takes before it is closed. */
   commitBytesMax: 64 * 1024 * 1024,
+  /** How often one command is decided while others extend its stream. */
+  commandAttemptsMax: 8,
   /** Calls that may wait for the writer loop before append answers `store_overloaded`. */
   writerQueueCallsMax: 100_000,
   /** How long a writer waits for the store's lease. */

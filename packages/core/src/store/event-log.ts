@@ -38,6 +38,8 @@ export interface EventFilter {
 export interface CommitBatch {
   readonly events: readonly SealedEvent[];
   readonly note: CommitNote;
+  /** Of another installation: kept and read like own events, and never pushed from here. */
+  readonly foreign?: boolean;
   /** Urgent events, by leaf; the rest goes through the normal lane. */
   readonly urgent?: ReadonlySet<string>;
   /** What own events say, by leaf, for those who take part in the transaction: saves opening them again. */
@@ -78,7 +80,7 @@ export interface EventLog {
   read(filter: EventFilter): MaybePromise<readonly StoredEvent[]>;
   byLeaf(leaf: string): MaybePromise<StoredEvent | undefined>;
   byId(id: string): MaybePromise<StoredEvent | undefined>;
-  /** The newest note of a device log that covers a sequence number. */
+  /** The first note of a device log that covers a sequence number: that of the commit it came with. */
   noteCovering(
     device: string,
     incarnation: string,

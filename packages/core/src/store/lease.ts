@@ -70,9 +70,12 @@ export function createLease(deps: {
         const now = clock.now();
         const row = select.get<LeaseRow>(leaseName);
         const holder = row?.holder ?? null;
+        // A row of our own is left where a failure took the connection and with it the token.
+        const own = holder === deps.process.holder;
         const taken =
           row !== undefined &&
           holder !== null &&
+          !own &&
           now < row.expires_at &&
           !deps.process.isGone(holder);
         if (taken) {
@@ -81,7 +84,7 @@ export function createLease(deps: {
         }
         const token = (row?.token ?? 0) + 1;
         take.run(leaseName, token, deps.process.holder, now, now, now + limits.leaseExpiryMs);
-        return { status: "held", token, tookOver: holder ?? undefined };
+        return { status: "held", token, tookOver: own ? undefined : (holder ?? undefined) };
       }),
     assertHeld(token) {
       const row = select.get<LeaseRow>(leaseName);

@@ -50,10 +50,10 @@ export interface MarkReading {
 }
 
 function encodeSlot(mac: Mac, mark: Mark): Bytes {
-  const text = canonicalJson(mark);
-  const line = utf8(`${text} ${base64(mac.mac(utf8(text)))}\n`);
+  const text = utf8(canonicalJson(mark));
   const slot = new Uint8Array(markSlotBytes).fill(0x20);
-  slot.set(line);
+  slot.set(text);
+  slot.set(utf8(` ${base64(mac.mac(text))}\n`), text.length);
   return slot;
 }
 

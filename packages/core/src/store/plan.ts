@@ -83,12 +83,16 @@ export function createPlanner(deps: PlanDeps) {
       throw new HoldfastError("vector_too_large", { stream, limit: limits.vectorEntriesMax });
     }
     const exclusive = vector !== undefined;
+    // Provisional: what the log makes of it is kept once it is committed.
     local.set(stream, {
       scope,
       vector: { ...head?.vector, [own]: streamSequence },
       frontier: exclusive
         ? { [own]: streamSequence }
         : { ...head?.frontier, [own]: streamSequence },
+      recorded: head?.recorded ?? 0,
+      reorderedAt: head?.reorderedAt ?? 0,
+      ahead: head?.ahead ?? {},
     });
     const id = draft.id ?? deps.newId();
     ids.set(id, first);
@@ -141,7 +145,6 @@ export function createPlanner(deps: PlanDeps) {
   function planCall(call: AppendCall): PlannedCall {
     const local = new Map<string, StreamHead>();
     const before = planned.length;
-    const idsBefore = new Map(ids);
     try {
       const drafts: PlannedDraft[] = [];
       const fresh = call.drafts.map((draft) => recordedAlready(draft));
@@ -166,13 +169,12 @@ export function createPlanner(deps: PlanDeps) {
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
       planned.length = before;
-      ids.clear();
-      for (const [id, index] of idsBefore) ids.set(id, index);
+      for (const [id, index] of ids) if (index >= before) ids.delete(id);
       return { status: "refused", error };
     }
   }
 
-  return { planCall, newDrafts: planned, heads };
+  return { planCall, newDrafts: planned };
 }
 
 function sameVector(a: VersionVector | undefined, b: VersionVector): boolean {

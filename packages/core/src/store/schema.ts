@@ -95,8 +95,13 @@ CREATE TABLE streams (
   stream TEXT PRIMARY KEY,
   scope TEXT NOT NULL,
   vector TEXT NOT NULL CHECK (json_valid(vector)),
-  frontier TEXT NOT NULL CHECK (json_valid(frontier))
+  frontier TEXT NOT NULL CHECK (json_valid(frontier)),
+  recorded INTEGER NOT NULL,
+  reordered_at INTEGER NOT NULL,
+  ahead TEXT NOT NULL CHECK (json_valid(ahead)),
+  devices INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX streams_shared ON streams (stream) WHERE devices > 1;
 CREATE INDEX streams_by_scope ON streams (scope);
 
 CREATE TABLE outbox (
@@ -121,16 +126,34 @@ CREATE TABLE leases (
 ) STRICT;
 
 CREATE TABLE projections (
-  name TEXT PRIMARY KEY,
+  build INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
   version INTEGER NOT NULL,
   registry TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('current', 'stopped', 'incomplete')),
-  stopped_at INTEGER
+  columns TEXT NOT NULL CHECK (json_valid(columns)),
+  state TEXT NOT NULL CHECK (state IN ('building', 'current', 'stopped', 'behind')),
+  incomplete INTEGER NOT NULL DEFAULT 0 CHECK (incomplete IN (0, 1)),
+  stopped_at INTEGER,
+  cursor TEXT NOT NULL DEFAULT '',
+  streams INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE INDEX projections_by_name ON projections (name);
+
+CREATE TABLE snapshots (
+  build INTEGER NOT NULL,
+  stream TEXT NOT NULL,
+  folded INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  recorded INTEGER NOT NULL,
+  state TEXT CHECK (state IS NULL OR json_valid(state)),
+  PRIMARY KEY (build, stream, folded)
+) STRICT, WITHOUT ROWID;
 `;
 
 /** Read models are made and dropped with their projections: outside the fixed schema. */
 export const modelTablePrefix = "model_";
+/** Full-text indices of read models. */
+export const searchTablePrefix = "search_";
 
 /** Creates the tables of an empty database, in the caller's transaction. */
 export function createSchema(driver: SqliteDriver): void {
@@ -177,7 +200,10 @@ function listObjects(driver: SqliteDriver): ReadonlyMap<string, string> {
     driver
       .prepare(
         `SELECT type AS kind, name, sql FROM sqlite_schema
-         WHERE name NOT LIKE 'sqlite_%' AND tbl_name NOT LIKE '${modelTablePrefix}%' ORDER BY name`,
+         WHERE name NOT GLOB 'sqlite_*'
+           AND NOT (type IN ('table', 'index')
+             AND (tbl_name GLOB '${modelTablePrefix}*' OR tbl_name GLOB '${searchTablePrefix}*'))
+         ORDER BY name`,
       )
       .all<ObjectRow>(),
   );

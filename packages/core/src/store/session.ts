@@ -10,7 +10,7 @@ import { parseCheckpoint } from "../proof/checkpoint.ts";
 import { parseNote } from "../proof/note.ts";
 import { rootOf } from "../proof/tree.ts";
 import { base64, type Bytes } from "../std/bytes.ts";
-import { HoldfastError } from "../std/errors.ts";
+import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Clock, Crypto } from "../std/ports.ts";
 import { type Judgement, judgeMark, type Place } from "./judge.ts";
 import { createLease, type Lease, type ProcessIdentity } from "./lease.ts";
@@ -27,6 +27,8 @@ export interface StoreMedium {
   readonly place: Place;
   /** The high-water mark of one incarnation. */
   markFile(incarnation: string): MarkFile;
+  /** Gives back what was kept open for the marks. */
+  close?(): void;
 }
 
 /** Ports that a connection to a store needs. */
@@ -69,15 +71,27 @@ export function openForReading(deps: SessionDeps): Session {
  */
 export function openForWriting(deps: SessionDeps): Session {
   let look = openSession(deps, true);
-  for (let times = 1; behindMark(deps, look); times++) {
+  for (let times = 1; orClosed(look, () => behindMark(deps, look)); times++) {
     if (times === looksMax) return look;
     look.driver.close();
     look = openSession(deps, true);
   }
-  const session = openSession(deps, false);
+  const session = orClosed(look, () => openSession(deps, false));
   look.driver.close();
-  durableBarrier(session.driver);
+  orClosed(session, () => {
+    durableBarrier(session.driver);
+  });
   return session;
+}
+
+/** A connection that nobody gets is closed: SQLite shares what it knows of a file among all in a process. */
+function orClosed<T>(session: Session, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    session.driver.close();
+    throw error;
+  }
 }
 
 function behindMark(deps: SessionDeps, session: Session): boolean {
@@ -88,7 +102,9 @@ function behindMark(deps: SessionDeps, session: Session): boolean {
 /** Opens for writing whatever the mark says: the operator has accepted the older state. */
 export function openAccepted(deps: SessionDeps): Session {
   const session = openSession(deps, false);
-  durableBarrier(session.driver);
+  orClosed(session, () => {
+    durableBarrier(session.driver);
+  });
   return session;
 }
 
@@ -135,26 +151,75 @@ export function readOwnLog(
       "SELECT number, device, incarnation FROM incarnations WHERE own = 1 ORDER BY number DESC LIMIT 1",
     )
     .get<OwnRow>();
-  if (own === undefined) return undefined;
-  const state = log.deviceLog(own.device, own.incarnation);
-  const size = state?.size ?? 0;
-  const root = state === undefined ? "" : base64(rootOf(deps.crypto, state.head.range));
-  const rootAtCommit = driver.prepare(
+  const lost = lostLog(deps, session);
+  if (own === undefined) return lost;
+  const root = rootOfLog(deps, log, own);
+  const size = log.deviceLogSize(own.device, own.incarnation);
+  const commitAt = driver.prepare(
     "SELECT root, note FROM commits WHERE incarnation = ? AND size = ?",
   );
   const rootAt = (at: number): string | undefined => {
     if (at === 0) return base64(deps.crypto.sha256());
     if (at === size) return root;
-    return rootAtCommit.get<{ root: string }>(own.number, at)?.root;
+    return commitAt.get<{ root: string }>(own.number, at)?.root;
   };
   const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(own.incarnation));
   const judgement = judgeMark(reading, { size, rootAt }, deps.medium.place);
-  const note = rootAtCommit.get<{ root: string; note: string }>(own.number, size)?.note;
-  if (judgement.verdict !== "rolled-back" && !attests(note, size, root)) {
-    const findings = [...judgement.findings, "store_rewritten"];
+  const note = commitAt.get<{ root: string; note: string }>(own.number, size)?.note;
+  if (judgement.verdict === "rolled-back") return { ...own, size, root, reading, judgement };
+  if (!attests(note, size, root)) {
+    const findings = [...new Set([...judgement.findings, "store_rewritten"])];
     return { ...own, size, root, reading, judgement: { verdict: "rewritten", findings } };
   }
+  if (lost !== undefined) {
+    const findings = [...judgement.findings, ...lost.judgement.findings];
+    const { verdict } = lost.judgement;
+    return { ...own, size, root, reading: lost.reading, judgement: { verdict, findings } };
+  }
   return { ...own, size, root, reading, judgement };
+}
+
+/** Root of a device log; empty when its rows do not make a tree, so that it equals no root. */
+function rootOfLog(
+  deps: Pick<SessionDeps, "crypto">,
+  log: SqliteEventLog,
+  own: { readonly device: string; readonly incarnation: string },
+): string {
+  try {
+    const state = log.deviceLog(own.device, own.incarnation);
+    return state === undefined ? "" : base64(rootOf(deps.crypto, state.head.range));
+  } catch (error) {
+    if (!isHoldfastError(error, "proof_source_short")) throw error;
+    return "";
+  }
+}
+
+/**
+ * An own device log of which this very folder held more than it does now, as its mark says. The newest log
+ * alone does not tell: a copy from before the last incarnation has another newest log, whole by itself.
+ * Likewise a log that is signed with a key of ours and said to be another's.
+ */
+function lostLog(
+  deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
+  session: Pick<Session, "driver" | "log">,
+): OwnLog | undefined {
+  const ownFlag = session.driver.prepare(
+    "SELECT own FROM incarnations WHERE device = ? AND incarnation = ?",
+  );
+  for (const { device, incarnation } of deps.keyring.signingKeys()) {
+    const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(incarnation));
+    const size = session.log.deviceLogSize(device, incarnation);
+    const disowned = ownFlag.get<{ own: number }>(device, incarnation)?.own === 0;
+    const here = reading.mark?.folder === deps.medium.place.folder;
+    const shorter = here && (reading.mark?.size ?? 0) > size;
+    if (!disowned && !shorter) continue;
+    const root = rootOfLog(deps, session.log, { device, incarnation });
+    const judgement = disowned
+      ? ({ verdict: "rewritten", findings: ["store_rewritten"] } as const)
+      : ({ verdict: "rolled-back", findings: ["store_rolled_back"] } as const);
+    return { device, incarnation, size, root, reading, judgement };
+  }
+  return undefined;
 }
 
 /** Does the last note speak of exactly these events? (Its signature is verify's business.) */

@@ -20,18 +20,33 @@ import type {
   StoredEvent,
 } from "./event-log.ts";
 import type { SqliteDriver, SqlValue } from "./sqlite-driver.ts";
-import { advanceHead, createStreamHeads, type StreamHeads } from "./stream-heads.ts";
+import {
+  advanceHead,
+  createStreamHeads,
+  type StreamHead,
+  type StreamHeads,
+} from "./stream-heads.ts";
 
 /** An event that the running transaction has just stored. */
 export interface AppendedRow {
   readonly position: number;
   readonly sealed: SealedEvent;
   readonly urgent: boolean;
+  /** Of another installation. */
+  readonly foreign: boolean;
   /** What the event says, where the batch brought it. */
   readonly content: EventContent | undefined;
-  /** Frontier of the stream before this event: tells whether the event comes last in canonical order. */
-  readonly frontierBefore: Readonly<Record<string, number>>;
+  /** The stream before this event, and after it. */
+  readonly before: StreamHead | undefined;
+  readonly after: StreamHead;
 }
+
+/** The outcome of an append, with the heads of the streams that it moved on. */
+export type CommitOutcomeWithHeads =
+  | (Extract<CommitOutcome, { status: "appended" }> & {
+      readonly heads: ReadonlyMap<string, StreamHead>;
+    })
+  | Extract<CommitOutcome, { status: "stale" }>;
 
 /** What else happens in the append's transaction. Throwing aborts the append. */
 export interface AppendParticipant {
@@ -45,7 +60,10 @@ export interface SqliteEventLog extends EventLog {
   deviceLog(device: string, incarnation: string): DeviceLogState | undefined;
   append(batch: CommitBatch): CommitOutcome;
   /** As `append`, inside a transaction of the caller's and with what takes part in it. */
-  appendWithin(batch: CommitBatch, participants: readonly AppendParticipant[]): CommitOutcome;
+  appendWithin(
+    batch: CommitBatch,
+    participants: readonly AppendParticipant[],
+  ): CommitOutcomeWithHeads;
   read(filter: EventFilter): readonly StoredEvent[];
   byLeaf(leaf: string): StoredEvent | undefined;
   byId(id: string): StoredEvent | undefined;
@@ -53,6 +71,8 @@ export interface SqliteEventLog extends EventLog {
   leaves(device: string, incarnation: string, from: number, to: number): readonly string[];
   /** Leaves and tile roots of a device log, for proofs. */
   leafSource(device: string, incarnation: string): LeafSource;
+  /** Events of a device log, without building its tree; 0 when it is not here. */
+  deviceLogSize(device: string, incarnation: string): number;
   readonly streams: StreamHeads;
 }
 
@@ -64,7 +84,8 @@ export interface SqliteEventLogDeps {
 
 /** Runs `work` in one immediate transaction: committed when it returns, rolled back when it throws. */
 export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
-  driver.exec("BEGIN IMMEDIATE");
+  // The driver keeps prepared statements; `exec` would compile these anew each time.
+  driver.prepare("BEGIN IMMEDIATE").run();
   let result: T;
   try {
     result = work();
@@ -73,7 +94,7 @@ export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
     if (driver.inTransaction) driver.exec("ROLLBACK");
     throw error;
   }
-  driver.exec("COMMIT");
+  driver.prepare("COMMIT").run();
   return result;
 }
 
@@ -107,31 +128,47 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     return { device, incarnation, size, head: { leaf: last?.leaf ?? noPrevious, range } };
   }
 
+  function deviceLogSize(device: string, incarnation: string): number {
+    const number = incarnations.find(device, incarnation) ?? -1;
+    return statements.lastOf.get<{ sequence: number }>(number)?.sequence ?? 0;
+  }
+
   function appendWithin(
     batch: CommitBatch,
     participants: readonly AppendParticipant[],
-  ): CommitOutcome {
+  ): CommitOutcomeWithHeads {
     const { note, events } = batch;
-    const number = incarnations.findOrAdd(note.device, note.incarnation);
-    const size = statements.lastOf.get<{ sequence: number }>(number)?.sequence ?? 0;
-    if (size + events.length !== note.size) return { status: "stale", size };
+    const known = incarnations.find(note.device, note.incarnation) ?? -1;
+    const last = statements.lastOf.get<{ sequence: number; leaf: string }>(known);
+    const size = last?.sequence ?? 0;
+    const continues = events[0]?.header.prev === (last?.leaf ?? noPrevious);
+    if (!continues || size + events.length !== note.size) return { status: "stale", size };
+    const foreign = batch.foreign ?? false;
+    const number = incarnations.findOrAdd(note.device, note.incarnation, foreign);
     const firstPosition = head() + 1;
-    const heads = new Map<string, ReturnType<StreamHeads["get"]>>();
+    const heads = new Map<string, StreamHead>();
     const appended = events.map((sealed, index): AppendedRow => {
       const position = firstPosition + index;
       insertEvent(position, number, sealed);
       const { stream } = sealed.header;
-      const before = heads.has(stream) ? heads.get(stream) : streams.get(stream);
-      heads.set(stream, advanceHead(before, sealed.header));
+      const before = heads.get(stream) ?? streams.get(stream);
+      const after = advanceHead(before, sealed.header, position, () => headersOf(stream));
+      heads.set(stream, after);
       const urgent = batch.urgent?.has(sealed.leaf) ?? false;
       const content = batch.contents?.get(sealed.leaf);
-      return { position, sealed, urgent, content, frontierBefore: before?.frontier ?? {} };
+      return { position, sealed, foreign, urgent, content, before, after };
     });
-    for (const [stream, after] of heads) if (after !== undefined) streams.put(stream, after);
+    for (const [stream, after] of heads) streams.put(stream, after);
     insertTiles(number, size, events);
     statements.insertCommit.run(number, note.size, note.root, note.text);
     for (const participant of participants) participant.apply(appended);
-    return { status: "appended", firstPosition };
+    return { status: "appended", firstPosition, heads };
+  }
+
+  function headersOf(stream: string): readonly { leaf: string; header: Header }[] {
+    return statements.ofStream
+      .all<EventRow>(stream)
+      .map((row) => ({ leaf: row.leaf, header: JSON.parse(row.header) as Header }));
   }
 
   function insertEvent(position: number, incarnation: number, sealed: SealedEvent): void {
@@ -206,6 +243,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     streams,
     head,
     deviceLog,
+    deviceLogSize,
     leafSource,
     append: (batch) => inTransaction(driver, () => appendWithin(batch, [])),
     appendWithin,
@@ -271,6 +309,7 @@ function prepareStatements(driver: SqliteDriver) {
     tiles: driver.prepare(
       "SELECT root FROM tiles WHERE incarnation = ? AND tile >= ? AND tile < ? ORDER BY tile",
     ),
+    ofStream: driver.prepare(`SELECT ${columns} FROM events WHERE stream = ? ORDER BY position`),
     byLeaf: driver.prepare(`SELECT ${columns} FROM events WHERE leaf = ?`),
     byId: driver.prepare(`SELECT ${columns} FROM events WHERE id = ?`),
     frames: driver.prepare(
@@ -301,16 +340,16 @@ function createIncarnationNumbers(driver: SqliteDriver) {
     "SELECT number FROM incarnations WHERE device = ? AND incarnation = ?",
   );
   const insert = driver.prepare(
-    "INSERT INTO incarnations (device, incarnation, own) VALUES (?, ?, 1)",
+    "INSERT INTO incarnations (device, incarnation, own) VALUES (?, ?, ?)",
   );
   const find = (device: string, incarnation: string): number | undefined =>
     select.get<{ number: number }>(device, incarnation)?.number;
   return {
     find,
-    findOrAdd(device: string, incarnation: string): number {
+    findOrAdd(device: string, incarnation: string, foreign: boolean): number {
       const known = find(device, incarnation);
       if (known !== undefined) return known;
-      insert.run(device, incarnation);
+      insert.run(device, incarnation, foreign ? 0 : 1);
       const number = find(device, incarnation);
       invariant(number !== undefined, "an inserted incarnation has a number");
       return number;
@@ -344,7 +383,16 @@ function selectEvents(filter: EventFilter): { readonly sql: string; readonly val
   };
 }
 
-/** The header of a stored event. What is stored was checked when it was sealed or taken in. */
-export function headerOf(stored: Pick<StoredEvent, "headerText">): Header {
-  return JSON.parse(stored.headerText) as Header;
+/**
+ * The header of a stored event. What is stored was checked when it was sealed or taken in; a text that is no
+ * header at all was put there by somebody else: `store_corrupt`.
+ */
+export function headerOf(stored: Pick<StoredEvent, "headerText" | "position">): Header {
+  try {
+    const header = JSON.parse(stored.headerText) as Header;
+    if (typeof header.sec === "object" && header.sec !== null) return header;
+  } catch {
+    // Told below.
+  }
+  throw new HoldfastError("store_corrupt", { position: stored.position });
 }

@@ -6,7 +6,7 @@ import { deviceLogOrigin } from "../proof/checkpoint.ts";
 import { preAuthenticationEncoding } from "../proof/dsse.ts";
 import { createNoteVerifier, openNote } from "../proof/note.ts";
 import { verifySignature } from "../proof/signature.ts";
-import { emptyRange } from "../proof/tree.ts";
+import { emptyRange, rootOf } from "../proof/tree.ts";
 import { noPrevious } from "../event/event.ts";
 import type { SigningKeyRecord } from "../keys/keyring.ts";
 import {
@@ -26,7 +26,7 @@ import type { Observer } from "../telemetry/observer.ts";
 import { type Mark, readMark, writeMark } from "./mark.ts";
 import { type OwnLog, readOwnLog, type SessionDeps } from "./session.ts";
 import { inTransaction } from "./sqlite-event-log.ts";
-import { signCommit, type StoreSession, type WriterIdentity } from "./writer.ts";
+import { createCommitSigner, type StoreSession, type WriterIdentity } from "./tenancy.ts";
 
 export interface TenureDeps extends SessionDeps {
   readonly clock: Clock;
@@ -133,7 +133,8 @@ async function openIncarnation(
     { leaf: noPrevious, range: emptyRange },
     [openingDraft(deps, session, origin, pub)],
   );
-  const note = await signCommit(deps, identity, sealed);
+  const sign = await createCommitSigner(deps, identity);
+  const note = await sign(sealed);
   // A mark of an empty log first: it lags, and a crash before the next one does not look like a move.
   writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()) }, 0);
   const outcome = inTransaction(session.driver, () => {
@@ -142,8 +143,31 @@ async function openIncarnation(
   });
   invariant(outcome.status === "appended", "a new device log is empty");
   markCommit(deps, identity, note);
+  if (reason === "rollback-accepted") acceptMarks(deps, session, incarnation);
   deps.observer.log("info", "incarnation_opened", { reason });
   return identity;
+}
+
+/** What was lost is accepted: the marks of earlier incarnations come down to what the store holds. */
+function acceptMarks(deps: TenureDeps, session: StoreSession, opened: string): void {
+  for (const { device, incarnation, algorithm, spki } of deps.keyring.signingKeys()) {
+    if (incarnation === opened) continue;
+    const { mark } = readMark(deps.keyring.markMac(), deps.medium.markFile(incarnation));
+    if (mark?.folder !== deps.medium.place.folder) continue;
+    const size = session.log.deviceLogSize(device, incarnation);
+    if (mark.size <= size) continue;
+    const range = session.log.deviceLog(device, incarnation)?.head.range ?? emptyRange;
+    const identity = {
+      origin: originOf(deps, device, incarnation),
+      key: { device, incarnation, algorithm, spki },
+    };
+    writeMarkFor(
+      deps,
+      identity,
+      { size, root: base64(rootOf(deps.crypto, range)) },
+      mark.count + 1,
+    );
+  }
 }
 
 function invariantNoSections(): never {

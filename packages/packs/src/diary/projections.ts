@@ -2,7 +2,7 @@
  * Read models of the diary: `diary` (one row per entry) and `directory` (who is who).
  */
 import { defineProjection, type Projection, type RecordedEvent } from "@holdfast/core";
-import type { Nosebleed } from "./events.ts";
+import { type Nosebleed, severities, type Severity } from "./events.ts";
 
 /** Where a diary entry stands. */
 export type DiaryStatus = "recorded" | "amended" | "retracted";
@@ -13,6 +13,8 @@ export interface DiaryEntry {
   readonly kind: string;
   readonly status: DiaryStatus;
   readonly started_at: string | null;
+  /** The calendar day where the person was: the date of `started_at` as it was claimed, with its offset. */
+  readonly day: string | null;
   readonly ended_at: string | null;
   readonly duration_minutes: number | null;
   readonly severity: string | null;
@@ -39,13 +41,30 @@ const entryTypes: readonly string[] = [
   "BloodPressureMeasured",
 ];
 
+// Queries that the pack relies on, and the indices over several columns that they need.
+const diaryQueries = {
+  indexes: [
+    ["kind", "day"],
+    ["kind", "started_at"],
+    ["scope", "started_at"],
+  ],
+  queries: {
+    newest: { order: ["-started_at"], limit: 100 },
+    of_kind: { where: { kind: "NosebleedRecorded" }, order: ["-started_at"] },
+    of_subject: { where: { scope: "scope" }, order: ["-started_at"] },
+    days: { where: { kind: "NosebleedRecorded", day: { gte: "2026-01-01", lte: "2026-12-31" } } },
+  },
+};
+
 /**
  * `started_at` is UTC with milliseconds, so that text order is time order. Rows by `started_at`, `severity`,
- * `kind`, `status`. A stream with several entries shows the latest by time and counts them in `entries`.
+ * `kind`, `status`, and by `day`, `week` (ISO 8601) and `month`, which calendar and frequency group by;
+ * `severity_rank` counts from 1. A stream with several entries shows the latest by time and counts them in
+ * `entries`.
  */
 export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEntry>({
   name: "diary",
-  version: 1,
+  version: 2,
   types: [...entryTypes, "DiaryEntryRetracted"],
   columns: {
     kind: "text",
@@ -54,9 +73,14 @@ export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEnt
     ended_at: "text",
     duration_minutes: "real",
     severity: "text",
+    severity_rank: "integer",
+    day: "text",
+    week: "text",
+    month: "text",
     revisions: "integer",
     entries: "integer",
   },
+  ...diaryQueries,
   fold(state, event) {
     if (event.op === "retract") return state === undefined ? undefined : retracted(state, event);
     // What cannot be opened cannot be shown; the row keeps what was known.
@@ -65,14 +89,44 @@ export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEnt
     if (state === undefined) return next;
     return event.op === "amend" ? amended(state, next, event) : added(state, next);
   },
-  row: ({ kind, status, started_at, ended_at, duration_minutes, severity, revisions, entries }) => {
-    return { kind, status, started_at, ended_at, duration_minutes, severity, revisions, entries };
-  },
+  row: ({ kind, status, started_at, ended_at, duration_minutes, severity, day, ...counts }) => ({
+    kind,
+    status,
+    started_at,
+    ended_at,
+    duration_minutes,
+    severity,
+    severity_rank: severityRank(severity),
+    day,
+    week: day === null ? null : isoWeek(day),
+    month: day === null ? null : day.slice(0, 7),
+    revisions: counts.revisions,
+    entries: counts.entries,
+  }),
 });
+
+function severityRank(severity: string | null): number | null {
+  return severity === null ? null : severities.indexOf(severity as Severity) + 1;
+}
+
+const dayMs = 86_400_000;
+
+/** ISO 8601 week of a calendar day: 2027-01-01 is in 2026-W53. */
+export function isoWeek(day: string): string {
+  const date = Date.parse(`${day}T00:00:00Z`);
+  const weekday = (new Date(date).getUTCDay() + 6) % 7;
+  // A week belongs to the year of its Thursday.
+  const thursday = date + (3 - weekday) * dayMs;
+  const year = new Date(thursday).getUTCFullYear();
+  const week = Math.floor((thursday - Date.UTC(year, 0, 1)) / (7 * dayMs)) + 1;
+  return `${year}-W${String(week).padStart(2, "0")}`;
+}
 
 function recorded(event: RecordedEvent): DiaryEntry {
   const data = event.data as Readonly<Record<string, unknown>>;
-  const claimed = timeFields.map((field) => data[field]).find((value) => typeof value === "string");
+  const claimed = timeFields
+    .map((field) => data[field])
+    .find((value): value is string => typeof value === "string");
   const started = claimed === undefined ? event.occurredAt : Date.parse(claimed);
   const nosebleed = event.type === "NosebleedRecorded" ? (event.data as Nosebleed) : undefined;
   const ended = nosebleed?.ended_at ? Date.parse(nosebleed.ended_at) : undefined;
@@ -80,6 +134,7 @@ function recorded(event: RecordedEvent): DiaryEntry {
     kind: event.type,
     status: "recorded",
     started_at: isoText(started),
+    day: (claimed ?? isoText(started))?.slice(0, 10) ?? null,
     ended_at: isoText(ended),
     duration_minutes: nosebleed?.duration_minutes ?? minutesBetween(started, ended),
     severity: nosebleed?.severity ?? null,

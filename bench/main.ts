@@ -1,0 +1,81 @@
+/**
+ * `npm run bench -- append|query|open|verify|memory [--json] [--profile] [--quick] [--folder DIR]`
+ *
+ * Text for people first; the last line of standard output is one JSON object. README.md says how to read it.
+ */
+import { availableParallelism, cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { benchAppend } from "./append.ts";
+import { benchMemory } from "./memory.ts";
+import type { Report } from "./measure.ts";
+import { benchOpen } from "./open.ts";
+import { runProfiled } from "./profile.ts";
+import { benchQuery } from "./query.ts";
+import { benchVerify } from "./verify.ts";
+
+interface Sizes {
+  readonly folder: string | undefined;
+  readonly quick: boolean;
+}
+
+const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
+  append: ({ folder, quick }) =>
+    quick
+      ? benchAppend({ folder, rounds: 2, singles: 8, appenders: 8, bulk: 50 })
+      : benchAppend({ folder, rounds: 15, singles: 200, appenders: 64, bulk: 10_000 }),
+  query: ({ folder, quick }) =>
+    benchQuery({
+      folder,
+      events: quick ? 200 : 100_000,
+      rounds: quick ? 2 : 10,
+      each: quick ? 5 : 200,
+    }),
+  open: ({ folder, quick }) =>
+    benchOpen({ folder, events: quick ? 100 : 100_000, rounds: quick ? 1 : 7 }),
+  verify: ({ folder, quick }) =>
+    benchVerify({ folder, events: quick ? 200 : 100_000, commit: 100, rounds: quick ? 1 : 3 }),
+  memory: ({ folder, quick }) =>
+    benchMemory({ folder, events: quick ? 50 : 10_000, built: !quick }),
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: "boolean", default: false },
+    profile: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    folder: { type: "string" },
+  },
+});
+
+const [subject = ""] = positionals;
+const bench = subjects[subject];
+if (bench === undefined || positionals.length !== 1) {
+  console.error(
+    `usage: npm run bench -- ${Object.keys(subjects).join("|")} [--json] [--profile] [--quick] [--folder DIR]`,
+  );
+  process.exitCode = 2;
+} else if (values.profile) {
+  process.exitCode = await runProfiled(
+    process.argv.slice(2).filter((word) => word !== "--profile"),
+  );
+} else {
+  const report = await bench({ folder: values.folder, quick: values.quick });
+  const machine = {
+    node: process.version,
+    cores: availableParallelism(),
+    cpu: cpus()[0]?.model ?? "",
+  };
+  if (!values.json) describe(report);
+  console.log(JSON.stringify({ ...report, machine }));
+}
+
+function describe(report: Report): void {
+  for (const [name, value] of Object.entries(report)) {
+    if (name === "gates" || name === "subject") continue;
+    console.log(`${name.padEnd(12)} ${JSON.stringify(value)}`);
+  }
+  for (const { name, value, relation, limit, met } of report.gates) {
+    console.log(`${met ? "met " : "MISS"} ${name}: ${value} (${relation} ${limit})`);
+  }
+}

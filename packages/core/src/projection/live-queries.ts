@@ -1,0 +1,151 @@
+/**
+ * Live queries: whoever subscribes is told what changed in the answer, exactly once for each change, after it
+ * is durable. Changes of one turn come together. What other processes write is seen by polling SQLite's
+ * `data_version`; a hint, so the answer is then asked for anew and compared.
+ */
+import type { Timers } from "../std/ports.ts";
+import { limits } from "../std/limits.ts";
+import { canonicalJson } from "../std/jcs.ts";
+import { matches } from "./condition.ts";
+import type { ModelChange, ModelQuery, ModelRow } from "./projection.ts";
+import type { ReadModels, TouchedRow } from "./read-models.ts";
+
+export type ModelListener = (change: ModelChange) => void;
+
+export interface LiveQueries {
+  /** The first call brings the whole answer as added, before this returns. */
+  subscribe(model: string, query: ModelQuery, listener: ModelListener): () => void;
+  /** After a commit of this process: tells subscribers, once the present turn is over. */
+  committed(taken: ReturnType<ReadModels["takeTouched"]>): void;
+  close(): void;
+}
+
+interface Subscription {
+  readonly model: string;
+  readonly query: ModelQuery;
+  readonly listener: ModelListener;
+  rows: ReadonlyMap<string, ModelRow>;
+}
+
+export function createLiveQueries(deps: {
+  readonly timers: Timers;
+  readonly models: () => Pick<ReadModels, "query" | "version">;
+}): LiveQueries {
+  const subscriptions = new Set<Subscription>();
+  let pending = new Map<string, TouchedRow>();
+  let swapped = new Set<string>();
+  let scheduled = false;
+  let version = -1;
+  let cancelPoll: (() => void) | undefined;
+
+  function answer({ model, query }: Pick<Subscription, "model" | "query">) {
+    const rows = deps.models().query(model, query);
+    return new Map(rows.map((row) => [row.stream, row]));
+  }
+
+  /** The new answer of a subscription after some rows changed; the same map when it is not concerned. */
+  function answerAfter(
+    one: Subscription,
+    rows: readonly TouchedRow[],
+  ): ReadonlyMap<string, ModelRow> {
+    const concerned = rows.filter(
+      ({ stream, row }) =>
+        one.rows.has(stream) || (row !== undefined && matches(row, one.query.where)),
+    );
+    if (concerned.length === 0) return one.rows;
+    // Which rows stand within a limit depends on all others.
+    if (one.query.limit !== undefined) return answer(one);
+    const next = new Map(one.rows);
+    for (const { stream, row } of concerned) {
+      if (row !== undefined && matches(row, one.query.where)) next.set(stream, row);
+      else next.delete(stream);
+    }
+    return next;
+  }
+
+  function tell(one: Subscription, next: ReadonlyMap<string, ModelRow>): void {
+    const change = differences(one.rows, next);
+    one.rows = next;
+    if (change !== undefined) one.listener(change);
+  }
+
+  function flush(): void {
+    scheduled = false;
+    const touched = pending;
+    const resets = swapped;
+    pending = new Map();
+    swapped = new Set();
+    const byModel = Map.groupBy(touched.values(), ({ model }) => model);
+    for (const one of subscriptions) {
+      if (resets.has(one.model)) tell(one, answer(one));
+      else {
+        const rows = byModel.get(one.model);
+        if (rows !== undefined) tell(one, answerAfter(one, rows));
+      }
+    }
+  }
+
+  function schedule(): void {
+    if (scheduled) return;
+    scheduled = true;
+    deps.timers.soon(flush);
+  }
+
+  function poll(): void {
+    cancelPoll = undefined;
+    if (subscriptions.size === 0) return;
+    const now = deps.models().version();
+    if (now !== version) {
+      version = now;
+      for (const { model } of subscriptions) swapped.add(model);
+      schedule();
+    }
+    cancelPoll = deps.timers.after(limits.livePollMs, poll, true);
+  }
+
+  return {
+    subscribe(model, query, listener) {
+      const one: Subscription = { model, query, listener, rows: new Map() };
+      tell(one, answer(one));
+      subscriptions.add(one);
+      if (cancelPoll === undefined) {
+        version = deps.models().version();
+        cancelPoll = deps.timers.after(limits.livePollMs, poll, true);
+      }
+      return () => {
+        subscriptions.delete(one);
+        if (subscriptions.size > 0) return;
+        cancelPoll?.();
+        cancelPoll = undefined;
+      };
+    },
+    committed(taken) {
+      if (subscriptions.size === 0) return;
+      for (const row of taken.rows) pending.set(`${row.model}/${row.stream}`, row);
+      for (const model of taken.swapped) swapped.add(model);
+      if (pending.size + swapped.size > 0) schedule();
+    },
+    close() {
+      subscriptions.clear();
+      cancelPoll?.();
+      cancelPoll = undefined;
+    },
+  };
+}
+
+function differences(
+  before: ReadonlyMap<string, ModelRow>,
+  after: ReadonlyMap<string, ModelRow>,
+): ModelChange | undefined {
+  const added: ModelRow[] = [];
+  const changed: ModelRow[] = [];
+  for (const [stream, row] of after) {
+    const old = before.get(stream);
+    if (old === undefined) added.push(row);
+    else if (old !== row && canonicalJson(old.state) !== canonicalJson(row.state))
+      changed.push(row);
+  }
+  const removed = [...before.values()].filter(({ stream }) => !after.has(stream));
+  if (added.length + changed.length + removed.length === 0) return undefined;
+  return { added, changed, removed };
+}

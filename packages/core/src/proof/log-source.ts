@@ -1,0 +1,92 @@
+/** What verification reads: rows as they are stored, and what it says about them. */
+import type { DataKey } from "../keys/keyring.ts";
+import type { Crypto } from "../std/ports.ts";
+
+/** One thing that is not as it must be. */
+export interface Problem {
+  /** Stable word for the kind of problem. */
+  readonly code: string;
+  /** What it concerns: `event 17`, `commit 3`, `mark`, `keyring`, `outbox`. */
+  readonly object: string;
+  readonly message: string;
+}
+
+/** Takes note of a problem. */
+export type Report = (code: string, object: string, message: string) => void;
+
+/** A row of the log, as stored. */
+export interface EventRow {
+  readonly position: number;
+  readonly leaf: string;
+  readonly id: string;
+  readonly device: string;
+  readonly incarnation: string;
+  readonly own: number;
+  readonly sequence: number;
+  readonly type: string;
+  readonly stream: string;
+  readonly actor: string;
+  readonly recordedAt: number;
+  readonly header: string;
+}
+
+/** A frame, as stored. */
+export interface FrameRow {
+  readonly section: string;
+  readonly key: string;
+  readonly state: string;
+  readonly bytes: Uint8Array | null;
+}
+
+/** The stored head of one stream: what appends continue from. */
+export interface StreamRow {
+  readonly stream: string;
+  readonly scope: string;
+  /** (device/incarnation) → last counter, JSON. */
+  readonly vector: string;
+  readonly frontier: string;
+}
+
+/** A commit note, as stored. */
+export interface NoteRow {
+  readonly size: number;
+  readonly root: string;
+  readonly note: string;
+}
+
+/** A device log that the store knows of. */
+export interface OriginRow {
+  readonly device: string;
+  readonly incarnation: string;
+}
+
+/** What is verified: rows as they are stored, in order. */
+export interface LogSource {
+  count(): number;
+  events(after: number, limit: number): readonly EventRow[];
+  frames(position: number): readonly FrameRow[];
+  notes(device: string, incarnation: string, after: number, limit: number): readonly NoteRow[];
+  /** In order of their names. */
+  streams?(after: string, limit: number): readonly StreamRow[];
+  /** Every device log that the store knows of, with or without events. */
+  origins(): readonly OriginRow[];
+}
+
+/** What verification needs. */
+export interface LogVerifyDeps {
+  readonly crypto: Crypto;
+  readonly source: LogSource;
+  readonly tenant: string;
+  /** The key to open a section with; `undefined` when it is not here. */
+  readonly dataKey: (id: string, generation: number) => DataKey | undefined;
+  /** SPKI that the keyring has for an own incarnation. */
+  readonly ownKey: (incarnation: string) => Uint8Array | undefined;
+  /** Was the content of that scope and section shredded, by the log's own account? */
+  readonly isShredded: (scope: string, section: string) => boolean;
+  readonly openSections: boolean;
+  readonly allNotes: boolean;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** Rows that are read at once. */
+export const pageRows = 1_000;

@@ -1,0 +1,74 @@
+/** What every file of a store needs: folders that last, whole reads and writes, failures with a code. */
+import { closeSync, constants, fsyncSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { type ErrorCode, HoldfastError } from "@holdfast/core";
+
+const codes: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: "store_full",
+  EDQUOT: "store_full",
+  EFBIG: "store_full",
+  EROFS: "store_read_only",
+  EACCES: "store_read_only",
+  EPERM: "store_read_only",
+  ELOOP: "store_unsafe_path",
+  EISDIR: "store_unsafe_path",
+  ENOTDIR: "store_unsafe_path",
+};
+
+/** Our error for an error of the system; anything else as it is. Paths stay in the cause: they may name people. */
+export function fromSystem(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof HoldfastError) return error;
+  const { code, syscall } = error as { readonly code?: unknown; readonly syscall?: unknown };
+  if (typeof code !== "string" || typeof syscall !== "string") return error;
+  const result = `${syscall} ${code}`;
+  return new HoldfastError(codes[code] ?? "store_io_error", { result }, { cause: error });
+}
+
+/** Runs calls on files; an error of the system becomes one of ours, as for the database. */
+export function guardedFile<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw fromSystem(error);
+  }
+}
+
+/** Makes the names in a folder durable. */
+export function syncFolder(folder: string): void {
+  // Windows has no handle of a folder to sync; its renames are journalled.
+  if (process.platform === "win32") return;
+  const descriptor = openSync(folder, constants.O_RDONLY);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Makes a folder (0700) and those above it that are missing; their names are durable when it returns. */
+export function makeFolder(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  const top = dirname(resolve(first));
+  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+    syncFolder(folder);
+    if (folder === top || folder === dirname(folder)) return;
+  }
+}
+
+/** Writes all bytes, at a position or where the descriptor stands: one write may take a part only. */
+export function writeAll(descriptor: number, bytes: Uint8Array, position?: number): void {
+  for (let done = 0; done < bytes.length;) {
+    const at = position === undefined ? null : position + done;
+    done += writeSync(descriptor, bytes, done, bytes.length - done, at);
+  }
+}
+
+/** Fills the bytes from a position, as far as the file goes. */
+export function readFully(descriptor: number, bytes: Uint8Array, position: number): void {
+  for (let done = 0; done < bytes.length;) {
+    const count = readSync(descriptor, bytes, done, bytes.length - done, position + done);
+    if (count === 0) return;
+    done += count;
+  }
+}
