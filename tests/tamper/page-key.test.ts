@@ -261,7 +261,9 @@ const attacks: readonly Attack[] = [
   {
     name: "a trigger on a read model",
     attack(driver) {
-      driver.exec("CREATE TRIGGER evil AFTER INSERT ON model_latest BEGIN DELETE FROM frames; END");
+      driver.exec(
+        "CREATE TRIGGER evil AFTER INSERT ON model_latest_1 BEGIN DELETE FROM frames; END",
+      );
     },
     refused: "store_drifted",
   },

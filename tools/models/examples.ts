@@ -187,9 +187,20 @@ export const rowExamples: readonly RowExample[] = [
     },
   },
   {
-    title: "Projection",
+    title: "Build of a read model",
     table: "projections",
-    says: "Which version of a projection and of the registry built a read model, and where it stands.",
-    row: { name: "diary", version: 2, registry: "5e1f", state: "stopped", stopped_at: 42 },
+    says: "Which version of a projection and of the registry a build is of, and how far it is.",
+    row: {
+      build: 7,
+      name: "diary",
+      version: 2,
+      registry: "5e1f",
+      columns: '{"columns":{},"search":[]}',
+      state: "stopped",
+      incomplete: 0,
+      stopped_at: 42,
+      cursor: "",
+      streams: 12,
+    },
   },
 ];

@@ -55,4 +55,5 @@ export * from "./projection/projection.ts";
 export type { ReadModelStatus } from "./projection/read-models.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
-export { createStore, openHoldfast, type StoreDeps } from "./client/store.ts";
+export { createStore, openHoldfast } from "./client/store.ts";
+export type { StoreDeps } from "./client/store-life.ts";

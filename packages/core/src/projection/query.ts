@@ -101,11 +101,7 @@ function checkedLimit(model: Declared, limit: number | undefined): number {
 }
 
 /** Rows strictly after a place in the order; nulls come first, as SQLite has them. */
-function compileAfter(
-  model: Declared,
-  terms: readonly OrderTerm[],
-  place: readonly ColumnValue[],
-): CompiledQuery {
+function compileAfter(terms: readonly OrderTerm[], place: readonly ColumnValue[]): CompiledQuery {
   const [term, ...rest] = terms;
   const [value, ...further] = place;
   if (term === undefined || value === undefined) return { sql: "FALSE", values: [] };
@@ -118,7 +114,7 @@ function compileAfter(
       ? { sql: `${name} IS NOT NULL`, values: [] }
       : { sql: `${name} > ?`, values: [value] };
   if (rest.length === 0) return beyond;
-  const tie = compileAfter(model, rest, further);
+  const tie = compileAfter(rest, further);
   return {
     sql: `(${beyond.sql} OR (${name} IS ? AND ${tie.sql}))`,
     values: [...beyond.values, value, ...tie.values],
@@ -132,7 +128,7 @@ export function compileQuery(model: Declared, table: string, query: PageQuery): 
   const conditions = where.sql === "" ? [] : [where.sql];
   const values = [...where.values];
   if (query.after !== undefined) {
-    const after = compileAfter(model, terms, readCursor(model, terms, query.after));
+    const after = compileAfter(terms, readCursor(model, terms, query.after));
     conditions.push(after.sql);
     values.push(...after.values);
   }

@@ -13,7 +13,7 @@ import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { AppendParticipant } from "../store/sqlite-event-log.ts";
-import type { SqlValue } from "../store/sqlite-driver.ts";
+import type { SqliteDriver, SqlValue } from "../store/sqlite-driver.ts";
 import {
   type Build,
   createBuild,
@@ -26,7 +26,7 @@ import {
 } from "./builds.ts";
 import { inOrder, matches } from "./condition.ts";
 import { stateAsOf } from "./fold.ts";
-import { createFolding, type FoldingDeps } from "./folding.ts";
+import { createFolding, type Folding, type FoldingDeps } from "./folding.ts";
 import type { StoredRow } from "./model-table.ts";
 import type {
   AggregateQuery,
@@ -210,40 +210,14 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     const total = number("SELECT count(*) AS value FROM streams");
     if (building === undefined) return { done: true, streams: total, total };
     const streams = streamsAfter(building.cursor, limits.rebuildStreamsPerStep);
-    for (const stream of streams) {
-      folding.refold(model, building, stream, 0);
-      building.cursor = stream;
-      building.streams += 1;
-    }
-    saveBuild(driver, building);
+    foldMore(driver, folding, model, building, streams);
     if (streams.length > 0 && building.stoppedAt === undefined) {
       return { done: false, streams: building.streams, total };
     }
-    swap(model, building);
+    checkSample(driver, folding, model, building);
+    swapIn(driver, model, building);
+    swapped.add(name);
     return { done: true, streams: total, total };
-  }
-
-  /** Checks a sample of a finished build against a second fold, then lets it answer in place of the old one. */
-  function swap(model: Model, building: Build): void {
-    const sample = driver
-      .prepare(`SELECT stream, state FROM ${building.table.name} ORDER BY random() LIMIT ?`)
-      .all<{ stream: string; state: string }>(limits.rebuildSampleMax);
-    for (const { stream, state } of building.stoppedAt === undefined ? sample : []) {
-      folding.refold(model, building, stream, 0);
-      const again = canonicalJson(building.table.get(stream)?.state);
-      if (again !== canonicalJson(JSON.parse(state))) {
-        throw new HoldfastError("projection_impure", { projection: model.projection.name });
-      }
-    }
-    dropOthers(driver, model.projection, building);
-    if (building.state === "building") {
-      building.state = building.stoppedAt === undefined ? "current" : "stopped";
-    }
-    saveBuild(driver, building);
-    swapped.add(model.projection.name);
-    model.serving = building;
-    model.upToDate = true;
-    model.building = undefined;
   }
 
   return {
@@ -320,6 +294,47 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       return [...models.values()].map((model) => statusOf(model));
     },
   };
+}
+
+/** Folds streams into a build, in order, and remembers how far it is. */
+function foldMore(
+  driver: SqliteDriver,
+  folding: Folding,
+  model: Model,
+  building: Build,
+  streams: readonly string[],
+): void {
+  for (const stream of streams) {
+    folding.refold(model, building, stream, 0);
+    building.cursor = stream;
+    building.streams += 1;
+  }
+  saveBuild(driver, building);
+}
+
+/** Folds a sample of a finished build once more: a fold that is not pure must not be swapped in. */
+function checkSample(driver: SqliteDriver, folding: Folding, model: Model, building: Build): void {
+  if (building.stoppedAt !== undefined) return;
+  const sample = driver
+    .prepare(`SELECT stream, state FROM ${building.table.name} ORDER BY random() LIMIT ?`)
+    .all<{ stream: string; state: string }>(limits.rebuildSampleMax);
+  for (const { stream, state } of sample) {
+    folding.refold(model, building, stream, 0);
+    const again = canonicalJson(building.table.get(stream)?.state);
+    if (again !== canonicalJson(JSON.parse(state))) {
+      throw new HoldfastError("projection_impure", { projection: model.projection.name });
+    }
+  }
+}
+
+/** Lets a finished build answer in place of the old one. */
+function swapIn(driver: SqliteDriver, model: Model, building: Build): void {
+  dropOthers(driver, model.projection, building);
+  building.state = building.stoppedAt === undefined ? "current" : "stopped";
+  saveBuild(driver, building);
+  model.serving = building;
+  model.upToDate = true;
+  model.building = undefined;
 }
 
 function statusOf({ projection, serving, upToDate, building }: Model): ReadModelStatus {

@@ -1,0 +1,277 @@
+/**
+ * The life of an open store: one session after another, its writer, what was found, and its end.
+ */
+import type { Registry } from "../event/registry.ts";
+import { createUuidV7 } from "../event/uuid.ts";
+import { createOutbox, type Outbox } from "../outbox/outbox.ts";
+import type { Projection } from "../projection/projection.ts";
+import { createReadModels, type ReadModels } from "../projection/read-models.ts";
+import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
+import type { Random, Timers } from "../std/ports.ts";
+import type { Observer } from "../telemetry/observer.ts";
+import {
+  openAccepted,
+  openForReading,
+  openForWriting,
+  readOwnLog,
+  type Session,
+  type SessionDeps,
+} from "../store/session.ts";
+import { inTransaction } from "../store/sqlite-event-log.ts";
+import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
+import { createWriter, type Writer } from "../store/writer.ts";
+import type { Finding } from "./holdfast.ts";
+import { openEvent, recordedEvent } from "./open-event.ts";
+
+/** What a platform and an application supply to open a store. */
+export interface StoreDeps extends SessionDeps {
+  readonly random: Random;
+  readonly timers: Timers;
+  readonly observer: Observer;
+  readonly registry: Registry;
+  readonly projections: readonly Projection[];
+  /** Build id of the application: part of every header. */
+  readonly app: string;
+  readonly readOnly: boolean;
+  /** Go on from an older copy of the store, on a new incarnation. */
+  readonly acceptRollback: boolean;
+}
+
+/** One open connection with everything that hangs on it. */
+export interface ClientSession extends Session {
+  readonly outbox: Outbox;
+  readonly models: ReadModels;
+  readonly participants: readonly [Outbox, ReadModels];
+}
+
+/** Failures of a medium that may still be read. */
+const unwritable: ReadonlySet<ErrorCode> = new Set([
+  "store_full",
+  "store_read_only",
+  "store_io_error",
+]);
+
+/** A class, because a store has a life: one session after another, and an end. */
+export class StoreLife {
+  readonly deps: StoreDeps;
+  /** `undefined` in a store that is open for reading. */
+  readonly writer: Writer | undefined;
+  /** Called after every commit, and before a session is given up. */
+  readonly listeners = new Set<{ committed(models: ReadModels): void; reopened(): void }>();
+  readonly #tenure: TenureDeps;
+  readonly #findings = new Map<string, Finding>();
+  #session: ClientSession | undefined;
+  #closed = false;
+
+  constructor(deps: StoreDeps) {
+    this.deps = deps;
+    const newId = createUuidV7(deps.clock, deps.random);
+    this.#tenure = { ...deps, newId };
+    this.#session = this.#open();
+    try {
+      for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
+        this.#find(code, markFindings[code] ?? code);
+      }
+    } catch (error) {
+      this.#session.driver.close();
+      throw error;
+    }
+    if (deps.readOnly) return;
+    const marker = createMarker(this.#tenure);
+    this.writer = createWriter({
+      ...deps,
+      newId,
+      session: () => this.#writable(),
+      reopen: (code) => {
+        this.#reopen(code);
+      },
+      becomeWriter: (token) => {
+        marker.forget();
+        return becomeWriter(this.#tenure, this.#writable(), token);
+      },
+      committed: (identity, note) => {
+        try {
+          marker.write(identity, note);
+        } catch {
+          // The commit stands; the mark lags until it can be written again.
+          this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
+          deps.observer.log("warn", "mark_unwritable");
+        }
+        this.#committed();
+      },
+    });
+  }
+
+  get findings(): readonly Finding[] {
+    return [...this.#findings.values()];
+  }
+
+  /** A store that does not start is closed: nobody else could. */
+  async start(): Promise<void> {
+    try {
+      await this.#prepare();
+    } catch (error) {
+      await this.writer?.close();
+      this.#closed = true;
+      this.#session?.driver.close();
+      this.deps.medium.close?.();
+      throw error;
+    }
+  }
+
+  async #prepare(): Promise<void> {
+    const writer = this.writer;
+    if (writer === undefined) return;
+    if (this.current().log.head() === 0) await writer.exclusively(() => undefined);
+    if (this.current().driver.capabilities.readOnly) return;
+    for (const model of this.current().models.unfinished()) await this.build(model, false);
+  }
+
+  /** Builds in steps, each a transaction of its own: appends go on between them. */
+  async build(
+    name: string,
+    anew: boolean,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<void> {
+    const writer = this.writer;
+    if (writer === undefined) throw new HoldfastError("store_read_only");
+    const end = this.deps.observer.span("rebuild");
+    const within = <T>(work: (models: ReadModels) => T): Promise<T> =>
+      writer.exclusively(({ driver, lease }, token) =>
+        inTransaction(driver, () => {
+          lease.assertHeld(token);
+          return work(this.current().models);
+        }),
+      );
+    await within((models) => {
+      if (anew || !models.isBuilding(name)) models.beginBuild(name);
+    });
+    for (;;) {
+      const step = await within((models) => models.stepBuild(name));
+      onProgress?.(step.streams, step.total);
+      if (step.done) break;
+    }
+    this.#committed();
+    end("ok");
+  }
+
+  #open(): ClientSession {
+    const { readOnly, acceptRollback } = this.deps;
+    const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
+    return this.#dressed(open(this.deps));
+  }
+
+  #dressed(session: Session): ClientSession {
+    try {
+      return this.#dress(session);
+    } catch (error) {
+      session.driver.close();
+      throw error;
+    }
+  }
+
+  #dress(session: Session): ClientSession {
+    const { driver, log } = session;
+    const deps = this.deps;
+    const outbox = createOutbox({ driver, clock: deps.clock });
+    const models = createReadModels({
+      driver,
+      log,
+      crypto: deps.crypto,
+      observer: deps.observer,
+      registry: deps.registry,
+      projections: deps.projections,
+      open: (stored) => openEvent(deps, stored),
+      openAppended: ({ position, sealed, content }) =>
+        content === undefined
+          ? openEvent(deps, { ...sealed, position })
+          : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
+    });
+    return { ...session, outbox, models, participants: [outbox, models] };
+  }
+
+  #committed(): void {
+    for (const listener of this.listeners) listener.committed(this.current().models);
+  }
+
+  /** The session to read through. A medium that cannot be written just now is read all the same. */
+  current(): ClientSession {
+    if (this.#closed) throw new HoldfastError("store_closed");
+    if (this.#session !== undefined) return this.#session;
+    try {
+      this.#session = this.#open();
+    } catch (error) {
+      if (!isHoldfastError(error) || !unwritable.has(error.code)) throw error;
+      this.#session = this.#dressed(openForReading(this.deps));
+    }
+    return this.#session;
+  }
+
+  /** The session to write through; a store behind its mark is open for reading only. */
+  #writable(): ClientSession {
+    if (this.#closed) throw new HoldfastError("store_closed");
+    if (this.#session?.driver.capabilities.readOnly === true) {
+      this.#refuseBehindMark(this.#session);
+      // It is open for reading because the medium could not be written then.
+      this.#session.driver.close();
+      this.#session = undefined;
+    }
+    this.#session ??= this.#open();
+    if (this.#session.driver.capabilities.readOnly) this.#refuseBehindMark(this.#session);
+    return this.#session;
+  }
+
+  #refuseBehindMark(session: ClientSession): void {
+    const own = readOwnLog(this.deps, session);
+    const verdict = own?.judgement.verdict;
+    if (verdict !== "rewritten" && verdict !== "rolled-back") return;
+    throw new HoldfastError(verdict === "rewritten" ? "store_rewritten" : "store_rolled_back", {
+      held: own?.size ?? 0,
+      attested: own?.reading.mark?.size ?? 0,
+    });
+  }
+
+  #reopen(code: string): void {
+    this.deps.observer.count("store_reopens", 1, { code });
+    this.deps.observer.log("warn", "store_reopened", { code });
+    const before = this.#session;
+    this.#session = undefined;
+    for (const listener of this.listeners) listener.reopened();
+    try {
+      before?.driver.close();
+    } catch (error) {
+      // A connection that fails to close is given up; the next one recovers from the medium.
+      if (!isHoldfastError(error)) throw error;
+    }
+    this.#session = this.#open();
+  }
+
+  #find(code: string, message: string): void {
+    this.#findings.set(code, { code, message });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    await this.writer?.close();
+    this.#closed = true;
+    try {
+      this.#session?.driver.close();
+    } finally {
+      this.deps.medium.close?.();
+      this.deps.keyring[Symbol.dispose]();
+    }
+  }
+}
+
+/** What each finding about the mark means to an operator. */
+const markFindings: Readonly<Record<string, string>> = {
+  mark_missing: "The high-water mark is not there; the next write opens a new incarnation.",
+  mark_damaged: "A slot of the high-water mark is damaged; the other one serves.",
+  store_moved:
+    "The store lies in another folder than before; the next write opens a new incarnation.",
+  store_cloned:
+    "This is a copy, and the original has gone on; the next write opens a new incarnation.",
+  store_rolled_back:
+    "The store holds less than its high-water mark attests: put the newest copy back.",
+  store_rewritten: "The store's history is not the one that was signed: run verify.",
+};
