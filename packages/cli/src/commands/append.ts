@@ -22,7 +22,7 @@ import type { Output } from "../output.ts";
 import { UsageError, withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
-export const callsInFlightMax = 1_000;
+const callsInFlightMax = 1_000;
 /** Twice the largest event: JSON may be spelled longer than what is recorded of it. */
 const lineBytesMax = 2 * limits.eventBytesMax;
 
