@@ -46,7 +46,8 @@ function report(error: unknown): number {
       process.stderr.write(
         `${JSON.stringify({ error: { code: "usage", message, details: {} } })}\n`,
       );
-    else if (error instanceof UsageError) process.stderr.write(`holdfast: ${message}\n`);
+    else if (error instanceof UsageError)
+      process.stderr.write(`error: ${message}\n(--help shows what there is)\n`);
     return exitCodes.usage;
   }
   const failure = failureOf(error);

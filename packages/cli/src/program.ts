@@ -9,11 +9,12 @@ import { logCommand } from "./commands/log.ts";
 import { queryCommand } from "./commands/query.ts";
 import { showCommand } from "./commands/show.ts";
 import { statusCommand } from "./commands/status.ts";
+import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
 const notes = `
 The passphrase comes from --passphrase-file, from HOLDFAST_PASSPHRASE, or from a prompt.
-Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code.`;
+Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code, 70 a bug.`;
 
 /** The `holdfast` command: every subcommand with its options, ready to parse arguments. */
 export function createProgram(): Command {
@@ -28,6 +29,7 @@ export function createProgram(): Command {
     .addHelpText("after", notes);
   const commands = [
     initCommand(),
+    typesCommand(),
     appendCommand(),
     importCommand(),
     logCommand(),

@@ -1,6 +1,6 @@
 import { type Holdfast, limits, type LogQuery, type RecordedEvent, toWire } from "@holdfast/core";
 import { Command } from "commander";
-import { table } from "../output.ts";
+import { counted, table } from "../output.ts";
 import { withStore } from "../store.ts";
 import { contextOf, count, instant, position } from "./options.ts";
 
@@ -83,7 +83,7 @@ export function logCommand(): Command {
           ),
         );
       }
-      await output.say(`${shown} events`);
+      await output.say(counted(shown, "event"));
     });
   });
 }
