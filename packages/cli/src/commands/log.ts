@@ -4,16 +4,8 @@ import { counted, table } from "../output.ts";
 import { withStore } from "../store.ts";
 import { contextOf, count, instant, position } from "./options.ts";
 
-export interface LogOptions {
-  readonly stream?: string;
-  readonly type?: string;
-  readonly actor?: string;
-  readonly since?: number;
-  readonly until?: number;
-  readonly after?: number;
-  readonly limit?: number;
-  readonly unsynced?: boolean;
-}
+/** Conditions of a query as options: those below, under the same names. */
+export type LogOptions = Omit<LogQuery, "headersOnly">;
 
 /** The conditions on events that `log` and `export` share. */
 export function withConditions(command: Command): Command {
