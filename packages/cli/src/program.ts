@@ -41,10 +41,15 @@ export function createProgram(): Command {
     demoCommand(),
   ];
   for (const command of commands) program.addCommand(command);
-  for (const command of [program, ...commands, ...commands.flatMap((one) => one.commands)]) {
+  for (const command of allCommands(program)) {
     command.exitOverride();
     command.configureHelp({ showGlobalOptions: true });
     command.showHelpAfterError("(--help shows what there is)");
   }
   return program;
+}
+
+/** The program, its commands, and theirs. */
+export function allCommands(command: Command): readonly Command[] {
+  return [command, ...command.commands.flatMap(allCommands)];
 }

@@ -11,6 +11,7 @@ import {
   type Draft,
   type Holdfast,
   HoldfastError,
+  invariant,
   type JsonValue,
   limits,
   parseJson,
@@ -116,10 +117,9 @@ function payloadOf(text: string): JsonValue {
 
 async function appendOne(store: Pick<Holdfast, "append">, draft: Draft): Promise<AppendedEvent> {
   const result = await store.append(draft);
-  // Without `expect` a store never answers "conflict".
-  if (result.status === "conflict") throw new HoldfastError("draft_invalid", { field: "stream" });
+  invariant(result.status === "appended", "without an expectation there is no conflict");
   const [event] = result.events;
-  if (event === undefined) throw new HoldfastError("draft_invalid", { field: "" });
+  invariant(event !== undefined, "one draft gives one event");
   return event;
 }
 

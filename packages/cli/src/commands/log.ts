@@ -1,6 +1,7 @@
-import { type Holdfast, limits, type LogQuery, type RecordedEvent, toWire } from "@holdfast/core";
+import { type LogQuery, toWire } from "@holdfast/core";
 import { Command } from "commander";
 import { counted, table } from "../output.ts";
+import { pages } from "../rows.ts";
 import { withStore } from "../store.ts";
 import { contextOf, count, instant, position } from "./options.ts";
 
@@ -32,24 +33,6 @@ export function conditionsOf(options: LogOptions): LogQuery {
     ...(limit === undefined ? {} : { limit }),
     ...(unsynced === undefined ? {} : { unsynced }),
   };
-}
-
-/** All events that meet the conditions, a page at a time. */
-export function* pages(
-  store: Holdfast,
-  query: LogQuery,
-  pageEvents: number = limits.queryRowsDefault,
-): Generator<readonly RecordedEvent[]> {
-  let after = query.after ?? 0;
-  let left = query.limit ?? Number.POSITIVE_INFINITY;
-  while (left > 0) {
-    const limit = Math.min(left, pageEvents);
-    const events = store.read({ ...query, after, limit });
-    if (events.length > 0) yield events;
-    if (events.length < limit) return;
-    left -= events.length;
-    after = events.at(-1)?.position ?? after;
-  }
 }
 
 /** `holdfast log`: events in the order in which they were recorded here. */
