@@ -124,6 +124,14 @@ describe("a store on the command line", () => {
       error: { code: "payload_invalid", details: { line: 2 } },
     });
     expect(bad.err).toContain("holdfast types TYPE");
+    const file = join(folder, "drafts.ndjson");
+    await writeFile(file, `${draft("e")}\n`);
+    const fromFile = await run(["append", "--ndjson", file, "--json"], env);
+    expect(fromFile).toMatchObject({ code: 0, err: "" });
+    expect(rows(fromFile.out)).toHaveLength(1);
+    const nowhere = await run(["append", "--ndjson", folder, "--json"], env);
+    expect(nowhere).toMatchObject({ code: 3, out: "" });
+    expect(nowhere.err).toContain('"input_unreadable"');
     const shown = await run(["show", String(acknowledged[0]?.["id"]), "--json"], env);
     expect(JSON.parse(shown.out)).toMatchObject({
       data: { text: "a" },
