@@ -1,5 +1,5 @@
 /** Errors of the medium at the 1st, 2nd, … call: told with a code or harmless, never a loss or a crash. */
-import { statSync } from "node:fs";
+import { appendFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { errorCodes } from "@holdfast/core";
@@ -53,7 +53,11 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
       const report = await sweepIoErrors({
         workload: (folder) => [writer, folder, "single", "40", "1"],
         env: childSecrets,
-        prepare: makeStore,
+        async prepare(folder) {
+          await makeStore(folder);
+          // A torn copy is replaced by the first write to it.
+          if (name === "rename") appendFileSync(join(folder, "store", "keyring"), "torn");
+        },
         fault: { function: name, error, sticky },
         step: full ? (name === "pwrite64" ? 5 : 1) : sample,
         async check(folder, run) {
@@ -84,7 +88,7 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
    * A writer that checkpointed such a view would make the loss durable.
    */
   test.each([false, true])(
-    "a read error during recovery, sticky %s: no row is lost and the WAL stays until it was read whole",
+    "a read error during recovery, sticky %s: no row is lost, and the WAL goes only when its rows are in the database",
     { timeout },
     async (sticky) => {
       let before: readonly string[] = [];
@@ -92,6 +96,7 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
       const wal = (folder: string): string => join(folder, "store", "store.db-wal");
       const told = new Map<string, number>();
       let refused = 0;
+      let walKept = 0;
       const report = await sweepIoErrors({
         workload: (folder) => [writer, folder, "single", "1", "5000"],
         env: childSecrets,
@@ -110,24 +115,25 @@ describe.skipIf(!available.ok)(`I/O errors${available.ok ? "" : `: ${available.r
           expect(walBytes).toBeGreaterThan(50_000);
         },
         fault: { function: "pread64", error: "EIO", sticky },
-        step: full ? 9 : 331,
+        step: full ? 9 : 113,
         async check(folder, run) {
           for (const code of codesIn(run.lines)) told.set(code, (told.get(code) ?? 0) + 1);
           const opened = run.lines.includes("open");
           const kept = statSync(wal(folder), { throwIfNoEntry: false })?.size ?? 0;
           if (!opened) refused += 1;
+          if (!opened && kept === walBytes) walKept += 1;
+          // A store that finds itself behind its mark must not have checkpointed that view.
+          const hasty = run.lines.includes("error store_rolled_back") && kept < walBytes;
           return [
             ...endOf(run),
-            ...(!opened && kept < walBytes
-              ? [`refused, and ${kept} of ${walBytes} bytes left`]
-              : []),
+            ...(hasty ? [`rolled back, and ${kept} of ${walBytes} bytes of the WAL left`] : []),
             ...(await problemsOf(folder, [...before, ...promisesIn(run.lines)])),
           ];
         },
       });
       const codes = JSON.stringify(Object.fromEntries(told));
       console.log(
-        `recovery, sticky ${sticky}: ${report.reached} runs, ${refused} not opened, ${codes}`,
+        `recovery, sticky ${sticky}: ${report.reached} runs, ${refused} not opened (${walKept} with the whole WAL), ${codes}`,
       );
       expect(report.failures).toEqual([]);
     },
