@@ -7,7 +7,7 @@ import { childSecrets, makeStore } from "./lab.ts";
 
 const grower = fileURLToPath(new URL("workloads/grow.ts", import.meta.url));
 
-test("a process that appends 10,000 events does not grow with them", async () => {
+test("the memory of a process that appends 10,000 events is told", async () => {
   await withScratch("store-memory", async (folder) => {
     await makeStore(folder);
     const run = await runChild({ argv: [grower, folder, "10000"], env: childSecrets });
