@@ -1,11 +1,11 @@
 /**
  * Code blocks of README.md, docs/ and `@example` tags, run as they stand.
  *
- * A block fenced as `ts` is a program; `sh run` is a script for a POSIX shell in an empty folder, with
- * `holdfast` on its path. `ts no-run`, plain `sh` and every other fence are shown only.
+ * A block fenced as `ts` is a program; `sh run` is a script for a POSIX shell, with `holdfast` on
+ * its path, in a folder that holds nothing but the repository's `examples`. `ts no-run`, plain `sh` and every other fence are shown only.
  */
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { SourceText } from "./project.ts";
@@ -108,6 +108,7 @@ function runScript(code: string, folder: string): Outcome {
   const main = join(root, "packages/cli/src/main.ts");
   writeFileSync(command, `#!/bin/sh\nexec "${process.execPath}" ${condition} "${main}" "$@"\n`);
   chmodSync(command, 0o755);
+  symlinkSync(join(root, "examples"), join(folder, "examples"));
   const env = {
     ...process.env,
     PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`,
@@ -118,7 +119,7 @@ function runScript(code: string, folder: string): Outcome {
   );
 }
 
-/** Run one block in an empty folder. */
+/** Run one block in a folder of its own. */
 export function runExample({ kind, code }: Example): Outcome {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-docs-"));
   try {

@@ -6,68 +6,18 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRegistry, type EventType, schema as storeSchema } from "@holdfast/core";
-import { diaryEvents, fhirEvents, homeEvents, packProjections, vitalSigns } from "@holdfast/packs";
+import {
+  diaryEvents,
+  eventExamples,
+  fhirEvents,
+  homeEvents,
+  packProjections,
+  payloadFields,
+  vitalSigns,
+} from "@holdfast/packs";
 import ts from "typescript";
-import { z } from "zod";
-import { domainExamples, rowExamples } from "./models/examples.ts";
+import { rowExamples } from "./models/examples.ts";
 import { readText, root } from "./project.ts";
-
-/** The part of JSON Schema that the packs' schemas use. */
-interface JsonSchema {
-  readonly type?: string;
-  readonly format?: string;
-  readonly enum?: readonly unknown[];
-  readonly anyOf?: readonly JsonSchema[];
-  readonly properties?: Readonly<Record<string, JsonSchema>>;
-  readonly required?: readonly string[];
-  readonly items?: JsonSchema;
-  readonly default?: unknown;
-  readonly minimum?: number;
-  readonly maximum?: number;
-  readonly exclusiveMinimum?: number;
-  readonly maxLength?: number;
-  readonly maxItems?: number;
-}
-
-/** JSON Schema of an event type's payload, as a draft gives it. */
-export function payloadSchema(type: EventType): JsonSchema {
-  return z.toJSONSchema(type.schema as unknown as z.ZodType, { io: "input" }) as JsonSchema;
-}
-
-function variantsOf(field: JsonSchema): readonly JsonSchema[] {
-  return field.anyOf ?? [field];
-}
-
-/** May the field be null? */
-export function isNullable(field: JsonSchema): boolean {
-  return variantsOf(field).some(({ type }) => type === "null");
-}
-
-function typeText(field: JsonSchema): string {
-  return variantsOf(field)
-    .filter(({ type }) => type !== "null")
-    .map((one) => {
-      if (one.enum !== undefined)
-        return one.enum.map((value) => JSON.stringify(value)).join(" or ");
-      if (one.type === "array") return `array of ${typeText(one.items ?? {})}`;
-      if (one.type === "object") return `object {${Object.keys(one.properties ?? {}).join(", ")}}`;
-      if (one.format === "date-time") return "instant";
-      return one.format === "date" ? "date" : (one.type ?? "any");
-    })
-    .join(" or ");
-}
-
-function boundsText(field: JsonSchema): string {
-  return variantsOf(field)
-    .flatMap(({ minimum, maximum, exclusiveMinimum, maxLength, maxItems }) => [
-      ...(minimum === undefined ? [] : [`≥ ${minimum}`]),
-      ...(exclusiveMinimum === undefined ? [] : [`> ${exclusiveMinimum}`]),
-      ...(maximum === undefined ? [] : [`≤ ${maximum}`]),
-      ...(maxLength === undefined ? [] : [`≤ ${maxLength} characters`]),
-      ...(maxItems === undefined ? [] : [`≤ ${maxItems} items`]),
-    ])
-    .join(", ");
-}
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string =>
@@ -80,20 +30,19 @@ function json(value: unknown): string {
 }
 
 function domainPage(type: EventType): string {
-  const { properties = {}, required = [] } = payloadSchema(type);
   const section = (field: string): string =>
     Object.entries(type.sections).find(([, fields]) => fields.includes(field))?.[0] ?? "content";
-  const fields = Object.entries(properties).map(([name, field]) => [
-    `\`${name}\``,
-    typeText(field),
-    isNullable(field) ? "yes" : "no",
-    required.includes(name) ? "required" : "optional",
+  const fields = payloadFields(type).map((field) => [
+    `\`${field.name}\``,
+    field.type,
+    field.nullable ? "yes" : "no",
+    field.required ? "required" : "optional",
     field.default === undefined ? "" : `\`${JSON.stringify(field.default)}\``,
-    boundsText(field),
-    section(name),
+    field.bounds,
+    section(field.name),
   ]);
   const head = ["field", "type", "null", "given", "default", "bounds", "section"];
-  const { current = {}, former = {} } = domainExamples[type.type] ?? {};
+  const { current = {}, former = {} } = eventExamples[type.type] ?? {};
   const registry = createRegistry([type]);
   const facts = `Schema version ${type.version}, ${type.concurrency}, conflicts settled by: ${strategyName(type.strategy)}.`;
   const evolution = Object.entries(former).flatMap(([version, old]) => [

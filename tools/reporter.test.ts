@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { TestModule } from "vitest/node";
-import { tally, tallyLine } from "./reporter.ts";
+import { tally, tallyLines } from "./reporter.ts";
 
 function moduleOf(states: readonly string[], errors = 0): TestModule {
   const tests = states.map((state) => ({ result: () => ({ state }) }));
@@ -16,7 +16,7 @@ it("counts tests, files that do not load, and errors outside tests", () => {
   expect(tally(modules, 1)).toEqual({ passed: 2, failed: 4, skipped: 1 });
 });
 
-it("names skipped tests only when there are some", () => {
-  expect(tallyLine({ passed: 2, failed: 0, skipped: 0 })).toBe("2 passed, 0 failed");
-  expect(tallyLine({ passed: 2, failed: 1, skipped: 3 })).toBe("2 passed, 1 failed, 3 skipped");
+it("ends with passed and failed, after the skipped ones where there are any", () => {
+  expect(tallyLines({ passed: 2, failed: 0, skipped: 0 })).toBe("2 passed, 0 failed\n");
+  expect(tallyLines({ passed: 2, failed: 1, skipped: 3 })).toBe("3 skipped\n2 passed, 1 failed\n");
 });

@@ -1,6 +1,6 @@
 /**
- * Closes a run of vitest with the one line that scripts read: `N passed, N failed`, and `, N skipped` when
- * tests were skipped. A file that does not load and an error outside every test count as failed.
+ * Closes a run of vitest with the one line that scripts read, `N passed, N failed`, after a line with the
+ * number of skipped tests where there are any. A file that does not load and an error outside every test count as failed.
  */
 import type { Reporter, TestModule } from "vitest/node";
 
@@ -11,9 +11,10 @@ export interface Tally {
   readonly skipped: number;
 }
 
-/** The closing line. */
-export function tallyLine({ passed, failed, skipped }: Tally): string {
-  return `${passed} passed, ${failed} failed${skipped === 0 ? "" : `, ${skipped} skipped`}`;
+/** The closing lines. */
+export function tallyLines({ passed, failed, skipped }: Tally): string {
+  const before = skipped === 0 ? "" : `${skipped} skipped\n`;
+  return `${before}${passed} passed, ${failed} failed\n`;
 }
 
 /** Count of a finished run. */
@@ -36,7 +37,7 @@ export function tally(modules: readonly TestModule[], errorsOutside: number): Ta
 export function createTallyReporter(): Reporter {
   return {
     onTestRunEnd(modules, unhandledErrors) {
-      process.stdout.write(`${tallyLine(tally(modules, unhandledErrors.length))}\n`);
+      process.stdout.write(tallyLines(tally(modules, unhandledErrors.length)));
     },
   };
 }

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { listFiles, root } from "./project.ts";
 import type { Tally } from "./reporter.ts";
-import { tallyLine } from "./reporter.ts";
+import { tallyLines } from "./reporter.ts";
 
 const env = { ...process.env, HOLDFAST_FULL: "1" };
 
@@ -45,7 +45,7 @@ const vitest = join(root, "node_modules/vitest/vitest.mjs");
 const first = read(await run(process.execPath, [vitest, "run"]), {
   passed: /^(\d+) passed, \d+ failed/gm,
   failed: /^\d+ passed, (\d+) failed/gm,
-  skipped: /^\d+ passed, \d+ failed, (\d+) skipped/gm,
+  skipped: /^(\d+) skipped\n\d+ passed, \d+ failed/gm,
 });
 
 const suites = listFiles("tests").filter((path) => path.endsWith(".suite.ts"));
@@ -68,4 +68,4 @@ const sum: Tally = {
   skipped: first.skipped + second.skipped,
 };
 process.exitCode = sum.failed === 0 && sum.passed > 0 ? 0 : 1;
-console.log(tallyLine(sum));
+process.stdout.write(tallyLines(sum));

@@ -10,21 +10,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   createRegistry,
+  type Decider,
   defineEvent,
+  handleCommand,
   type Holdfast,
   invariant,
+  isHoldfastError,
   type Registry,
 } from "@holdfast/core";
 import { initStore, openStore } from "@holdfast/node";
 import {
   type DeviceCommand,
-  deviceRules,
+  deviceDecider,
   type DeviceState,
+  type HomeEvent,
   homeEvents,
   homeProjections,
   type RoomCommand,
-  roomRules,
-  type RoomState,
+  roomDecider,
   vitalSignStream,
   vitalSigns,
   type VitalSignKind,
@@ -95,37 +98,41 @@ async function openSession(home: Holdfast): Promise<string> {
 }
 
 /**
- * One turn of decide: look at the state, ask the rules, append what they decided, expecting the stream as it
- * was seen. A conflict means that somebody else was first: look again.
+ * One command: decided against the stream as it stands, and decided anew when another writer was faster
+ * (`handleCommand`). What the rules refuse is told, and nothing is recorded.
  */
-async function turn(
+async function turn<State, Command>(
   home: Holdfast,
-  stream: string,
-  session: string,
-  decideNow: () => ReturnType<typeof roomRules.decide>,
+  decider: Decider<State, Command, HomeEvent>,
+  place: { readonly stream: string; readonly session: string },
+  command: Command,
 ): Promise<string> {
-  for (;;) {
-    const expect = home.frontier(stream) ?? "none";
-    const decision = decideNow();
-    if (decision.status === "refused") return `refused: ${decision.reason}`;
-    if (decision.events.length === 0) return "nothing to do";
-    const place = { stream, scope: "home", actor: nurse, session };
-    const drafts = decision.events.map((event) => ({ ...event, ...place }));
-    const result = await home.append(drafts, { expect });
-    if (result.status === "appended") return decision.events.map(({ type }) => type).join(", ");
+  const { stream, session } = place;
+  try {
+    const result = await handleCommand(home, decider, {
+      stream,
+      scope: "home",
+      actor: nurse,
+      command,
+      toDraft: (event) => ({ ...event, session }),
+      fromEvent: ({ type, content, data }) => (content === "opened" ? { type, data } : undefined),
+    });
+    if (result.status === "conflict") return "others keep changing it";
+    return result.events.map(({ type }) => type).join(", ") || "nothing to do";
+  } catch (error) {
+    if (!isHoldfastError(error, "command_refused")) throw error;
+    return `refused: ${error.details["reason"]}`;
   }
 }
 
 async function furnish(home: Holdfast, session: string): Promise<void> {
   say("\n4. Rooms and devices, decided by rules:");
   const room = async (stream: string, command: RoomCommand): Promise<void> => {
-    const state = () => home.row<RoomState>("rooms", stream)?.state;
-    const answer = await turn(home, stream, session, () => roomRules.decide(command, state()));
+    const answer = await turn(home, roomDecider, { stream, session }, command);
     say(`   ${stream.padEnd(11)} ${command.do.padEnd(9)} ${answer}`);
   };
   const device = async (stream: string, command: DeviceCommand): Promise<void> => {
-    const state = () => home.row<DeviceState>("devices", stream)?.state;
-    const answer = await turn(home, stream, session, () => deviceRules.decide(command, state()));
+    const answer = await turn(home, deviceDecider, { stream, session }, command);
     say(`   ${stream.padEnd(11)} ${command.do.padEnd(9)} ${answer}`);
   };
   await room("room/1", { do: "add", name: "Bedroom", use: "bedroom", floor: 1 });

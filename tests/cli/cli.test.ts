@@ -4,6 +4,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { createRegistry } from "@holdfast/core";
+import { packEvents } from "@holdfast/packs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -48,6 +50,25 @@ test("a missing passphrase is refused with its code", async () => {
   const refused = await run(["log", "--json", "--store", "x"], { HOLDFAST_PASSPHRASE: undefined });
   expect(refused).toMatchObject({ code: 3, out: "" });
   expect(JSON.parse(refused.err)).toMatchObject({ error: { code: "passphrase_missing" } });
+});
+
+test("types lists what can be appended, each diary and home type with an example that it accepts", async () => {
+  const listed = await run(["types", "--json"], {});
+  expect(listed).toMatchObject({ code: 0, err: "" });
+  const types = rows(listed.out);
+  expect(types.map(({ type }) => type)).toEqual(packEvents.map(({ type }) => type));
+  const registry = createRegistry(packEvents);
+  for (const { type, example } of types) {
+    const name = type as string;
+    if (name.startsWith("fhir.")) expect(example).toBeNull();
+    else expect(registry.validate(name, example)).toEqual(example);
+  }
+  const shown = await run(["types", "BloodPressureMeasured"], {});
+  expect(shown.out).toMatch(/^systolic_mmhg +number +≥ 0, ≤ 400 +required$/m);
+  expect(shown.out).toContain("holdfast append --type BloodPressureMeasured");
+  const unknown = await run(["types", "Nothing", "--json"], {});
+  expect(unknown).toMatchObject({ code: 3, out: "" });
+  expect(unknown.err).toMatch(/event_type_unknown.*holdfast types lists/);
 });
 
 describe("a store on the command line", () => {
@@ -102,6 +123,15 @@ describe("a store on the command line", () => {
     expect(JSON.parse(bad.err)).toMatchObject({
       error: { code: "payload_invalid", details: { line: 2 } },
     });
+    expect(bad.err).toContain("holdfast types TYPE");
+    const file = join(folder, "drafts.ndjson");
+    await writeFile(file, `${draft("e")}\n`);
+    const fromFile = await run(["append", "--ndjson", file, "--json"], env);
+    expect(fromFile).toMatchObject({ code: 0, err: "" });
+    expect(rows(fromFile.out)).toHaveLength(1);
+    const nowhere = await run(["append", "--ndjson", folder, "--json"], env);
+    expect(nowhere).toMatchObject({ code: 3, out: "" });
+    expect(nowhere.err).toContain('"input_unreadable"');
     const shown = await run(["show", String(acknowledged[0]?.["id"]), "--json"], env);
     expect(JSON.parse(shown.out)).toMatchObject({
       data: { text: "a" },

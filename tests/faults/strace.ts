@@ -80,7 +80,7 @@ interface Trace {
 }
 
 /** Reads the output of `strace -f -qq -xx -y`. Every string is in hexadecimal, so a line is a call. */
-export function parseTrace(trace: Buffer): Trace {
+function parseTrace(trace: Buffer): Trace {
   const writes: FileWrite[] = [];
   const paths = new Set<string>();
   for (let start = 0; start < trace.length;) {

@@ -37,10 +37,10 @@ import {
   openStore,
   systemRandom,
 } from "@holdfast/node";
-import { diaryEvents, homeEvents, packProjections } from "@holdfast/packs";
+import { diaryEvents, eventExamples, homeEvents, packProjections } from "@holdfast/packs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { domainExamples, rowExamples } from "../../tools/models/examples.ts";
+import { rowExamples } from "../../tools/models/examples.ts";
 
 const types: readonly EventType[] = [...diaryEvents, ...homeEvents];
 const registry = createRegistry(types);
@@ -65,7 +65,7 @@ async function recordFormerShapes(): Promise<void> {
   }));
   const before = await openStore({ ...place, registry: createRegistry(older), projections: [] });
   for (const { type } of former) {
-    const data = domainExamples[type]?.former?.[1];
+    const data = eventExamples[type]?.former?.[1];
     await before.append({ type, stream: `former/${type}`, scope: "ada", actor: "nurse/7", data });
   }
   await before.close();
@@ -101,7 +101,7 @@ async function record(type: string, data: unknown): Promise<RecordedEvent> {
 
 describe("a domain model", () => {
   it.each(types.map(({ type }) => type))("%s is recorded and read back", async (type) => {
-    const current = domainExamples[type]?.current;
+    const current = eventExamples[type]?.current;
     expect(registry.validate(type, current)).toEqual(current);
     const event = await record(type, current);
     expect(event.data).toEqual(current);
@@ -120,9 +120,7 @@ describe("a domain model", () => {
       const [event] = store.read({ stream: `former/${name}` });
       expect(event).toMatchObject({ known: true, schemaVersion: type.version });
       expect(event?.header.tv).toBe(1);
-      expect(event?.data).toEqual(
-        registry.read(name, 1, domainExamples[name]?.former?.[1]).payload,
-      );
+      expect(event?.data).toEqual(registry.read(name, 1, eventExamples[name]?.former?.[1]).payload);
       expect(registry.validate(name, event?.data)).toEqual(event?.data);
     },
   );
@@ -135,7 +133,7 @@ describe("a domain model", () => {
 
 describe("a system model", () => {
   it("header: its canonical text is the one that was hashed", async () => {
-    const event = await record("DiaryNoteWritten", domainExamples["DiaryNoteWritten"]?.current);
+    const event = await record("DiaryNoteWritten", eventExamples["DiaryNoteWritten"]?.current);
     const { header } = store.prove(event.leaf);
     expect(canonicalJson(JSON.parse(header) as never)).toBe(header);
     expect(JSON.parse(header)).toEqual(event.header);
@@ -144,7 +142,7 @@ describe("a system model", () => {
   });
 
   it("commit note: text, parts, and the same text", async () => {
-    const event = await record("DiaryNoteWritten", domainExamples["DiaryNoteWritten"]?.current);
+    const event = await record("DiaryNoteWritten", eventExamples["DiaryNoteWritten"]?.current);
     const { note, size } = store.prove(event.leaf);
     const parsed = parseNote(note);
     expect(formatNote(parsed.text, parsed.signatures)).toBe(note);

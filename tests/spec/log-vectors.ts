@@ -54,7 +54,7 @@ export interface Made {
   readonly writer: LogWriter;
 }
 
-export function rowsVector(name: string, expect: string, { rows, writer }: Made): LogVector {
+function rowsVector(name: string, expect: string, { rows, writer }: Made): LogVector {
   const incarnations = new Set(rows.events.map(({ incarnation }) => incarnation));
   const own = [...incarnations].map((incarnation) => {
     return [incarnation, base64(writer.ownKey(incarnation) ?? new Uint8Array(0))] as const;

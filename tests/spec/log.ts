@@ -239,7 +239,7 @@ export function createLogWriter(seed: string) {
 export type LogWriter = ReturnType<typeof createLogWriter>;
 
 /** What the predecessor's key signs when it hands over. */
-export function succession(
+function succession(
   log: DeviceLog,
   before: DeviceLog,
 ): Pick<IncarnationPub, "predecessor" | "size" | "root" | "sig"> {
@@ -258,7 +258,7 @@ export function succession(
   return { predecessor: before.incarnation, size: range.size, root, sig: base64(sig) };
 }
 
-export function rootText(range: CompactRange): string {
+function rootText(range: CompactRange): string {
   return base64(rootOf(crypto, range));
 }
 
@@ -277,7 +277,7 @@ export function signedNote(
 }
 
 /** The rows as a source for the verifier. */
-export function sourceOf(rows: LogRows): LogSource {
+function sourceOf(rows: LogRows): LogSource {
   const origins = new Map(
     [...rows.events, ...rows.notes].map(({ device, incarnation }) => [
       `${device}/${incarnation}`,

@@ -65,9 +65,9 @@ const imported = defineEvent({
   encoding: "text",
   schema: z.object({ n: z.number(), text: z.string() }),
 });
-export const registry = createRegistry([noted, imported]);
+const registry = createRegistry([noted, imported]);
 
-export const notes = defineProjection<{ readonly count: number; readonly last: number }>({
+const notes = defineProjection<{ readonly count: number; readonly last: number }>({
   name: "notes",
   version: 1,
   types: ["NoteRecorded", "TextImported"],
@@ -97,7 +97,7 @@ export function draftOf(n: number): Draft {
 }
 
 /** The text of import number `n`, about 2 KB, with a decimal that JSON.parse would not give back. */
-export function importedText(n: number): string {
+function importedText(n: number): string {
   return `{ "n": ${n}, "dose": 1.50,\n  "text": ${JSON.stringify(textOf(n, 2_000))} }`;
 }
 
@@ -235,7 +235,7 @@ export interface CheckOptions {
 }
 
 /** A kill between the writes to the two keyring copies leaves one of them short or torn until the next write. */
-export const copyLags: ReadonlySet<string> = new Set([
+const copyLags: ReadonlySet<string> = new Set([
   "keyring_line_missing",
   "keyring_line_torn",
   "keyring_copy_missing",

@@ -5,7 +5,6 @@
 import {
   chmodSync,
   copyFileSync,
-  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -63,7 +62,7 @@ const document = defineEvent({ type: "Document", encoding: "text", schema: anyth
 export const registry = createRegistry([note, measured, document]);
 
 /** What the last event of a stream said. */
-export const latest = defineProjection<{ readonly n: number; readonly text: string }>({
+const latest = defineProjection<{ readonly n: number; readonly text: string }>({
   name: "latest",
   version: 1,
   types: ["NoteWritten"],
@@ -184,7 +183,7 @@ export function copyFolder(from: string, to: string): void {
 }
 
 /** The keyring of a store, as an attacker has it who knows the passphrase or reads the memory. */
-export async function keyringOf(place: Place): Promise<Keyring> {
+async function keyringOf(place: Place): Promise<Keyring> {
   return openKeyring({
     crypto,
     random: systemRandom,
@@ -227,10 +226,6 @@ export function withoutTriggers(driver: SqliteDriver, work: () => void): void {
   for (const { name } of triggers) driver.exec(`DROP TRIGGER ${name}`);
   work();
   for (const { sql } of triggers) driver.exec(sql);
-}
-
-export function exists(place: Place, name: string): boolean {
-  return existsSync(join(place.directory, name));
 }
 
 /** Kind of a file in an image, for the figures of a run. */

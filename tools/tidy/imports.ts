@@ -68,6 +68,17 @@ interface PackageRule {
   readonly types?: readonly string[];
 }
 
+const anywhereElse: PackageRule = {
+  from: [
+    "@holdfast/core",
+    "@holdfast/node",
+    "@holdfast/web",
+    "@holdfast/server",
+    "@holdfast/packs",
+    "@holdfast/testkit",
+  ],
+};
+
 /** Which packages the code of a place may import, by npm name; `types`: with `import type` only. */
 const packageRules: Readonly<Record<string, PackageRule>> = {
   "packages/core": { from: [] },
@@ -80,17 +91,8 @@ const packageRules: Readonly<Record<string, PackageRule>> = {
   "packages/packs": { from: ["@holdfast/core"] },
   "packages/console": { from: [], types: ["@holdfast/server/api"] },
   "packages/testkit": { from: ["@holdfast/core"] },
-};
-
-const anywhereElse: PackageRule = {
-  from: [
-    "@holdfast/core",
-    "@holdfast/node",
-    "@holdfast/web",
-    "@holdfast/server",
-    "@holdfast/packs",
-    "@holdfast/testkit",
-  ],
+  // The reference of the command is written from the command itself.
+  tools: { from: [...anywhereElse.from, "holdfast"] },
 };
 
 /** Tests of a package may also drive it through the Node implementations and the test kit. */

@@ -6,7 +6,7 @@
 const dangerous = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/;
 const quoted = /[",\r\n]/;
 
-export function csvCell(value: unknown): string {
+function csvCell(value: unknown): string {
   if (value === undefined || value === null) return "";
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   const text = typeof value === "string" ? value : JSON.stringify(value);

@@ -100,7 +100,9 @@ function countsIn(rows: readonly Record<string, unknown>[]): Readonly<Record<str
 
 describe("FHIR in, FHIR and Parquet out", () => {
   // One file says what all of them say; the long run takes every file.
-  const files = full ? bundles : bundles.slice(0, 1);
+  const some = full ? bundles : bundles.slice(0, 1);
+  // A table without rows would leave nothing that can be reported as skipped.
+  const files = some.length === 0 ? ["no bundle"] : some;
   test.skipIf(bundles.length === 0).each(files)(
     "%s comes back resource by resource (skipped without ../shared/data/fhir)",
     async (file) => {

@@ -1,7 +1,7 @@
 /** Entry of the `holdfast` command. */
 import { CommanderError } from "commander";
 import { exitCodes, failureOf, printFailure } from "./output.ts";
-import { createProgram } from "./program.ts";
+import { allCommands, createProgram } from "./program.ts";
 import { UsageError } from "./store.ts";
 
 // Started by the launcher: when that one is gone, however it ended, nobody waits for this process.
@@ -23,13 +23,8 @@ async function main(): Promise<void> {
   const program = createProgram();
   // With --json a wrong command line is told as JSON, below, and nowhere else.
   if (json) {
-    for (const command of [
-      program,
-      ...program.commands,
-      ...program.commands.flatMap((c) => c.commands),
-    ]) {
+    for (const command of allCommands(program))
       command.configureOutput({ writeErr: () => undefined });
-    }
   }
   try {
     await program.parseAsync();
@@ -46,7 +41,8 @@ function report(error: unknown): number {
       process.stderr.write(
         `${JSON.stringify({ error: { code: "usage", message, details: {} } })}\n`,
       );
-    else if (error instanceof UsageError) process.stderr.write(`holdfast: ${message}\n`);
+    else if (error instanceof UsageError)
+      process.stderr.write(`error: ${message}\n(--help shows what there is)\n`);
     return exitCodes.usage;
   }
   const failure = failureOf(error);

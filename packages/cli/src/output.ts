@@ -3,7 +3,7 @@
  * there, one error object on standard error. Otherwise plain words and tables for people.
  */
 import { once } from "node:events";
-import { type ErrorDetails, errorCodes, HoldfastError } from "@holdfast/core";
+import { type ErrorCode, type ErrorDetails, errorCodes, HoldfastError } from "@holdfast/core";
 
 /** 0 ok, 1 a check failed, 2 usage, 3 refused with a code, 70 a bug (EX_SOFTWARE). */
 export const exitCodes = { ok: 0, checkFailed: 1, usage: 2, refused: 3, bug: 70 } as const;
@@ -40,8 +40,12 @@ export function printable(text: string): string {
   return text.replace(controls, "?");
 }
 
-/** Columns for people, left-aligned, cells cut at 48 characters. */
-export function table(header: readonly string[], rows: readonly (readonly unknown[])[]): string {
+/** Columns for people, left-aligned, long cells cut. */
+export function table(
+  header: readonly string[],
+  rows: readonly (readonly unknown[])[],
+  cellCharactersMax = 48,
+): string {
   const cell = (value: unknown): string => {
     const text = printable(
       typeof value === "string"
@@ -50,7 +54,8 @@ export function table(header: readonly string[], rows: readonly (readonly unknow
           ? ""
           : JSON.stringify(value),
     );
-    return text.length <= 48 ? text : `${text.slice(0, 47)}…`;
+    if (text.length <= cellCharactersMax) return text;
+    return `${text.slice(0, cellCharactersMax - 1)}…`;
   };
   const lines = [header, ...rows].map((row) => row.map(cell));
   const widths = header.map((_, column) =>
@@ -66,6 +71,11 @@ export function table(header: readonly string[], rows: readonly (readonly unknow
     .join("\n");
 }
 
+/** `1 event`, `2 events`. */
+export function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 /** A failure of the command as people and programs read it. */
 export interface Failure {
   readonly exit: number;
@@ -75,16 +85,21 @@ export interface Failure {
   readonly details: ErrorDetails;
 }
 
+/** Where the command itself says more about a refusal. */
+const pointers: Readonly<Partial<Record<ErrorCode, string>>> = {
+  event_type_unknown: "holdfast types lists the event types that can be appended.",
+  payload_invalid: "holdfast types TYPE shows the fields of a type, with an example.",
+  model_unknown: "holdfast query --help lists the read models.",
+  query_invalid: "holdfast query --help lists the read models with their columns.",
+};
+
 export function failureOf(error: unknown): Failure {
   if (error instanceof HoldfastError) {
-    const { meaning, action } = errorCodes[error.code];
-    return {
-      exit: exitCodes.refused,
-      code: error.code,
-      message: meaning,
-      action,
-      details: error.details,
-    };
+    const { code, details } = error;
+    const { meaning, action } = errorCodes[code];
+    const pointer = pointers[code];
+    const next = pointer === undefined ? action : `${action} ${pointer}`;
+    return { exit: exitCodes.refused, code, message: meaning, action: next, details };
   }
   const message = error instanceof Error ? `${error.name}: ${error.message}` : "unknown failure";
   const action = "This is a bug: please report it with the steps that lead here.";

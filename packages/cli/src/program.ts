@@ -9,11 +9,12 @@ import { logCommand } from "./commands/log.ts";
 import { queryCommand } from "./commands/query.ts";
 import { showCommand } from "./commands/show.ts";
 import { statusCommand } from "./commands/status.ts";
+import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 
 const notes = `
 The passphrase comes from --passphrase-file, from HOLDFAST_PASSPHRASE, or from a prompt.
-Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code.`;
+Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code, 70 a bug.`;
 
 /** The `holdfast` command: every subcommand with its options, ready to parse arguments. */
 export function createProgram(): Command {
@@ -28,6 +29,7 @@ export function createProgram(): Command {
     .addHelpText("after", notes);
   const commands = [
     initCommand(),
+    typesCommand(),
     appendCommand(),
     importCommand(),
     logCommand(),
@@ -39,10 +41,15 @@ export function createProgram(): Command {
     demoCommand(),
   ];
   for (const command of commands) program.addCommand(command);
-  for (const command of [program, ...commands, ...commands.flatMap((one) => one.commands)]) {
+  for (const command of allCommands(program)) {
     command.exitOverride();
     command.configureHelp({ showGlobalOptions: true });
     command.showHelpAfterError("(--help shows what there is)");
   }
   return program;
+}
+
+/** The program, its commands, and theirs. */
+export function allCommands(command: Command): readonly Command[] {
+  return [command, ...command.commands.flatMap(allCommands)];
 }

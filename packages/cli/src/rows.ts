@@ -1,13 +1,13 @@
 /** What an export writes as a table: events of the log, or rows of a read model, a page at a time. */
 import {
   type Holdfast,
+  limits,
   type LogQuery,
   type Projection,
   type RecordedEvent,
   toWire,
 } from "@holdfast/core";
 import { modelRows } from "@holdfast/packs";
-import { pages } from "./commands/log.ts";
 
 /** `time`: ISO 8601 in text formats, a timestamp where the format has one. */
 export type ColumnKind = "text" | "integer" | "real" | "time" | "json";
@@ -51,6 +51,24 @@ const payloadColumns: readonly Column[] = [
   { name: "data", kind: "json", required: false },
   { name: "text", kind: "text", required: false },
 ];
+
+/** All events that meet the conditions, a page at a time. */
+export function* pages(
+  store: Holdfast,
+  query: LogQuery,
+  pageEvents: number = limits.queryRowsDefault,
+): Generator<readonly RecordedEvent[]> {
+  let after = query.after ?? 0;
+  let left = query.limit ?? Number.POSITIVE_INFINITY;
+  while (left > 0) {
+    const limit = Math.min(left, pageEvents);
+    const events = store.read({ ...query, after, limit });
+    if (events.length > 0) yield events;
+    if (events.length < limit) return;
+    left -= events.length;
+    after = events.at(-1)?.position ?? after;
+  }
+}
 
 /** Events in wire form: snake_case names, times in ISO 8601. */
 export function eventTable(store: Holdfast, query: LogQuery, includePayload: boolean): Table {

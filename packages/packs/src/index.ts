@@ -1,8 +1,6 @@
 /**
- * Domain packs: event types and read models that are ready to use. The clinical diary (nosebleeds), and FHIR
- * R4 with its importer and exporter.
  * Domain packs: event types and read models that are ready to use. The clinical diary (nosebleeds), home
- * monitoring (rooms, devices, vital signs), and FHIR R4 with its importer.
+ * monitoring (rooms, devices, vital signs), and FHIR R4 with its importer and exporter.
  */
 import type { EventType } from "@holdfast/core";
 import { diaryEvents } from "./diary/events.ts";
@@ -21,6 +19,8 @@ export * from "./home/vital-kinds.ts";
 export * from "./home/events.ts";
 export * from "./home/deciders.ts";
 export * from "./home/projections.ts";
+export * from "./examples.ts";
+export * from "./payload-fields.ts";
 export * from "./fhir/resource-types.ts";
 export * from "./fhir/events.ts";
 export * from "./fhir/projection.ts";

@@ -30,7 +30,7 @@ import type { LogRecord } from "./log.ts";
 export type WriteMode = "all" | "none" | "prefix" | "subset";
 
 /** Unit that a disk writes whole. */
-export const SECTOR_BYTES = 512;
+const SECTOR_BYTES = 512;
 
 export interface CrashState {
   readonly index: number;

@@ -1,16 +1,18 @@
 /**
  * `holdfast append`: one event from the command line, or a stream of drafts.
  *
- * With `--ndjson -` every line is an append call of its own. Up to {@link callsInFlightMax} calls wait
+ * With `--ndjson` every line is an append call of its own. Up to {@link callsInFlightMax} calls wait
  * together, so that what waits shares one commit; a line of output appears once its event is durable, in the
  * order of the input. Reading pauses while that many calls wait. A bad line ends the run: what came before it
  * is made durable and printed, then the error names the line.
  */
+import { createReadStream } from "node:fs";
 import {
   type AppendedEvent,
   type Draft,
   type Holdfast,
   HoldfastError,
+  invariant,
   type JsonValue,
   limits,
   parseJson,
@@ -22,7 +24,7 @@ import type { Output } from "../output.ts";
 import { UsageError, withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
-export const callsInFlightMax = 1_000;
+const callsInFlightMax = 1_000;
 /** Twice the largest event: JSON may be spelled longer than what is recorded of it. */
 const lineBytesMax = 2 * limits.eventBytesMax;
 
@@ -44,7 +46,7 @@ interface AppendOptions {
 
 export function appendCommand(): Command {
   return new Command("append")
-    .description("record one event, or a stream of drafts (--ndjson -)")
+    .description("record one event, or a stream of drafts (--ndjson)")
     .option("--type <type>", "event type, for example NosebleedRecorded")
     .option("--stream <words>", "what the event is about")
     .option("--scope <words>", "whom the data are about; default: the stream's scope")
@@ -67,13 +69,21 @@ export function appendCommand(): Command {
         );
         return;
       }
-      if (options.ndjson !== "-") throw new UsageError("--ndjson reads standard input: --ndjson -");
+      const input = options.ndjson === "-" ? process.stdin : bytesOf(options.ndjson);
       if (options.data !== undefined)
         throw new UsageError("--data and --ndjson exclude each other.");
       await withStore(options, "write", (store) =>
-        appendLines(store, process.stdin, output, defaultsOf(options)),
+        appendLines(store, input, output, defaultsOf(options)),
       );
     });
+}
+
+async function* bytesOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* createReadStream(path) as AsyncIterable<Uint8Array>;
+  } catch (cause) {
+    throw new HoldfastError("input_unreadable", { argument: "--ndjson" }, { cause });
+  }
 }
 
 function defaultsOf({ type, stream, scope, actor }: AppendOptions): DraftDefaults {
@@ -87,7 +97,7 @@ function defaultsOf({ type, stream, scope, actor }: AppendOptions): DraftDefault
 
 function draftOf(options: AppendOptions): Draft {
   for (const name of ["type", "stream", "actor", "data"] as const) {
-    if (options[name] === undefined) throw new UsageError(`--${name} is needed, or --ndjson -.`);
+    if (options[name] === undefined) throw new UsageError(`--${name} is needed, or --ndjson FILE.`);
   }
   const { occurredAt, op, ref, why, reason, id, urgent } = options;
   const rest = {
@@ -116,10 +126,9 @@ function payloadOf(text: string): JsonValue {
 
 async function appendOne(store: Pick<Holdfast, "append">, draft: Draft): Promise<AppendedEvent> {
   const result = await store.append(draft);
-  // Without `expect` a store never answers "conflict".
-  if (result.status === "conflict") throw new HoldfastError("draft_invalid", { field: "stream" });
+  invariant(result.status === "appended", "without an expectation there is no conflict");
   const [event] = result.events;
-  if (event === undefined) throw new HoldfastError("draft_invalid", { field: "" });
+  invariant(event !== undefined, "one draft gives one event");
   return event;
 }
 

@@ -10,7 +10,7 @@ import { projections, type StoreOptions, UsageError, withStore } from "../store.
 import { conditionsOf, type LogOptions, withConditions } from "./log.ts";
 import { contextOf } from "./options.ts";
 
-const formats = ["ndjson", "csv", "fhir", "parquet"] as const;
+const formats = ["ndjson", "csv", "parquet", "fhir"] as const;
 
 interface ExportOptions extends LogOptions, StoreOptions {
   readonly format?: (typeof formats)[number];
@@ -29,7 +29,7 @@ export function exportCommand(): Command {
           "payloads only when asked for",
       )
       .addOption(
-        new Option("--format <format>", "ndjson (default), csv, parquet, fhir").choices(formats),
+        new Option("--format <format>", "form of the output; without it ndjson").choices(formats),
       )
       .option("--include-payload", "with payloads, reasons and claimed times: personal data")
       .option("--model <name>", "rows of a read model instead of events")

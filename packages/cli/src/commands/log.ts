@@ -1,19 +1,12 @@
-import { type Holdfast, limits, type LogQuery, type RecordedEvent, toWire } from "@holdfast/core";
+import { type LogQuery, toWire } from "@holdfast/core";
 import { Command } from "commander";
-import { table } from "../output.ts";
+import { counted, table } from "../output.ts";
+import { pages } from "../rows.ts";
 import { withStore } from "../store.ts";
 import { contextOf, count, instant, position } from "./options.ts";
 
-export interface LogOptions {
-  readonly stream?: string;
-  readonly type?: string;
-  readonly actor?: string;
-  readonly since?: number;
-  readonly until?: number;
-  readonly after?: number;
-  readonly limit?: number;
-  readonly unsynced?: boolean;
-}
+/** Conditions of a query as options: those below, under the same names. */
+export type LogOptions = Omit<LogQuery, "headersOnly">;
 
 /** The conditions on events that `log` and `export` share. */
 export function withConditions(command: Command): Command {
@@ -42,24 +35,6 @@ export function conditionsOf(options: LogOptions): LogQuery {
   };
 }
 
-/** All events that meet the conditions, a page at a time. */
-export function* pages(
-  store: Holdfast,
-  query: LogQuery,
-  pageEvents: number = limits.queryRowsDefault,
-): Generator<readonly RecordedEvent[]> {
-  let after = query.after ?? 0;
-  let left = query.limit ?? Number.POSITIVE_INFINITY;
-  while (left > 0) {
-    const limit = Math.min(left, pageEvents);
-    const events = store.read({ ...query, after, limit });
-    if (events.length > 0) yield events;
-    if (events.length < limit) return;
-    left -= events.length;
-    after = events.at(-1)?.position ?? after;
-  }
-}
-
 /** `holdfast log`: events in the order in which they were recorded here. */
 export function logCommand(): Command {
   return withConditions(
@@ -83,7 +58,7 @@ export function logCommand(): Command {
           ),
         );
       }
-      await output.say(`${shown} events`);
+      await output.say(counted(shown, "event"));
     });
   });
 }

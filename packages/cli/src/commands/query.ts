@@ -7,7 +7,7 @@ import {
 } from "@holdfast/core";
 import { compactJsonText, type FhirRow } from "@holdfast/packs";
 import { Command } from "commander";
-import { table } from "../output.ts";
+import { counted, table } from "../output.ts";
 import { projections, UsageError, withStore } from "../store.ts";
 import { collect, contextOf, count } from "./options.ts";
 
@@ -30,7 +30,7 @@ const operators = {
 /** `holdfast query MODEL`: rows of a read model. */
 export function queryCommand(): Command {
   return new Command("query")
-    .description(`rows of a read model: ${projections.map(({ name }) => name).join(", ")}`)
+    .description("rows of a read model")
     .argument("<model>", "name of the read model")
     .option(
       "--where <condition>",
@@ -44,6 +44,7 @@ export function queryCommand(): Command {
     )
     .option("--limit <n>", "at most so many rows", count)
     .option("--count", "only the number of rows")
+    .addHelpText("after", () => `\nRead models and their columns:\n${modelLines()}`)
     .action(async (model: string, _, command: Command) => {
       const { options, output } = contextOf<QueryOptions>(command);
       const projection = projections.find(({ name }) => name === model);
@@ -67,9 +68,15 @@ export function queryCommand(): Command {
         const columns = Object.keys(projection.columns);
         const cells = rows.map((row) => columns.map((column) => row.columns[column]));
         await output.say(table(columns, cells));
-        await output.say(`${rows.length} rows`);
+        await output.say(counted(rows.length, "row"));
       });
     });
+}
+
+function modelLines(): string {
+  return projections
+    .map(({ name, columns }) => `  ${name.padEnd(12)} ${Object.keys(columns).join(", ")}`)
+    .join("\n");
 }
 
 /** A row as one line of JSON; a FHIR resource with its numbers as they were written. */

@@ -16,7 +16,7 @@ const damage: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 
 /** Rechecks a store; a store too damaged to open is a report with that problem, too. */
-export async function verifyStore(
+async function verifyStore(
   options: StoreOptions,
   depth: "headers" | "commitments",
   onProgress?: (done: number, total: number) => void,
@@ -32,7 +32,7 @@ export async function verifyStore(
   }
 }
 
-export async function printReport(output: Output, report: VerifyReport): Promise<void> {
+async function printReport(output: Output, report: VerifyReport): Promise<void> {
   await output.row(report);
   const { ok, events, commits, sections, problems } = report;
   await output.say(`${events} events, ${commits} commits, ${sections} sections checked.`);

@@ -231,7 +231,7 @@ function openingDraft(
 }
 
 /** After COMMIT, before the answer: the mark follows the note. */
-export function markCommit(deps: TenureDeps, identity: WriterIdentity, note: CommitNote): void {
+function markCommit(deps: TenureDeps, identity: WriterIdentity, note: CommitNote): void {
   const file = deps.medium.markFile(identity.origin.incarnation);
   const count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
   writeMarkFor(deps, identity, note, count + 1);

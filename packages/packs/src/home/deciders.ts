@@ -1,31 +1,14 @@
 /**
- * What may be done to a room and to a device: `{ initial, decide, evolve }`. `decide` takes a command and
- * the state so far and answers with events to record, or with the reason why not; `evolve` is the fold that
- * the read models use too.
+ * What may be done to a room and to a device, as deciders: `handleCommand` of `@holdfast/core` runs them
+ * against a store. `evolve` is the fold that the read models use too.
  */
+import { type Decider, refuseCommand } from "@holdfast/core";
 
-/** A payload with the type of its event. */
-export interface DecidedEvent {
+/** An event of a room or a device: decided, and not recorded yet; or recorded. */
+export interface HomeEvent {
   readonly type: string;
-  readonly data: Readonly<Record<string, unknown>>;
+  readonly data: unknown;
 }
-
-/** What {@link Decider.decide} answers: events to record (none: nothing to do), or why not. */
-export type Decision =
-  | { readonly status: "decided"; readonly events: readonly DecidedEvent[] }
-  | { readonly status: "refused"; readonly reason: string };
-
-/** Pure rules of one aggregate. */
-export interface Rules<Command, State> {
-  readonly initial: State | undefined;
-  decide(command: Command, state: State | undefined): Decision;
-  evolve(
-    state: State | undefined,
-    event: { readonly type: string; readonly data: unknown },
-  ): State | undefined;
-}
-
-type TypedPayload = { readonly type: string; readonly data: unknown };
 
 /** A room as its events left it. */
 export interface RoomState {
@@ -42,18 +25,14 @@ export type RoomCommand =
   | { readonly do: "rename"; readonly name: string }
   | { readonly do: "remove" };
 
-function decided(type?: string, data: Readonly<Record<string, unknown>> = {}): Decision {
-  return { status: "decided", events: type === undefined ? [] : [{ type, data }] };
-}
-
-function refused(reason: string): Decision {
-  return { status: "refused", reason };
+function event(type: string, data: unknown = {}): readonly HomeEvent[] {
+  return [{ type, data }];
 }
 
 /** The fold of a room. */
 export function evolveRoom(
   state: RoomState | undefined,
-  { type, data }: TypedPayload,
+  { type, data }: HomeEvent,
 ): RoomState | undefined {
   const payload = data as Omit<RoomState, "present">;
   switch (type) {
@@ -69,18 +48,18 @@ export function evolveRoom(
 }
 
 /** A room is added once, renamed while it is there, and removed; a removed one may be added again. */
-export const roomRules: Rules<RoomCommand, RoomState> = {
-  initial: undefined,
+export const roomDecider: Decider<RoomState | undefined, RoomCommand, HomeEvent> = {
+  initial: () => undefined,
   evolve: evolveRoom,
   decide(command, state) {
     const present = state?.present ?? false;
     const { do: act, ...data } = command;
     if (act === "add") {
-      return present ? refused("the room is there already") : decided("RoomAdded", data);
+      return present ? refuseCommand("the room is there already") : event("RoomAdded", data);
     }
-    if (!present) return refused("there is no such room");
-    if (command.do === "remove") return decided("RoomRemoved");
-    return state?.name === command.name ? decided() : decided("RoomRenamed", data);
+    if (!present) return refuseCommand("there is no such room");
+    if (command.do === "remove") return event("RoomRemoved");
+    return state?.name === command.name ? [] : event("RoomRenamed", data);
   },
 };
 
@@ -126,7 +105,7 @@ export type DeviceCommand =
 /** The fold of a device; of two reports the later one holds, in whichever order they come. */
 export function evolveDevice(
   state: DeviceState | undefined,
-  { type, data }: TypedPayload,
+  { type, data }: HomeEvent,
 ): DeviceState | undefined {
   if (type === "DeviceRegistered") {
     const { name, kind, room } = data as DeviceState;
@@ -150,18 +129,20 @@ export function evolveDevice(
 }
 
 /** A device is registered once, moved and heard while it is in use, and retired. */
-export const deviceRules: Rules<DeviceCommand, DeviceState> = {
-  initial: undefined,
+export const deviceDecider: Decider<DeviceState | undefined, DeviceCommand, HomeEvent> = {
+  initial: () => undefined,
   evolve: evolveDevice,
   decide(command, state) {
     const inUse = state?.in_use ?? false;
     const { do: act, ...data } = command;
     if (act === "register") {
-      return inUse ? refused("the device is in use already") : decided("DeviceRegistered", data);
+      return inUse
+        ? refuseCommand("the device is in use already")
+        : event("DeviceRegistered", data);
     }
-    if (!inUse) return refused("no such device is in use");
-    if (command.do === "retire") return decided("DeviceRetired");
-    if (command.do === "report") return decided("DeviceStatusReported", data);
-    return state?.room === command.room ? decided() : decided("DeviceMoved", data);
+    if (!inUse) return refuseCommand("no such device is in use");
+    if (command.do === "retire") return event("DeviceRetired");
+    if (command.do === "report") return event("DeviceStatusReported", data);
+    return state?.room === command.room ? [] : event("DeviceMoved", data);
   },
 };

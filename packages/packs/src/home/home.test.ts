@@ -1,13 +1,15 @@
 import {
   createRegistry,
+  evolveAll,
   type Header,
   type ModelQuery,
   type Projection,
   type RecordedEvent,
 } from "@holdfast/core";
+import { given } from "@holdfast/testkit";
 import { describe, expect, test } from "vitest";
 import { diaryProjection } from "../diary/projections.ts";
-import { deviceRules, evolveRoom, roomRules, type RoomState } from "./deciders.ts";
+import { deviceDecider, roomDecider } from "./deciders.ts";
 import { homeEvents } from "./events.ts";
 import {
   devicesProjection,
@@ -186,39 +188,49 @@ describe("vital signs", () => {
 
 describe("rooms and devices", () => {
   test("a room is added once, renamed, removed and added again", () => {
-    let room: RoomState | undefined;
-    const run = (command: Parameters<typeof roomRules.decide>[0]): string => {
-      const decision = roomRules.decide(command, room);
-      if (decision.status === "refused") return decision.reason;
-      for (const { type, data } of decision.events)
-        room = evolveRoom(room, { type, data: registry.validate(type, data) });
-      return decision.events.map(({ type }) => type).join();
-    };
-    expect(run({ do: "rename", name: "Study" })).toBe("there is no such room");
-    expect(run({ do: "add", name: "Bedroom", use: "bedroom", floor: 1 })).toBe("RoomAdded");
-    expect(run({ do: "add", name: "Bedroom" })).toBe("the room is there already");
-    expect(run({ do: "rename", name: "Bedroom" })).toBe("");
-    expect(run({ do: "rename", name: "Study" })).toBe("RoomRenamed");
-    expect(run({ do: "remove" })).toBe("RoomRemoved");
-    expect(room).toEqual({ name: "Study", use: "bedroom", floor: 1, present: false });
-    expect(run({ do: "remove" })).toBe("there is no such room");
-    expect(run({ do: "add", name: "Attic" })).toBe("RoomAdded");
+    const added = event("RoomAdded", { name: "Bedroom", use: "bedroom", floor: 1 });
+    const renamed = event("RoomRenamed", { name: "Study" });
+    const removed = event("RoomRemoved", {});
+    given(roomDecider, [])
+      .when({ do: "rename", name: "Study" })
+      .thenRefused("there is no such room");
+    given(roomDecider, [])
+      .when({ do: "add", name: "Attic" })
+      .then([{ type: "RoomAdded", data: { name: "Attic" } }]);
+    given(roomDecider, [added])
+      .when({ do: "add", name: "Bedroom" })
+      .thenRefused("the room is there already");
+    given(roomDecider, [added]).when({ do: "rename", name: "Bedroom" }).then([]);
+    given(roomDecider, [added])
+      .when({ do: "rename", name: "Study" })
+      .then([{ type: "RoomRenamed", data: { name: "Study" } }]);
+    given(roomDecider, [added, renamed])
+      .when({ do: "remove" })
+      .thenState({ name: "Study", use: "bedroom", floor: 1, present: false });
+    const past = [added, renamed, removed];
+    given(roomDecider, past).when({ do: "remove" }).thenRefused("there is no such room");
+    given(roomDecider, past)
+      .when({ do: "add", name: "Attic", use: "storage", floor: 2 })
+      .thenState({ name: "Attic", use: "storage", floor: 2, present: true });
+    expect(evolveAll(roomDecider, past)).toMatchObject({ name: "Study", present: false });
   });
 
   test("a device is moved and heard while it is in use", () => {
-    const registered = deviceRules.decide({ do: "register", name: "Hub" }, undefined);
-    expect(registered).toMatchObject({ status: "decided" });
-    const device = deviceRules.evolve(undefined, event("DeviceRegistered", { name: "Hub" }));
-    expect(deviceRules.decide({ do: "register", name: "Hub" }, device).status).toBe("refused");
-    expect(deviceRules.decide({ do: "move", room: null }, device)).toEqual({
-      status: "decided",
-      events: [],
-    });
-    expect(deviceRules.decide({ do: "move", room: "r" }, device)).toMatchObject({
-      events: [{ type: "DeviceMoved", data: { room: "r" } }],
-    });
-    const retired = deviceRules.evolve(device, event("DeviceRetired", {}));
-    expect(deviceRules.decide({ do: "retire" }, retired).status).toBe("refused");
+    const registered = event("DeviceRegistered", { name: "Hub" });
+    const retired = event("DeviceRetired", {});
+    given(deviceDecider, [])
+      .when({ do: "register", name: "Hub" })
+      .then([{ type: "DeviceRegistered", data: { name: "Hub" } }]);
+    given(deviceDecider, [registered])
+      .when({ do: "register", name: "Hub" })
+      .thenRefused("the device is in use already");
+    given(deviceDecider, [registered]).when({ do: "move", room: null }).then([]);
+    given(deviceDecider, [registered])
+      .when({ do: "move", room: "r" })
+      .then([{ type: "DeviceMoved", data: { room: "r" } }]);
+    given(deviceDecider, [registered, retired])
+      .when({ do: "retire" })
+      .thenRefused("no such device is in use");
   });
 
   test("of two reports the later one holds, in whichever order they come", () => {
