@@ -11,7 +11,6 @@ import {
   fromHex,
   hex,
   isHighS,
-  nobleCrypto,
   type PublicKeyProblem,
   type SignatureAlgorithm,
   spkiOfPublicKey,
@@ -19,6 +18,7 @@ import {
   utf8,
   verifySignature,
 } from "@holdfast/core";
+import { nobleCrypto } from "@holdfast/core/noble";
 import { createNodeCrypto, systemRandom } from "@holdfast/node";
 import { describe, expect, it } from "vitest";
 

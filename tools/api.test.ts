@@ -2,7 +2,7 @@ import ts from "typescript";
 import { describe, expect, it } from "vitest";
 import type { Api } from "./api.ts";
 import { apiPages, checkApi, readApi, renderApi } from "./api.ts";
-import { listFiles, packageFolders, readText, root } from "./project.ts";
+import { listFiles, namedEntryPoints, readText, root } from "./project.ts";
 
 function apiOf(files: Readonly<Record<string, string>>): Api {
   const host = ts.createCompilerHost({});
@@ -27,10 +27,10 @@ describe("public exports", () => {
   });
 
   it("are those of the reference (rewrite it with npm run docs)", () => {
-    expect(pages.map(({ path }) => path)).toHaveLength(packageFolders().length);
+    expect(pages.map(({ path }) => path)).toHaveLength(namedEntryPoints().length);
     const kept = new Set(listFiles("docs"));
     expect([...kept].filter((path) => path.startsWith("docs/reference/api/"))).toHaveLength(
-      packageFolders().length,
+      namedEntryPoints().length,
     );
     for (const { path, text } of pages) expect(kept.has(path) ? readText(path) : "").toBe(text);
   });

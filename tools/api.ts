@@ -1,12 +1,12 @@
 /**
- * The public surface of every package as text: each export of src/index.ts with its declared signature.
- * `npm run docs` rewrites docs/reference/api/<package>.md; the test beside this file fails when an
+ * The public surface of every package as text: each export of its entry points with its declared signature.
+ * `npm run docs` rewrites docs/reference/api/<package>[-<subpath>].md; the test beside this file fails when an
  * export changes without that, or has no TSDoc.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import ts from "typescript";
-import { packageFolders, readManifest, root } from "./project.ts";
+import { type EntryPoint, namedEntryPoints, root } from "./project.ts";
 
 /** One public export. */
 export interface ApiEntry {
@@ -115,16 +115,16 @@ export function checkApi({ exports }: Api): readonly string[] {
   ]);
 }
 
-/** Text of one page. */
-export function renderApi(packageName: string, { exports }: Api): string {
+/** Text of one page; `source` is the entry file from the package's folder. */
+export function renderApi(name: string, { exports }: Api, source = "src/index.ts"): string {
   const parts = exports.map(
     ({ name, declaration, summary }) =>
       `## ${name}\n\n${summary}\n\n\`\`\`text\n${declaration.trim()}\n\`\`\`\n`,
   );
   const head = [
-    `# ${packageName}`,
+    `# ${name}`,
     "",
-    "Written by `npm run docs` from the exports of `src/index.ts`; a test fails when they differ.",
+    `Written by \`npm run docs\` from the exports of \`${source}\`; a test fails when they differ.`,
     "",
   ].join("\n");
   return [head, ...(parts.length === 0 ? ["No exports.\n"] : parts)].join("\n");
@@ -137,16 +137,16 @@ export interface ApiPage {
   readonly problems: readonly string[];
 }
 
-/** The pages of all packages, and what is wrong with their exports. */
+/** The pages of all entry points, and what is wrong with their exports. */
 export function apiPages(): readonly ApiPage[] {
-  const folders = packageFolders();
-  const apis = readApi(folders.map((folder) => join(root, "packages", folder, "src/index.ts")));
+  const entries = namedEntryPoints();
+  const apis = readApi(entries.map(({ path }) => join(root, path)));
   return apis.map((api, index) => {
-    const folder = folders[index] as string;
-    const { name } = readManifest(`packages/${folder}/package.json`);
+    const { folder, name, path } = entries[index] as EntryPoint;
+    const [, , subpath] = name.split("/");
     return {
-      path: `docs/reference/api/${folder}.md`,
-      text: renderApi(name, api),
+      path: `docs/reference/api/${folder}${subpath === undefined ? "" : `-${subpath}`}.md`,
+      text: renderApi(name, api, path.slice(`packages/${folder}/`.length)),
       problems: checkApi(api).map((problem) => `${name}: ${problem}`),
     };
   });

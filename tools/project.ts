@@ -72,15 +72,32 @@ export function packageFolders(): readonly string[] {
     .toSorted();
 }
 
-/** Source entry points that package.json files name under the condition `@holdfast/source`. */
-export function entryPoints(): readonly string[] {
+/** What applications import by name, and the source behind it. */
+export interface EntryPoint {
+  /** Folder below packages/. */
+  readonly folder: string;
+  /** As in an import: the package's name, or that and a subpath. */
+  readonly name: string;
+  /** From the root. */
+  readonly path: string;
+}
+
+/** Entry points that package.json files name under the condition `@holdfast/source`. */
+export function namedEntryPoints(): readonly EntryPoint[] {
   return packageFolders().flatMap((folder) => {
-    const { exports = {} } = readManifest(`packages/${folder}/package.json`);
-    return Object.values(exports).flatMap((target) => {
+    const { name, exports = {} } = readManifest(`packages/${folder}/package.json`);
+    return Object.entries(exports).flatMap(([subpath, target]) => {
       const source = typeof target === "string" ? undefined : target["@holdfast/source"];
-      return source === undefined ? [] : [`packages/${folder}/${source.replace(/^\.\//, "")}`];
+      if (source === undefined) return [];
+      const path = `packages/${folder}/${source.replace(/^\.\//, "")}`;
+      return [{ folder, name: name + subpath.slice(1), path }];
     });
   });
+}
+
+/** Paths of {@link namedEntryPoints}. */
+export function entryPoints(): readonly string[] {
+  return namedEntryPoints().map(({ path }) => path);
 }
 
 /** Is this a file of TypeScript or JavaScript code? */

@@ -12,7 +12,6 @@ import {
   formatNote,
   fromUtf8,
   fromWire,
-  generateHpkeKeyPair,
   type Holdfast,
   invariant,
   isoTime,
@@ -24,11 +23,10 @@ import {
   readMark,
   type RecordedEvent,
   toWire,
-  unwrapGrant,
   type WireEvent,
-  wrapGrant,
   writeMark,
 } from "@holdfast/core";
+import { generateHpkeKeyPair, unwrapGrant, wrapGrant } from "@holdfast/core/grant";
 import {
   createNodeCrypto,
   initStore,

@@ -8,11 +8,11 @@ import {
   type DataKey,
   deviceId,
   hex,
-  nobleCrypto,
   type Random,
   type SignatureAlgorithm,
   utf8,
 } from "@holdfast/core";
+import { nobleCrypto } from "@holdfast/core/noble";
 import { createNodeCrypto } from "@holdfast/node";
 
 /** Hashing and verifying by the platform: another implementation than the one that signs vectors. */

@@ -16,7 +16,6 @@ import {
   type Keyring,
   type KeyringFiles,
   leafHash,
-  nobleCrypto,
   noPrevious,
   noteKeyId,
   openFrame,
@@ -32,6 +31,7 @@ import {
   fromBase64url,
   fromUtf8,
 } from "@holdfast/core";
+import { nobleCrypto } from "@holdfast/core/noble";
 import { describe, expect, it } from "vitest";
 import { signedNote, verifyRows } from "./log.ts";
 import { compareWithSpec } from "./vector-file.ts";

@@ -1,6 +1,9 @@
 /**
  * Holdfast core: what is true on every platform. Start with {@link defineEvent}, {@link defineProjection}
  * and the {@link Holdfast} interface; stores are opened by `@holdfast/node`.
+ *
+ * Apart, because they load libraries that a process seldom needs: cryptography in JavaScript
+ * (`@holdfast/core/noble`) and grants by HPKE (`@holdfast/core/grant`).
  */
 export * from "./std/errors.ts";
 export * from "./std/limits.ts";
@@ -10,7 +13,6 @@ export * from "./std/jcs.ts";
 export * from "./std/json.ts";
 export { detailPointer, type JsonPath, jsonPointer } from "./std/plain.ts";
 export * from "./std/keyforms.ts";
-export * from "./std/noble.ts";
 export * from "./telemetry/observer.ts";
 export * from "./event/causal-history.ts";
 export * from "./event/conflicts.ts";
@@ -26,11 +28,11 @@ export * from "./keys/software.ts";
 export { decodeLines, type KeyringLine } from "./keys/record.ts";
 export type * from "./keys/copies.ts";
 export * from "./keys/keyring.ts";
-export * from "./keys/grant.ts";
 export * from "./proof/checkpoint.ts";
 export * from "./proof/dsse.ts";
 export * from "./proof/ecdsa-der.ts";
 export * from "./proof/note.ts";
+export { checkPublicKey, type PublicKeyProblem } from "./proof/public-key.ts";
 export * from "./proof/signature.ts";
 export * from "./proof/tiles.ts";
 export * from "./proof/tree.ts";

@@ -8,7 +8,6 @@ import {
   type Crypto,
   fromHex,
   hex,
-  nobleCrypto,
   pkcs8OfSecret,
   publicKeyOfSpki,
   secretOfPkcs8,
@@ -16,6 +15,7 @@ import {
   utf8,
   verifySignature,
 } from "@holdfast/core";
+import { nobleCrypto } from "@holdfast/core/noble";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createNodeCrypto } from "./crypto.ts";
@@ -116,6 +116,12 @@ describe.each(both)("%s", (_name, crypto) => {
       32,
     );
     expect(hex(tag)).toBe("9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe");
+  });
+
+  it("gives the X25519 public key of RFC 7748 §6.1", () => {
+    const key = "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb";
+    const publicKey = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f";
+    expect(hex(crypto.x25519PublicKey(fromHex(key) ?? new Uint8Array()))).toBe(publicKey);
   });
 
   it("refuses short ciphertexts, changed tags and other lengths", () => {

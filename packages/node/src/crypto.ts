@@ -171,6 +171,21 @@ function signer(
   return (message) => toLowS(plain(sign("sha256", message, options)));
 }
 
+/** PKCS#8 of an X25519 private key without its 32 bytes (RFC 8410 §7). */
+const x25519Pkcs8 = Buffer.from("302e020100300506032b656e04220420", "hex");
+
+function x25519PublicKey(privateKey: Uint8Array): Bytes {
+  invariant(privateKey.length === 32, "an X25519 key has 32 bytes");
+  const der = Buffer.concat([x25519Pkcs8, privateKey]);
+  try {
+    const key = createPublicKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" }));
+    // The SPKI ends with the key (RFC 8410 §4); a copy, because a small Buffer lies in a shared pool.
+    return new Uint8Array(key.export({ format: "der", type: "spki" }).subarray(-32));
+  } finally {
+    der.fill(0);
+  }
+}
+
 /**
  * Cryptography by OpenSSL. `signer` throws `key_malformed` for bytes that are not the PKCS#8 form of the
  * algorithm; up to 1,024 public keys are kept in imported form.
@@ -190,6 +205,7 @@ export function createNodeCrypto(): Crypto {
         : verify("sha256", message, { key, dsaEncoding: "ieee-p1363" }, signature);
     },
     generateSigningKey,
+    x25519PublicKey,
     signer,
     argon2id: (password, salt, cost, length) =>
       plain(

@@ -73,11 +73,14 @@ function guarded<T>(call: () => T): T {
   try {
     return call();
   } catch (error) {
-    if (isSqliteError(error) && error.code.startsWith("SQLITE_")) {
-      throw storageFailure(error.code, error);
-    }
-    throw error;
+    throw translated(error);
   }
+}
+
+function translated(error: unknown): unknown {
+  return isSqliteError(error) && error.code.startsWith("SQLITE_")
+    ? storageFailure(error.code, error)
+    : error;
 }
 
 const plainMagic = "SQLite format 3\0";
@@ -188,11 +191,28 @@ function driverOver(database: Db, capabilities: SqliteDriver["capabilities"]): S
 
 function statementOver(database: Db, sql: string): SqlStatement {
   const statement = guarded(() => database.prepare(sql));
+  // Not through `guarded`: an append makes thirty of these calls, and each would make a function.
   return {
-    run: (...values) => guarded(() => statement.run(...values).changes),
-    get: <Row>(...values: readonly unknown[]) =>
-      guarded(() => statement.get(...values) as Row | undefined),
-    all: <Row>(...values: readonly unknown[]) =>
-      guarded(() => statement.all(...values) as readonly Row[]),
+    run(...values) {
+      try {
+        return statement.run(...values).changes;
+      } catch (error) {
+        throw translated(error);
+      }
+    },
+    get<Row>(...values: readonly unknown[]) {
+      try {
+        return statement.get(...values) as Row | undefined;
+      } catch (error) {
+        throw translated(error);
+      }
+    },
+    all<Row>(...values: readonly unknown[]) {
+      try {
+        return statement.all(...values) as readonly Row[];
+      } catch (error) {
+        throw translated(error);
+      }
+    },
   };
 }

@@ -13,7 +13,6 @@ import {
   type CommitBatch,
   type Conflict,
   type ContendingEvent,
-  nobleCrypto,
   createRegistry,
   type Crypto,
   defineEvent,
@@ -29,6 +28,7 @@ import {
   toSections,
   type VersionVector,
 } from "@holdfast/core";
+import { nobleCrypto } from "@holdfast/core/noble";
 import type { Chance } from "./chance.ts";
 import { createOpenSchema } from "./schemas.ts";
 import {

@@ -82,9 +82,15 @@ const draftFields = [
 function snapshot(given: unknown): Draft {
   if (typeof given !== "object" || given === null) refuse("", "not a draft");
   const taken: Partial<Record<keyof Draft, unknown>> = {};
-  for (const field of draftFields) {
-    const value = readable(field, () => (given as Readonly<Record<string, unknown>>)[field]);
-    if (value !== undefined) taken[field] = value;
+  let reading: keyof Draft = "type";
+  try {
+    for (const field of draftFields) {
+      reading = field;
+      const value = (given as Readonly<Record<string, unknown>>)[field];
+      if (value !== undefined) taken[field] = value;
+    }
+  } catch (error) {
+    throw unreadable(reading, error);
   }
   if (taken.ref !== undefined) taken.ref = readable("ref", () => leavesOf(taken.ref));
   return taken as unknown as Draft;
@@ -101,10 +107,14 @@ function readable<T>(field: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (isHoldfastError(error)) throw error;
-    const path = field === "" ? "" : `/${field}`;
-    throw new HoldfastError("json_not_plain", { path }, { cause: error });
+    throw unreadable(field, error);
   }
+}
+
+function unreadable(field: string, error: unknown): HoldfastError {
+  if (isHoldfastError(error)) return error;
+  const path = field === "" ? "" : `/${field}`;
+  return new HoldfastError("json_not_plain", { path }, { cause: error });
 }
 
 /** Throws `draft_invalid`, `event_type_unknown`, `payload_invalid`, `json_*`, `event_too_large`. */

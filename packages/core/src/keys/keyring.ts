@@ -9,7 +9,6 @@
  * `keyring_salt_missing`, `keyring_corrupt`, `keyring_foreign`, `keyring_newer`, `keyring_record_missing`).
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
-import { x25519 } from "@noble/curves/ed25519.js";
 import { type Bytes, base64url, concat, fromBase64url, utf8, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
@@ -204,7 +203,7 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
           wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
           check: base64url(epoch.check),
         },
-        ...firstKeys(random, epoch, options.pseudonymKey !== "await"),
+        ...firstKeys(options, epoch, options.pseudonymKey !== "await"),
       ];
       const content = concat(...records.map((record) => encodeRecord(crypto, record)));
       files.registered.replace(content);
@@ -222,12 +221,16 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
   );
 }
 
-function firstKeys(random: Random, epoch: Epoch, pseudonym: boolean): readonly WrappedRecord[] {
+function firstKeys(
+  { crypto, random }: Pick<KeyringDeps, "crypto" | "random">,
+  epoch: Epoch,
+  pseudonym: boolean,
+): readonly WrappedRecord[] {
   const pageKey = random.bytes(keyBytes);
   const hpkeKey = random.bytes(keyBytes);
   const pseudonymKey = random.bytes(keyBytes);
   try {
-    const publicKey = base64url(x25519.getPublicKey(hpkeKey));
+    const publicKey = base64url(crypto.x25519PublicKey(hpkeKey));
     return [
       wrapRecord(random, epoch, { kind: "page", file: 1 }, pageKey),
       wrapRecord(random, epoch, { kind: "hpke", file: 1, public: publicKey }, hpkeKey),

@@ -4,65 +4,17 @@
  * one; inside the profile every verifier gives the same verdict and a signature has one form.
  *
  * A key is checked once, when it is enrolled or an incarnation opens; each signature is checked when it
- * is read. Neither replaces the other: {@link verifySignature} assumes a key that
- * {@link checkPublicKey} passed.
+ * is read. Neither replaces the other: {@link verifySignature} assumes a key that `checkPublicKey`
+ * (`public-key.ts`) passed.
  *
  * Ed25519: key canonical and in the prime-order subgroup; R canonical and not of small order; S below the
  * order; equation without cofactor. P-256: key an uncompressed point; s in the lower half of the order.
  */
-import { ed25519 } from "@noble/curves/ed25519.js";
-import { p256 } from "@noble/curves/nist.js";
 import { type Bytes, fromHex } from "../std/bytes.ts";
 import { invariant } from "../std/errors.ts";
-import { isHighS, publicKeyOfSpki, signatureBytes } from "../std/keyforms.ts";
+import { isHighS, signatureBytes } from "../std/keyforms.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
-
-/**
- * Why a public key is refused. `not_canonical`: not the one DER form, or a coordinate beyond the field;
- * `not_on_curve`: no point; `small_order`: everybody can sign for it; `mixed_order`: verifiers disagree.
- */
-export type PublicKeyProblem = "not_canonical" | "not_on_curve" | "small_order" | "mixed_order";
-
-/** Is the y coordinate 2^255 − 19 or more? The top bit is the sign of x. */
-function isBeyondField(encoded: Uint8Array): boolean {
-  if (((encoded[31] as number) & 0x7f) !== 0x7f || (encoded[0] as number) < 0xed) return false;
-  for (let i = 1; i < 31; i++) if (encoded[i] !== 0xff) return false;
-  return true;
-}
-
-function checkEd25519(publicKey: Bytes): PublicKeyProblem | undefined {
-  if (isBeyondField(publicKey)) return "not_canonical";
-  let point: InstanceType<typeof ed25519.Point>;
-  try {
-    point = ed25519.Point.fromBytes(publicKey, true);
-  } catch {
-    return "not_on_curve";
-  }
-  if (point.isSmallOrder()) return "small_order";
-  return point.isTorsionFree() ? undefined : "mixed_order";
-}
-
-function checkP256(publicKey: Bytes): PublicKeyProblem | undefined {
-  try {
-    p256.Point.fromBytes(publicKey).assertValidity();
-    return undefined;
-  } catch {
-    return "not_on_curve";
-  }
-}
-
-/**
- * Why this public key must not be enrolled, or `undefined` when it may. About 1 ms: keep the answer.
- * `spki` is the DER SubjectPublicKeyInfo of RFC 8410 §4 (Ed25519) or RFC 5480 §2 (P-256, uncompressed).
- */
-export function checkPublicKey(
-  algorithm: SignatureAlgorithm,
-  spki: Uint8Array,
-): PublicKeyProblem | undefined {
-  const publicKey = publicKeyOfSpki(algorithm, spki);
-  if (publicKey === undefined) return "not_canonical";
-  return algorithm === "ed25519" ? checkEd25519(publicKey) : checkP256(publicKey);
-}
+import { isBeyondField } from "./public-key.ts";
 
 function constant(text: string): Bytes {
   const bytes = fromHex(text);
@@ -110,7 +62,7 @@ function isInProfile(algorithm: SignatureAlgorithm, signature: Uint8Array): bool
 
 /**
  * Does the signature of `message` count? Refuses what the profile refuses before `crypto` is asked. The
- * key must have passed {@link checkPublicKey}. Ed25519 signatures are R ‖ S, ECDSA ones r ‖ s.
+ * key must have passed `checkPublicKey`. Ed25519 signatures are R ‖ S, ECDSA ones r ‖ s.
  */
 export function verifySignature(
   crypto: Crypto,

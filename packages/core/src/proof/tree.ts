@@ -89,6 +89,10 @@ export interface TreeBuilder {
   range(): CompactRange;
 }
 
+/** One input buffer for all inner nodes of builders: the port hashes one part faster than three. */
+const node = new Uint8Array(1 + 2 * hashBytes);
+node[0] = 1;
+
 /**
  * A mutable tree that starts from `range`. `tileDone` is told the root of every tile of 256 leaves
  * completed by an append: what the store keeps for {@link HashOf} (see `tiles.ts`).
@@ -101,10 +105,6 @@ export function createTreeBuilder(
   invariant(isCompactRange(range), "a compact range has one hash per set bit of its size");
   const hashes = [...range.hashes];
   let size = range.size;
-  // One input buffer for all inner nodes: the port hashes one part faster than three.
-  const node = new Uint8Array(1 + 2 * hashBytes);
-  node[0] = 1;
-
   function append(leaf: Bytes): void {
     invariant(leaf.length === hashBytes, "a leaf is a hash of 32 bytes");
     invariant(size < Number.MAX_SAFE_INTEGER, "a tree has at most 2^53-1 leaves");

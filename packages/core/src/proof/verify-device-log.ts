@@ -17,7 +17,8 @@ import {
   type Report,
 } from "./log-source.ts";
 import { createNoteVerifier, openNote, parseNote } from "./note.ts";
-import { checkPublicKey, verifySignature } from "./signature.ts";
+import { checkPublicKey } from "./public-key.ts";
+import { verifySignature } from "./signature.ts";
 import { createTreeBuilder } from "./tree.ts";
 
 export interface DeviceLogWalk {

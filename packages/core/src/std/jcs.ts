@@ -31,6 +31,23 @@ function sortKeys(keys: string[]): string[] {
   return keys;
 }
 
+/** `"key":` of recent keys: payloads and headers repeat theirs. */
+const quotedKeys = new Map<string, string>();
+const quotedKeysMax = 1_024;
+const quotedCharactersMax = 64;
+
+/** `undefined` for a key without UTF-8 form. */
+function quoteKey(key: string): string | undefined {
+  const known = quotedKeys.get(key);
+  if (known !== undefined) return known;
+  if (!key.isWellFormed()) return undefined;
+  const quoted = `${JSON.stringify(key)}:`;
+  if (key.length > quotedCharactersMax) return quoted;
+  if (quotedKeys.size >= quotedKeysMax) quotedKeys.clear();
+  quotedKeys.set(key, quoted);
+  return quoted;
+}
+
 function encodeArray(value: readonly unknown[], depth: number): string | undefined {
   let out = "[";
   for (let i = 0; i < value.length; i++) {
@@ -46,10 +63,12 @@ function encodeObject(value: Readonly<Record<string, unknown>>, depth: number): 
   let out = "{";
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i] as string;
-    if (!key.isWellFormed()) return undefined;
-    const member = encode(value[key], depth);
-    if (member === undefined) return undefined;
-    out += i === 0 ? `${JSON.stringify(key)}:${member}` : `,${JSON.stringify(key)}:${member}`;
+    const quoted = quoteKey(key);
+    const member = quoted === undefined ? undefined : encode(value[key], depth);
+    if (quoted === undefined || member === undefined) return undefined;
+    if (i > 0) out += ",";
+    out += quoted;
+    out += member;
   }
   return `${out}}`;
 }

@@ -5,7 +5,7 @@
  * JavaScript promises no constant time: where a platform has native cryptography, use that.
  */
 import { gcm } from "@noble/ciphers/aes.js";
-import { ed25519 } from "@noble/curves/ed25519.js";
+import { ed25519, x25519 } from "@noble/curves/ed25519.js";
 import { p256 } from "@noble/curves/nist.js";
 import { argon2id } from "@noble/hashes/argon2.js";
 import { hmac } from "@noble/hashes/hmac.js";
@@ -148,6 +148,7 @@ export function nobleCrypto(random: Random): Crypto {
     aead: createAead,
     verify,
     generateSigningKey: (algorithm) => generateSigningKey(algorithm, random),
+    x25519PublicKey: (privateKey) => own(x25519.getPublicKey(privateKey)),
     signer,
     argon2id: (password, salt, cost, length) =>
       own(

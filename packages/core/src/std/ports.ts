@@ -66,6 +66,11 @@ export interface Crypto {
     readonly privateKey: Bytes;
     readonly spki: Bytes;
   };
+  /**
+   * Public key of an X25519 private key (RFC 7748 §6.1), both 32 bytes; any 32 bytes are a private key. The
+   * bytes may be wiped by the caller afterwards.
+   */
+  x25519PublicKey(privateKey: Uint8Array): Bytes;
   /** A signer over a PKCS#8 key; the bytes may be wiped by the caller afterwards. */
   signer(algorithm: SignatureAlgorithm, privateKey: Uint8Array): (message: Uint8Array) => Bytes;
   /** Argon2id, RFC 9106. */

@@ -3,8 +3,9 @@
  * store is closed and opened again, and the ids on the medium decide what had been committed: what is absent is
  * sealed anew under the same ids, or its callers are told.
  */
+import type { EventContent } from "../seal/content.ts";
 import { sealGroup, type SealedGroup } from "../seal/seal.ts";
-import type { CommitNote } from "../seal/sealed-event.ts";
+import type { CommitNote, SealedEvent } from "../seal/sealed-event.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { AppendCall, AppendedEvent, AppendResult, PreparedDraft } from "./append.ts";
 import { createPlanner, type PlannedCall, type PlannedDraft } from "./plan.ts";
@@ -142,15 +143,13 @@ export function createGroupCommit(deps: WriterDeps, tenancy: Tenancy): GroupComm
     drafts: readonly { readonly prepared: PreparedDraft }[],
   ): number {
     const urgent = new Set<string>();
-    for (const [at, { prepared }] of drafts.entries()) {
-      if (prepared.lane === "urgent") urgent.add(sealed.events[at]?.leaf as string);
+    const contents = new Map<string, EventContent>();
+    for (let at = 0; at < drafts.length; at++) {
+      const { leaf } = sealed.events[at] as SealedEvent;
+      const { prepared } = drafts[at] as { readonly prepared: PreparedDraft };
+      if (prepared.lane === "urgent") urgent.add(leaf);
+      contents.set(leaf, prepared.content);
     }
-    const contents = new Map(
-      sealed.events.map(({ leaf }, at) => [
-        leaf,
-        (drafts[at] as { prepared: PreparedDraft }).prepared.content,
-      ]),
-    );
     const batch = { events: sealed.events, note, urgent, contents };
     let wanted = false;
     let outcome;

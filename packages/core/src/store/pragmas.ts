@@ -44,7 +44,7 @@ export function configure(driver: SqliteDriver): void {
     driver.exec(`PRAGMA ${pragma} = ${set}`);
     if (readPragma(driver, pragma) !== read) throw new HoldfastError("pragma_refused", { pragma });
   }
-  driver.exec("PRAGMA cache_size = -8192; PRAGMA journal_size_limit = 67108864;");
+  driver.exec("PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 67108864;");
 }
 
 /**
