@@ -16,6 +16,7 @@ export default defineConfig({
   test: {
     include: [
       "packages/core/src/{seal,proof}/**/*.test.ts",
+      "packages/core/src/event/header.test.ts",
       "tests/signature-profile.test.ts",
       "tests/spec/**/*.test.ts",
     ],

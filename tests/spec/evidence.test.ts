@@ -270,11 +270,14 @@ describe("the verifier", () => {
     const [first, second, third] = rows.notes;
     if (first === undefined || second === undefined || third === undefined) throw new Error("3");
     rows.notes = [first, { ...second, size: 0 }, third];
-    const source = { ...sourceOf(rows), notes: () => [] as typeof rows.notes };
+    const whole = sourceOf(rows);
     let asked = 0;
-    source.notes = (_, __, after, limit) => {
-      asked += 1;
-      return asked === 1 ? rows.notes : sourceOf(rows).notes(_, __, after, limit);
+    const source: LogSource = {
+      ...whole,
+      notes: (...query) => {
+        asked += 1;
+        return asked === 1 ? rows.notes : whole.notes(...query);
+      },
     };
     expect(verifyLog(deps(rows, writer, source)).problems).toContainEqual({
       code: "commit_misplaced",
