@@ -14,9 +14,9 @@ describe("the mutation report", () => {
     mutant("Survived", 4, "packages/core/src/b.ts"),
   ];
 
-  it("takes ignored mutants from the second pass, and only those", () => {
-    const both = merged(first, [mutant("NoCoverage", 3), mutant("Survived", 1)]);
-    expect(both.map(({ status }) => status)).toEqual([
+  it("puts later verdicts in the place of earlier ones, place by place", () => {
+    const later = [mutant("NoCoverage", 3), mutant("Ignored", 1), mutant("Killed", 9)];
+    expect(merged(first, later).map(({ status }) => status)).toEqual([
       "Killed",
       "Timeout",
       "NoCoverage",

@@ -6,11 +6,12 @@
  * loads needs every test file loaded again for each mutant: first all mutants that tests reach by
  * themselves, then those of module constants. The score counts killed and timed-out mutants among all.
  *
- * Arguments limit the run to files: `npm run mutation -- packages/core/src/proof/note.ts`. The table goes to
- * the console, the survivors to reports/mutation/survivors.md, all mutants to reports/mutation/mutants.json.
- * It is a report: survivors do not fail it.
+ * `npm run mutation -- packages/core/src/proof/note.ts …` limits the run to files; `-- --survivors` judges
+ * again what the last run left alive, for whoever adds tests. The table goes to the console, the survivors to
+ * reports/mutation/survivors.md, all mutants to reports/mutation/mutants.json. It is a report: survivors do
+ * not fail it.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { Stryker } from "@stryker-mutator/core";
 import { root } from "./project.ts";
@@ -44,12 +45,13 @@ const rangeOf = ({ fileName, location: { start, end } }: Mutant): string =>
 const keyOf = (mutant: Mutant): string =>
   `${rangeOf(mutant)} ${mutant.mutatorName} ${mutant.replacement}`;
 
-/** The first pass with the verdicts of the second in place of its ignored mutants. */
-export function merged(first: readonly Mutant[], second: readonly Mutant[]): readonly Mutant[] {
-  const judged = new Map(second.map((mutant) => [keyOf(mutant), mutant]));
-  return first.map((mutant) =>
-    mutant.status === "Ignored" ? (judged.get(keyOf(mutant)) ?? mutant) : mutant,
-  );
+/** Earlier verdicts with later ones in their place. */
+export function merged(earlier: readonly Mutant[], later: readonly Mutant[]): readonly Mutant[] {
+  const judged = new Map(later.map((mutant) => [keyOf(mutant), mutant]));
+  return earlier.map((mutant) => {
+    const again = judged.get(keyOf(mutant));
+    return again === undefined || again.status === "Ignored" ? mutant : again;
+  });
 }
 
 function scoreOf(file: string, mutants: readonly Mutant[]): FileScore {
@@ -108,22 +110,35 @@ async function run(options: {
   }));
 }
 
+const folder = join(root, "reports/mutation");
+const record = join(folder, "mutants.json");
+
+function keep(mutants: readonly Mutant[]): void {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(record, JSON.stringify(mutants, undefined, 1), "utf8");
+  const table = scoreTable(scores(mutants));
+  writeFileSync(join(folder, "survivors.md"), `${table}\n${survivorList(mutants)}`, "utf8");
+}
+
+/** First what tests reach by themselves, then, of what is left, what runs while modules load. */
+async function judge(earlier: readonly Mutant[], files: readonly string[]): Promise<void> {
+  const first = await run({ ignoreStatic: true, ...(files.length > 0 && { mutate: [...files] }) });
+  const known = earlier.length === 0 ? first : merged(earlier, first);
+  keep(known);
+  const constants = known.filter(({ status }) => status === "Ignored").map(rangeOf);
+  if (constants.length === 0) return;
+  keep(merged(known, await run({ ignoreStatic: false, mutate: [...new Set(constants)] })));
+}
+
 if (import.meta.main) {
   process.chdir(root);
   // The score is that of the tests in the repository, also where published vectors lie beside it.
   delete process.env["HOLDFAST_SHARED"];
-  const files = process.argv.slice(2);
-  const first = await run({ ignoreStatic: true, ...(files.length > 0 && { mutate: files }) });
-  const constants = first.filter(({ status }) => status === "Ignored").map(rangeOf);
-  const second =
-    constants.length === 0
-      ? []
-      : await run({ ignoreStatic: false, mutate: [...new Set(constants)] });
-  const mutants = merged(first, second);
-  const folder = join(root, "reports/mutation");
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "mutants.json"), JSON.stringify(mutants, undefined, 1), "utf8");
-  const table = scoreTable(scores(mutants));
-  writeFileSync(join(folder, "survivors.md"), `${table}\n${survivorList(mutants)}`, "utf8");
-  console.log(`${survivorList(mutants)}\n${table}`);
+  const words = process.argv.slice(2);
+  if (words[0] === "--survivors") {
+    const earlier = JSON.parse(readFileSync(record, "utf8")) as readonly Mutant[];
+    const alive = earlier.filter(({ status }) => unnoticed.has(status));
+    await judge(earlier, [...new Set(alive.map(rangeOf))]);
+  } else await judge([], words);
+  console.log(readFileSync(join(folder, "survivors.md"), "utf8"));
 }
