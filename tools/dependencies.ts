@@ -79,6 +79,20 @@ export const dependencies: readonly Dependency[] = [
     keeper: "the authors of Zod, Valibot and ArkType",
   },
   {
+    name: "@stryker-mutator/core",
+    version: "10.1.1",
+    licence: "Apache-2.0",
+    why: "Mutation score of seal and proof (npm run mutation); its mutators and test selection are years of work",
+    keeper: "the Stryker team (Info Support)",
+  },
+  {
+    name: "@stryker-mutator/vitest-runner",
+    version: "10.1.1",
+    licence: "Apache-2.0",
+    why: "Lets Stryker run each mutant against the tests of Vitest that reach it",
+    keeper: "the Stryker team (Info Support)",
+  },
+  {
     name: "@types/node",
     version: "24.19.2",
     licence: "MIT",

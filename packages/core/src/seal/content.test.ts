@@ -101,3 +101,61 @@ describe("content and its sections", () => {
     expect(fromSections("json", new Map([["content", odd]]))).toEqual(content({ data: 1 }));
   });
 });
+
+describe("sections read with care", () => {
+  const bytes = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+  it("keep a payload that is no record in one section, also of a type with separate ones", () => {
+    for (const data of [null, "name", 7, ["name"]]) {
+      const sections = toSections(apart, content({ data, reason: "why" }));
+      expect(sections.map(({ name }) => name)).toEqual(["content"]);
+      expect(fromSections("json", opened(sections))).toEqual(content({ data, reason: "why" }));
+    }
+  });
+
+  it("take each field once, into the section that declares it", () => {
+    const data = { name: "Ada", born: 1815, note: 1 };
+    const sections = toSections(apart, content({ data }));
+    expect(
+      sections.map(({ name, plaintext }) => [name, fromUtf8(plaintext as Uint8Array)]),
+    ).toEqual([
+      ["identity", '{"born":1815,"name":"Ada"}'],
+      ["content", '{"data":{"note":1}}'],
+    ]);
+    expect(data).toEqual({ name: "Ada", born: 1815, note: 1 });
+  });
+
+  it("join what is there, whatever is missing", () => {
+    const only = new Map([["identity", bytes({ name: "Ada" })]]);
+    expect(fromSections("json", only)).toEqual(content({ data: { name: "Ada" } }));
+    const mixed = new Map([
+      ["content", bytes({ data: "x", reason: "why", occurred_at: 3 })],
+      ["identity", bytes({ name: "Ada" })],
+      ["context", bytes({ born: 1 })],
+    ]);
+    expect(fromSections("json", mixed)).toEqual(
+      content({ data: { name: "Ada" }, reason: "why", occurredAt: 3 }),
+    );
+    for (const odd of [null, [1], "x"])
+      expect(fromSections("json", new Map([["content", bytes(odd)]]))).toEqual(content({}));
+  });
+
+  it("read the words of a text from its context alone", () => {
+    const sections = new Map([
+      ["content", bytes({ reason: "not this" })],
+      ["context", bytes({ reason: "why", occurred_at: 3 })],
+    ]);
+    expect(fromSections("text", sections)).toEqual({
+      data: { reason: "not this" },
+      text: '{"reason":"not this"}',
+      occurredAt: 3,
+      reason: "why",
+    });
+    expect(toSections(text, content({})).map(({ plaintext }) => plaintext.length)).toEqual([0]);
+    const late = toSections(text, content({ text: "{}", occurredAt: 0 }));
+    expect(late.map(({ name, plaintext }) => [name, fromUtf8(plaintext)])).toEqual([
+      ["content", "{}"],
+      ["context", '{"occurred_at":0}'],
+    ]);
+  });
+});
