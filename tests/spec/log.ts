@@ -277,7 +277,7 @@ export function signedNote(
 }
 
 /** The rows as a source for the verifier. */
-function sourceOf(rows: LogRows): LogSource {
+export function sourceOf(rows: LogRows): LogSource {
   const origins = new Map(
     [...rows.events, ...rows.notes].map(({ device, incarnation }) => [
       `${device}/${incarnation}`,

@@ -143,7 +143,7 @@ export interface StreamReader {
 }
 
 /** The events of a stream behind a position, in canonical order, opened. */
-export function eventsAfter(
+function eventsAfter(
   reader: StreamReader,
   stream: string,
   position: number,

@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { type Bytes, concat, fromHex, utf8 } from "../std/bytes.ts";
 import { spkiOfPublicKey } from "../std/keyforms.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
-import { checkPublicKey, verifySignature } from "./signature.ts";
+import { checkPublicKey } from "./public-key.ts";
+import { verifySignature } from "./signature.ts";
 
 const node = createNodeCrypto();
 const yes: Crypto = { ...node, verify: () => true };
