@@ -103,7 +103,8 @@ function encode64(bytes: Uint8Array, alphabet: readonly number[], pad: boolean):
   const whole = Math.floor(bytes.length / 3);
   const left = bytes.length - 3 * whole;
   const tail = left === 0 ? 0 : pad ? 4 : left + 1;
-  const codes = new Array<number>(4 * whole + tail);
+  const codes: number[] = [];
+  codes.length = 4 * whole + tail;
   let at = 0;
   let i = 0;
   for (; i < 3 * whole; i += 3) {
