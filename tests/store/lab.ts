@@ -240,9 +240,13 @@ const copyLags: ReadonlySet<string> = new Set([
   "keyring_line_torn",
   "keyring_copy_missing",
 ]);
-/** The mark is written without fsync: a power loss may take it back or away. */
+/**
+ * The mark is written without fsync: a power loss may take it back or away. A line that a copy of the keyring
+ * was just being given may be there in parts, its end before its beginning; the other copy has it whole.
+ */
 export const markLags: ReadonlySet<string> = new Set([
   ...copyLags,
+  "keyring_line_damaged",
   "mark_missing",
   "mark_damaged",
   "store_moved",
