@@ -21,6 +21,7 @@ import {
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  type Projection,
   silentObserver,
   type SqliteDriver,
   utf8,
@@ -153,6 +154,8 @@ export interface Instead {
   readonly observer?: Observer;
   readonly clock?: Clock;
   readonly driver?: (driver: SqliteDriver) => SqliteDriver;
+  readonly projections?: readonly Projection[];
+  readonly readOnly?: boolean;
 }
 
 /** The store with a port of the test's own instead of the product's. */
@@ -178,9 +181,9 @@ export async function openWith(folder: string, instead: Instead): Promise<Holdfa
     keyring,
     medium: { ...medium, openDriver: (key, options) => driver(medium.openDriver(key, options)) },
     registry,
-    projections,
+    projections: instead.projections ?? projections,
     app: "store-suites",
-    readOnly: false,
+    readOnly: instead.readOnly ?? false,
     acceptRollback: false,
   });
 }

@@ -75,13 +75,14 @@ export function createFolding(deps: FoldingDeps): Folding {
     settle(model, build, stream, deps.log.streams.get(stream)?.scope ?? "", outcome);
   }
 
-  /** How many events of a stream stand before the first of these in canonical order. */
+  /** How many events of a stream are the first ones in canonical order with and without those that arrived. */
   function unchangedBefore(stream: string, arrived: ReadonlySet<number>): number {
-    const ordered = inCanonicalOrder(readAll(deps.log, stream, 0));
-    return Math.max(
-      0,
-      ordered.findIndex(({ position }) => arrived.has(position)),
-    );
+    const stored = readAll(deps.log, stream, 0);
+    const after = inCanonicalOrder(stored);
+    // A cause that arrives behind its effects may move them, and so what stood before it as well.
+    const before = inCanonicalOrder(stored.filter(({ position }) => !arrived.has(position)));
+    const moved = after.findIndex(({ position }, at) => before[at]?.position !== position);
+    return moved === -1 ? after.length : moved;
   }
 
   function foldOn(

@@ -37,9 +37,12 @@ function column(model: Declared, name: string): string {
   return refuse(model, name);
 }
 
+/** A value of the column's own type, or null: SQLite would compare another one after converting it. */
 function scalar(model: Declared, field: string, value: unknown): ColumnValue {
-  if (value === null || typeof value === "string") return value;
-  if (typeof value === "number" && Number.isFinite(value)) return value;
+  const type = Object.hasOwn(model.columns, field) ? model.columns[field] : "text";
+  if (value === null) return value;
+  if (type === "text" && typeof value === "string") return value;
+  if (type !== "text" && typeof value === "number" && Number.isFinite(value)) return value;
   return refuse(model, field, "value");
 }
 
@@ -60,6 +63,7 @@ function compileCondition(model: Declared, field: string, condition: Condition):
       continue;
     }
     if (!Object.hasOwn(comparisons, key)) refuse(model, field, "condition");
+    if (value === null && key !== "eq" && key !== "ne") refuse(model, field, "value");
     sql.push(`${name} ${comparisons[key as Comparison]} ?`);
     values.push(scalar(model, field, value));
   }
@@ -167,7 +171,7 @@ function readCursor(
   try {
     const read: unknown = JSON.parse(fromUtf8(fromBase64url(cursor) ?? new Uint8Array(0)));
     if (Array.isArray(read) && read[0] === signature(terms) && read.length === terms.length + 1) {
-      return read.slice(1).map((value) => scalar(model, "after", value));
+      return terms.map(({ field }, at) => scalar(model, field, read[at + 1]));
     }
   } catch {
     // Refused below, like every other text that is not a cursor of this query.

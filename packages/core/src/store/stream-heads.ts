@@ -14,7 +14,10 @@ export interface StreamHead {
   readonly frontier: VersionVector;
   /** Greatest recordedAt of its events. */
   readonly recorded: number;
-  /** Position of the last event that did not come last in canonical order; 0 when each did. */
+  /**
+   * Position of the last event that may not have come last in canonical order, as while causes are missing;
+   * 0 when each came last.
+   */
   readonly reorderedAt: number;
   /** Events that others name as their causes and that have not arrived. */
   readonly ahead: VersionVector;
@@ -54,6 +57,8 @@ export function advanceHead(
     const named = Math.max(before?.ahead[other] ?? 0, seen[other] ?? 0);
     return named > (vector[other] ?? 0) ? [[other, named] as const] : [];
   });
+  // Order comes from the events that are here: while causes are missing, so are paths through them.
+  const isWhole = Object.keys(ahead).length === 0;
   return {
     scope: before?.scope ?? header.scope,
     vector,
@@ -61,7 +66,7 @@ export function advanceHead(
       ? frontierOf(createCausalHistory(headers()))
       : { ...Object.fromEntries(kept), [origin]: header.sseq },
     recorded: Math.max(before?.recorded ?? 0, header.at),
-    reorderedAt: last && !isLateCause ? (before?.reorderedAt ?? 0) : position,
+    reorderedAt: last && !isLateCause && isWhole ? (before?.reorderedAt ?? 0) : position,
     ahead: Object.fromEntries(ahead),
   };
 }
