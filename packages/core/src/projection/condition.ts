@@ -5,7 +5,7 @@
 import type { ColumnValue, Condition, ModelRow, Where } from "./projection.ts";
 
 /** Order of SQLite: null, then numbers, then text. */
-function compareValues(a: ColumnValue, b: ColumnValue): number {
+export function compareValues(a: ColumnValue, b: ColumnValue): number {
   const classOf = (value: ColumnValue): number =>
     value === null ? 0 : typeof value === "number" ? 1 : 2;
   if (classOf(a) !== classOf(b)) return classOf(a) - classOf(b);
