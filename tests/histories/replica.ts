@@ -4,6 +4,11 @@
  */
 import {
   canonicalJson,
+  canonicalOrder,
+  conflictsOf,
+  createReadModels,
+  openEvent,
+  readAll,
   type CommitBatch,
   configure,
   type Conflict,
@@ -17,11 +22,6 @@ import {
 } from "@holdfast/core";
 import { createNodeCrypto, openPlainSqlite } from "@holdfast/node";
 import type { GeneratedHistory, HistoryPayload } from "@holdfast/testkit";
-import { conflictsOf } from "../../packages/core/src/client/corrections.ts";
-import { openEvent } from "../../packages/core/src/client/open-event.ts";
-import { canonicalOrder } from "../../packages/core/src/event/canonical-order.ts";
-import { readAll } from "../../packages/core/src/projection/fold.ts";
-import { createReadModels } from "../../packages/core/src/projection/read-models.ts";
 
 export const crypto = createNodeCrypto();
 const types = ["NoteWritten", "BedAssigned", "DoseSet", "WeightMeasured"];

@@ -59,3 +59,12 @@ export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export { createStore, openHoldfast } from "./client/store.ts";
 export type { StoreDeps } from "./client/store-life.ts";
+export { canonicalOrder } from "./event/canonical-order.ts";
+export { conflictsOf, type Corrected } from "./client/corrections.ts";
+export { openEvent, type OpenEventDeps } from "./client/open-event.ts";
+export { readAll } from "./projection/fold.ts";
+export {
+  createReadModels,
+  type ReadModels,
+  type ReadModelsDeps,
+} from "./projection/read-models.ts";

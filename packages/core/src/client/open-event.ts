@@ -11,6 +11,7 @@ import type { Crypto } from "../std/ports.ts";
 import type { StoredEvent } from "../store/event-log.ts";
 import { headerOf } from "../store/sqlite-event-log.ts";
 
+/** What opening an event needs. */
 export interface OpenEventDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;

@@ -70,6 +70,7 @@ export interface BuildStep {
   readonly total: number;
 }
 
+/** The read models of one open connection; see the module header. */
 export interface ReadModels extends AppendParticipant {
   query(model: string, query: ModelQuery): readonly ModelRow[];
   page(model: string, query: PageQuery): ModelPage;
@@ -95,12 +96,14 @@ export interface ReadModels extends AppendParticipant {
   version(): number;
 }
 
+/** What read models need. */
 export interface ReadModelsDeps extends FoldingDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
   readonly projections: readonly Projection[];
 }
 
+/** Read models over an event log; they take part in its appends. */
 export function createReadModels(deps: ReadModelsDeps): ReadModels {
   const { driver } = deps;
   const digest = registryDigest(deps.crypto, deps.registry);
