@@ -70,6 +70,7 @@ export interface BuildStep {
   readonly total: number;
 }
 
+/** The read models of one open store; a store's client puts them together with its event log. */
 export interface ReadModels extends AppendParticipant {
   query(model: string, query: ModelQuery): readonly ModelRow[];
   page(model: string, query: PageQuery): ModelPage;
@@ -95,12 +96,14 @@ export interface ReadModels extends AppendParticipant {
   version(): number;
 }
 
+/** What read models are made of. */
 export interface ReadModelsDeps extends FoldingDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
   readonly projections: readonly Projection[];
 }
 
+/** The read models over a store's database; takes part in appends. */
 export function createReadModels(deps: ReadModelsDeps): ReadModels {
   const { driver } = deps;
   const digest = registryDigest(deps.crypto, deps.registry);
