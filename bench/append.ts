@@ -6,7 +6,7 @@ import {
   load,
   makeDrafts,
   makeStore,
-  model,
+  modelTable,
   openBenchStore,
   peek,
 } from "./ground.ts";
@@ -58,7 +58,10 @@ export async function benchAppend(options: AppendOptions): Promise<Report> {
     await load(store, { count: streams, each: streams, streams });
     await store.append(take(1));
     const { driver } = await peek(ground);
-    const raw = createRawLog(driver, join(ground.folder, "raw.db"), { streams, model });
+    const raw = createRawLog(driver, join(ground.folder, "raw.db"), {
+      streams,
+      table: modelTable(driver),
+    });
     driver.close();
     raw.append(raw.prepare(streams));
     await singles(store, raw, take, { ...options, rounds: 1 });

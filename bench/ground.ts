@@ -141,6 +141,18 @@ export async function peek(
   return { driver: openSqlite({ path, pageKey, readOnly: true, create: false }), pageKey };
 }
 
+/** The table of the read model's present build. */
+export function modelTable(driver: SqliteDriver): string {
+  const found = driver
+    .prepare(
+      `SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB ?
+       ORDER BY rowid DESC LIMIT 1`,
+    )
+    .get<{ readonly name: string }>(`model_${model}_[0-9]*`);
+  if (found === undefined) throw new Error("the sample store has no read model");
+  return found.name;
+}
+
 export function databasePath(place: Place): string {
   return join(place.directory, "store.db");
 }

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- append|query|open|verify|memory [--json] [--profile] [--quick] [--folder DIR]`
+ * `npm run bench -- append|query|read|open|verify|memory [--json] [--profile] [--quick] [--folder DIR]`
  *
  * Text for people first; the last line of standard output is one JSON object. README.md says how to read it.
  */
@@ -11,6 +11,7 @@ import type { Report } from "./measure.ts";
 import { benchOpen } from "./open.ts";
 import { runProfiled } from "./profile.ts";
 import { benchQuery } from "./query.ts";
+import { benchRead } from "./read.ts";
 import { benchVerify } from "./verify.ts";
 
 interface Sizes {
@@ -29,6 +30,17 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
       events: quick ? 200 : 100_000,
       rounds: quick ? 2 : 10,
       each: quick ? 5 : 200,
+    }),
+  read: ({ folder, quick }) =>
+    benchRead({
+      folder,
+      events: quick ? 1_000 : 100_000,
+      rounds: quick ? 1 : 5,
+      subscribers: quick ? 5 : 200,
+      past: quick ? 600 : 10_000,
+      each: quick ? 5 : 200,
+      outbox: quick ? 100 : 10_000,
+      fold: quick ? { stream: 50, store: 200, times: 2 } : { stream: 200, store: 4_000, times: 10 },
     }),
   open: ({ folder, quick }) =>
     benchOpen({ folder, events: quick ? 100 : 100_000, rounds: quick ? 1 : 7 }),

@@ -5,6 +5,7 @@ import {
   load,
   makeStore,
   model,
+  modelTable,
   openBenchStore,
   peek,
 } from "./ground.ts";
@@ -53,9 +54,10 @@ export async function benchQuery(options: QueryOptions): Promise<Report> {
       .prepare("SELECT id FROM events WHERE type <> 'IncarnationOpened' ORDER BY position")
       .all<{ id: string }>()
       .map(({ id }) => id);
+    const table = modelTable(driver);
     driver.close();
     const raw = openRaw(databasePath(ground), pageKey, { readonly: true });
-    const read = rawReads(raw);
+    const read = rawReads(raw, table);
     const idOf = (number: number) => ids[(number * 7_919) % ids.length] as string;
     const streamOf = (number: number) => `diary/${(number * 31) % streams}`;
     const pseudonyms = new Map(
@@ -95,10 +97,10 @@ export async function benchQuery(options: QueryOptions): Promise<Report> {
 }
 
 /** The same rows through the raw driver: fetched, and neither opened nor checked. */
-function rawReads(database: RawDatabase) {
+function rawReads(database: RawDatabase, table: string) {
   const event = database.prepare("SELECT position, leaf, header FROM events WHERE id = ?");
   const frames = database.prepare("SELECT * FROM frames WHERE position = ? ORDER BY section");
-  const row = database.prepare(`SELECT * FROM model_${model} WHERE stream = ?`);
+  const row = database.prepare(`SELECT * FROM ${table} WHERE stream = ?`);
   const stream = database.prepare(
     `SELECT events.position, leaf, header, section, key, state, bytes FROM events
      JOIN frames ON frames.position = events.position WHERE stream = ? ORDER BY events.position`,

@@ -68,6 +68,8 @@ export function configureRaw(database: RawDatabase, persistent = true): void {
 
 /** Values of one event's rows. */
 export interface RawRows {
+  /** The stream. */
+  readonly name: string;
   readonly event: readonly unknown[];
   readonly frame: readonly unknown[];
   readonly stream: readonly unknown[];
@@ -133,9 +135,9 @@ function uuidLike(): string {
 export function createRawLog(
   sample: SqliteDriver,
   path: string,
-  options: { readonly streams: number; readonly model: string },
+  options: { readonly streams: number; readonly table: string },
 ): RawLog {
-  const table = `model_${options.model}`;
+  const { table } = options;
   const row = readSample(sample, table);
   const pageKey = randomBytes(32);
   const database = openRaw(path, pageKey);
@@ -150,15 +152,17 @@ export function createRawLog(
     );
   const eventColumns = Object.keys(row.event);
   const frameColumns = Object.keys(row.frame);
-  const modelColumns = Object.keys(row.model);
+  // `row` is numbered by SQLite.
+  const modelColumns = Object.keys(row.model).filter((name) => name !== "row");
   const event = insertOf("events", eventColumns);
   const frame = insertOf("frames", frameColumns);
   const commit = insertOf("commits", ["incarnation", "size", "root", "note"]);
-  const stream = insertOf(
-    "streams",
-    ["stream", "scope", "vector", "frontier"],
-    ` ON CONFLICT (stream) DO UPDATE SET vector = excluded.vector, frontier = excluded.frontier`,
-  );
+  const streamColumns = Object.keys(row.stream);
+  const moved = streamColumns
+    .filter((name) => name !== "stream" && name !== "scope")
+    .map((name) => `"${name}" = excluded."${name}"`)
+    .join(", ");
+  const stream = insertOf("streams", streamColumns, ` ON CONFLICT (stream) DO UPDATE SET ${moved}`);
   const outbox = insertOf("outbox", ["position", "lane", "state", "enqueued_at"]);
   const updates = modelColumns
     .filter((name) => name !== "stream" && name !== "scope")
@@ -178,7 +182,7 @@ export function createRawLog(
       event.run(...rowsOfOne.event);
       frame.run(...rowsOfOne.frame);
       outbox.run(...rowsOfOne.outbox);
-      heads.set(rowsOfOne.stream[0], rowsOfOne);
+      heads.set(rowsOfOne.name, rowsOfOne);
     }
     for (const head of heads.values()) {
       stream.run(...head.stream);
@@ -204,11 +208,11 @@ export function createRawLog(
         };
         const valuesOf = (columns: readonly string[], like: Readonly<Record<string, unknown>>) =>
           columns.map((column) => own[column] ?? like[column]);
-        const { scope, vector, frontier } = row.stream;
         return {
+          name,
           event: valuesOf(eventColumns, row.event),
           frame: valuesOf(frameColumns, row.frame),
-          stream: [name, scope, vector, frontier],
+          stream: valuesOf(streamColumns, row.stream),
           outbox: [position, "normal", "waiting", own["recorded_at"]],
           model: modelColumns.map((column) =>
             column === "minutes" ? position % 600 : column === "stream" ? name : row.model[column],

@@ -30,6 +30,15 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     concurrent: { times_single: number },
   },
   query: { get_by_id: compared, row_by_stream: compared, stream_of_100: compared },
+  read: {
+    rebuild_s: number,
+    rebuild_resumed: { kept: number },
+    live: { subscribers: 5, total: timing, delivery: timing },
+    cached_row_us: { p50: number, p95: number },
+    as_of: { position: timing, recorded: timing, occurred: timing },
+    late_arrival_ms: { by_store: number, by_stream: number },
+    outbox: { rebuild_s: number, query_ms: number },
+  },
   open: { open: timing, raw: timing, key_derivation: timing },
   verify: { headers: timing, commitments: timing, raw: timing },
   memory: { empty_node_mb: { steady: number, peak: number }, appended_mb: { live: number } },
@@ -62,7 +71,7 @@ describe("npm run bench", () => {
   it("refuses an unknown subject with exit code 2", () => {
     const { status, stderr } = runBench("speed");
     expect(status).toBe(2);
-    expect(stderr).toContain("append|query|open|verify|memory");
+    expect(stderr).toContain("append|query|read|open|verify|memory");
   });
 
   it("profiles by self time", () => {

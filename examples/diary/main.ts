@@ -11,14 +11,11 @@ import { join } from "node:path";
 import { type AppendResult, createRegistry, type Holdfast, invariant } from "@holdfast/core";
 import { initStore, openStore } from "@holdfast/node";
 import {
-  amendmentOf,
   diaryCalendar,
   type DiaryEntry,
   diaryEvents,
   diaryFrequency,
   diaryProjection,
-  retractionOf,
-  revisionsOf,
 } from "@holdfast/packs";
 
 const say = (text = ""): void => {
@@ -67,32 +64,51 @@ function showRows(diary: Holdfast): void {
 }
 
 async function correct(diary: Holdfast): Promise<void> {
-  say("\n2. The second one took 25 minutes, not 35: an amendment, with its reason.");
+  say("\n2. A screen shows the diary, and is told of every change:");
+  const end = diary.subscribe<DiaryEntry>("diary", {}, ({ added, changed }) => {
+    if (added.length > 0) say(`   screen: ${added.length} entries`);
+    for (const { state } of changed) {
+      say(`   screen: ${state.day} is ${state.status}, ${state.duration_minutes} min`);
+    }
+  });
+
+  say("   The second one took 25 minutes, not 35: an amendment, with its reason.");
   const [second] = diary.read({ stream: "nosebleed/2" });
   invariant(second !== undefined, "it was recorded above");
-  const right = { ...(second.data as object), duration_minutes: 25 };
+  const data = { ...(second.data as object), duration_minutes: 25 };
   const why = { actor, why: "wrong-duration", reason: "The kitchen clock was not set." };
-  appended(await diary.append(amendmentOf(second, right, why)));
+  appended(await diary.amend(second.id, { ...why, data }));
+  await turn();
 
   say("   The last one was entered twice: a retraction, with its reason.");
   const [twice] = diary.read({ stream: "nosebleed/5" });
   invariant(twice !== undefined, "it was recorded above");
   const twiceWhy = { actor, why: "entered-twice", reason: "Tapped twice." };
-  appended(await diary.append(retractionOf(twice, twiceWhy)));
+  appended(await diary.retract(twice.id, twiceWhy));
+  await turn();
+  end();
   showRows(diary);
 }
+
+/** Subscribers are told once the present turn of the program is over. */
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
 function showOriginals(diary: Holdfast): void {
   say("\n3. Nothing was changed: what was said at each time is still there, and signed.");
   for (const stream of ["nosebleed/2", "nosebleed/5"])
-    for (const { event, holds } of revisionsOf(diary.read({ stream }))) {
-      const minutes = (event.data as { duration_minutes?: number } | undefined)?.duration_minutes;
-      const what = minutes === undefined ? "withdrawn" : `${minutes} min`;
+    for (const { event } of diary.history(stream)) {
+      const minutes = (event.data as { duration_minutes?: number }).duration_minutes;
       const reason = event.reason === undefined ? "" : ` because: ${event.reason}`;
-      say(
-        `   ${stream} ${event.op.padEnd(7)} ${what.padEnd(9)} ${holds ? "holds" : "superseded"}${reason}`,
-      );
+      say(`   ${stream} ${event.op.padEnd(7)} ${minutes} min${reason}`);
     }
+  const [first] = diary.read({ stream: "nosebleed/2" });
+  invariant(first !== undefined, "it was recorded above");
+  const [then] = diary.asOf<DiaryEntry>(
+    "diary",
+    { position: first.position },
+    { where: { stream: "nosebleed/2" } },
+  );
+  say(`   As the diary stood before the correction: ${then?.state.duration_minutes} min.`);
   const report = diary.verify();
   invariant(report.ok, "a diary that nobody touched verifies");
   say(`   verify: ${report.events} events in ${report.commits} signed commits, all as recorded.`);
@@ -146,8 +162,15 @@ async function correctTwice(diary: Holdfast): Promise<void> {
   const seen = diary.frontier(stream);
   const [entry] = diary.read({ stream });
   invariant(seen !== undefined && entry !== undefined, "it was recorded above");
-  const correction = (severity: string) =>
-    amendmentOf(entry, { ...(entry.data as object), severity }, { actor, why: "wrong-severity" });
+  const correction = (severity: string) => ({
+    type: entry.type,
+    stream,
+    op: "amend" as const,
+    ref: [entry.leaf],
+    actor,
+    why: "wrong-severity",
+    data: { ...(entry.data as object), severity },
+  });
   appended(await diary.append(correction("spotting"), { expect: seen }));
   say("   The first one is recorded.");
   const late = await diary.append(correction("pouring"), { expect: seen });
@@ -155,11 +178,11 @@ async function correctTwice(diary: Holdfast): Promise<void> {
   say(
     "   The second one expected the entry as it was: it is told of a conflict, nothing is recorded.",
   );
-  const newest = diary.read({ stream }).at(-1);
+  const newest = diary.history(stream).at(-1)?.event;
   invariant(newest !== undefined, "it was recorded above");
-  const decided = { ...(newest.data as object), severity: "dripping_quickly" };
+  const data = { ...(newest.data as object), severity: "dripping_quickly" };
   const why = { actor, why: "wrong-severity", reason: "Both screens were compared." };
-  appended(await diary.append(amendmentOf(newest, decided, why)));
+  appended(await diary.amend(newest.id, { ...why, data }));
   say("   A person looks at both and decides: a further amendment, which names the one before.");
 }
 

@@ -195,6 +195,12 @@ async function measure(home: Holdfast, session: string): Promise<void> {
   });
   const critical = home.query("vital_signs", { where: { level: "critical" }, order: ["kind"] });
   say(`   Critical now: ${critical.map(({ columns }) => columns["kind"]).join(", ")}`);
+  const levels = home.aggregate("vital_signs", {
+    groupBy: ["level"],
+    measures: { signs: "count" },
+    order: ["-signs", "level"],
+  });
+  say(`   By level: ${levels.map(({ level, signs }) => `${signs} ${level}`).join(", ")}`);
 }
 
 async function settle(home: Holdfast, session: string): Promise<void> {

@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { createRegistry } from "@holdfast/core";
 import { packEvents } from "@holdfast/packs";
@@ -185,6 +187,113 @@ describe("a store on the command line", () => {
       expect(again).toMatchObject({ appended: 0, duplicates: seen, amended: 0 });
     },
   );
+
+  test("a read model is paged, grouped and searched", async () => {
+    const asked = ["query", "fhir", "--order", "resource_type", "--json"];
+    const whole = rows((await run([...asked, "--limit", "100000"], env)).out);
+    const first = rows((await run([...asked, "--limit", "7", "--page"], env)).out);
+    const { next } = first.at(-1) as { readonly next: string };
+    const second = rows((await run([...asked, "--limit", "7", "--after", next], env)).out);
+    expect([...first.slice(0, -1), ...second.slice(0, -1)]).toEqual(whole.slice(0, 14));
+    const grouped = await run(["query", "fhir", "--group-by", "resource_type", "--json"], env);
+    const groups = rows(grouped.out) as readonly { readonly count: number }[];
+    expect(groups).toContainEqual({
+      resource_type: "Patient",
+      count: whole.filter((row) => row["resource_type"] === "Patient").length,
+    });
+    expect(groups.reduce((sum, { count }) => sum + count, 0)).toBe(whole.length);
+    const found = rows((await run(["search", "fhir", "Beispiel", "--json"], env)).out);
+    expect(found.map((row) => row["resource_type"])).toContain("Patient");
+    expect(rows((await run(["search", "fhir", "xyzzy", "--json"], env)).out)).toEqual([]);
+  });
+
+  test("a stream's past is shown step by step, and its row as it was", async () => {
+    const said = async (text: string, ...more: readonly string[]) => {
+      const words = ["--type", "DiaryNoteWritten", "--stream", "n/past", "--actor", "a"];
+      const data = JSON.stringify({ text });
+      const result = await run(
+        ["append", ...words, "--scope", "p", "--data", data, ...more, "--json"],
+        env,
+      );
+      expect(result).toMatchObject({ code: 0, err: "" });
+      return JSON.parse(result.out) as { readonly leaf: string };
+    };
+    const { leaf } = await said("before");
+    const amended = await said("after", "--op", "amend", "--ref", leaf, "--why", "typo");
+    const history = rows((await run(["history", "n/past", "--json"], env)).out);
+    expect(history).toMatchObject([
+      { step: 1, op: "create", data: { text: "before" }, superseded_by: [amended.leaf] },
+      { step: 2, op: "amend", ref: [leaf], why: "typo", superseded_by: [], conflict: null },
+    ]);
+    expect((await run(["history", "n/past"], env)).out).toContain(`superseded by ${amended.leaf}`);
+    const asked = ["as-of", "diary", "--stream", "n/past", "--json"];
+    const then = String(history[0]?.["position"]);
+    const before = rows((await run([...asked, "--position", then], env)).out);
+    expect(before).toMatchObject([{ state: { entry: { text: "before" } }, revisions: 1 }]);
+    const now = rows((await run([...asked, "--at", "2100-01-01"], env)).out);
+    expect(now).toMatchObject([{ state: { entry: { text: "after" } }, revisions: 2 }]);
+    expect(rows((await run([...asked, "--occurred", "1999-01-01"], env)).out)).toEqual([]);
+    expect((await run(asked, env)).code).toBe(2);
+    expect((await run([...asked, "--position", "1", "--at", "2026-01-01"], env)).code).toBe(2);
+    expect((await run(["history", "nothing", "--json"], env)).code).toBe(3);
+  });
+
+  test("read models are listed and built anew", async () => {
+    const listed = rows((await run(["projections", "ls", "--json"], env)).out);
+    const diary = listed.find(({ name }) => name === "diary");
+    expect(diary).toMatchObject({ state: "current", stopped_at: null });
+    const built = await run(["projections", "rebuild", "diary", "--json"], env);
+    expect(built).toMatchObject({ code: 0, err: "" });
+    expect(JSON.parse(built.out)).toEqual({
+      name: "diary",
+      state: "current",
+      rows: diary?.["rows"],
+    });
+    expect((await run(["projections", "rebuild", "nothing", "--json"], env)).code).toBe(3);
+  });
+
+  test("a watch tells what another process appends", async () => {
+    const child = spawn(
+      process.execPath,
+      [launcher, "watch", "diary", "--where", "kind=DiaryNoteWritten", "--json"],
+      { env: { ...process.env, ...env } },
+    );
+    const told: Record<string, readonly Record<string, unknown>[]>[] = [];
+    const lines = createInterface({ input: child.stdout });
+    const next = async () => {
+      const [line] = (await once(lines, "line")) as [string];
+      told.push(JSON.parse(line) as (typeof told)[number]);
+    };
+    await next();
+    const draft = { type: "DiaryNoteWritten", stream: "n/watched", scope: "p", actor: "a" };
+    const later = next();
+    const text = `${JSON.stringify({ ...draft, data: { text: "seen" } })}\n`;
+    expect((await run(["append", "--ndjson", "-", "--json"], env, text)).code).toBe(0);
+    await later;
+    expect(told[0]).toMatchObject({ changed: [], removed: [] });
+    expect(told[1]).toMatchObject({
+      added: [{ state: { entry: { text: "seen" } } }],
+      changed: [],
+      removed: [],
+    });
+    child.kill("SIGTERM");
+    expect(await once(child, "close")).toEqual([0, null]);
+    const timed = await run(["watch", "diary", "--for", "1", "--json"], env);
+    expect(timed).toMatchObject({ code: 0, err: "" });
+    expect(rows(timed.out).length).toBe(1);
+  });
+
+  test("where nobody differs there is no conflict to settle", async () => {
+    expect(await run(["conflicts", "ls", "--json"], env)).toMatchObject({ code: 0, out: "" });
+    expect(await run(["conflicts", "show", "n/1", "--json"], env)).toMatchObject({
+      code: 0,
+      out: "",
+    });
+    const refused = await run(["conflicts", "resolve", "n/1", "--actor", "a", "--json"], env);
+    expect(refused.code).toBe(3);
+    expect(JSON.parse(refused.err)).toMatchObject({ error: { code: "conflict_not_open" } });
+    expect((await run(["conflicts", "resolve", "n/1", "--json"], env)).code).toBe(2);
+  });
 
   test("a refused bundle records nothing and says where it is wrong", async () => {
     const file = join(folder, "bad.json");

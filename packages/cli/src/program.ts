@@ -1,16 +1,22 @@
 /** The command line: its commands and the options that all of them take. */
 import { Command } from "commander";
 import { appendCommand } from "./commands/append.ts";
+import { asOfCommand } from "./commands/as-of.ts";
+import { conflictsCommand } from "./commands/conflicts.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { exportCommand } from "./commands/export.ts";
+import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
 import { logCommand } from "./commands/log.ts";
+import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
+import { searchCommand } from "./commands/search.ts";
 import { showCommand } from "./commands/show.ts";
 import { statusCommand } from "./commands/status.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { watchCommand } from "./commands/watch.ts";
 
 const notes = `
 The passphrase comes from --passphrase-file, from HOLDFAST_PASSPHRASE, or from a prompt.
@@ -35,6 +41,12 @@ export function createProgram(): Command {
     logCommand(),
     showCommand(),
     queryCommand(),
+    searchCommand(),
+    asOfCommand(),
+    historyCommand(),
+    watchCommand(),
+    conflictsCommand(),
+    projectionsCommand(),
     verifyCommand(),
     statusCommand(),
     exportCommand(),

@@ -54,7 +54,15 @@ export * from "./store/session.ts";
 export * from "./store/sqlite-driver.ts";
 export * from "./store/sqlite-event-log.ts";
 export * from "./projection/projection.ts";
-export type { ReadModelStatus } from "./projection/read-models.ts";
+export * from "./outbox/outbox.ts";
+export {
+  type BuildStep,
+  createReadModels,
+  type ReadModels,
+  type ReadModelsDeps,
+  type ReadModelStatus,
+  type TouchedRow,
+} from "./projection/read-models.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export { createStore, openHoldfast } from "./client/store.ts";

@@ -114,7 +114,7 @@ function draftOf(options: AppendOptions): Draft {
 }
 
 /** The payload, read strictly: what is written back is what was said. */
-function payloadOf(text: string): JsonValue {
+export function payloadOf(text: string): JsonValue {
   try {
     return parseJson(text);
   } catch (error) {

@@ -1,5 +1,6 @@
 import {
   type Condition,
+  type Holdfast,
   HoldfastError,
   type ModelQuery,
   type ModelRow,
@@ -7,14 +8,21 @@ import {
 } from "@holdfast/core";
 import { compactJsonText, type FhirRow } from "@holdfast/packs";
 import { Command } from "commander";
-import { counted, table } from "../output.ts";
+import { counted, type Output, table } from "../output.ts";
 import { projections, UsageError, withStore } from "../store.ts";
 import { collect, contextOf, count } from "./options.ts";
 
-interface QueryOptions {
+/** Conditions, order and limit, as every command that reads rows takes them. */
+export interface RowOptions {
   readonly where?: readonly string[];
   readonly order?: readonly string[];
   readonly limit?: number;
+}
+
+interface QueryOptions extends RowOptions {
+  readonly after?: string;
+  readonly page?: boolean;
+  readonly groupBy?: readonly string[];
   readonly count?: boolean;
 }
 
@@ -27,11 +35,9 @@ const operators = {
   ">=": "gte",
 } as const;
 
-/** `holdfast query MODEL`: rows of a read model. */
-export function queryCommand(): Command {
-  return new Command("query")
-    .description("rows of a read model")
-    .argument("<model>", "name of the read model")
+/** Options that every command on the rows of a read model takes. */
+export function withRowConditions(command: Command): Command {
+  return command
     .option(
       "--where <condition>",
       "field=value; also != < <= > >=; may be repeated, all hold",
@@ -42,35 +48,100 @@ export function queryCommand(): Command {
       "field to order by, descending with a leading -; may be repeated",
       collect,
     )
-    .option("--limit <n>", "at most so many rows", count)
+    .option("--limit <n>", "at most so many rows", count);
+}
+
+/** The read model of that name. Throws `model_unknown`. */
+export function projectionOf(model: string): Projection {
+  const projection = projections.find(({ name }) => name === model);
+  if (projection === undefined) {
+    throw new HoldfastError("model_unknown", { model: model.slice(0, 64) });
+  }
+  return projection;
+}
+
+export function modelQueryOf(projection: Projection, options: RowOptions): ModelQuery {
+  const { where, order, limit } = options;
+  return {
+    where: conditions(projection, where ?? []),
+    ...(order === undefined ? {} : { order }),
+    ...(limit === undefined ? {} : { limit }),
+  };
+}
+
+/** Rows as NDJSON, or as a table of the declared columns. */
+export async function printRows(
+  output: Output,
+  projection: Projection,
+  rows: readonly ModelRow[],
+): Promise<void> {
+  if (output.json) for (const row of rows) await output.raw(`${rowText(projection.name, row)}\n`);
+  const columns = Object.keys(projection.columns);
+  const cells = rows.map((row) => columns.map((column) => row.columns[column]));
+  await output.say(table(columns, cells));
+  await output.say(counted(rows.length, "row"));
+}
+
+/** `holdfast query MODEL`: rows of a read model. */
+export function queryCommand(): Command {
+  const command = new Command("query")
+    .description("rows of a read model")
+    .argument("<model>", "name of the read model");
+  return withRowConditions(command)
+    .option("--page", "say where the next page begins, with --json as a last line")
+    .option("--after <cursor>", "go on there; with the conditions and the order of the page before")
+    .option("--group-by <field>", "count rows by group; may be repeated", collect)
     .option("--count", "only the number of rows")
     .addHelpText("after", () => `\nRead models and their columns:\n${modelLines()}`)
-    .action(async (model: string, _, command: Command) => {
-      const { options, output } = contextOf<QueryOptions>(command);
-      const projection = projections.find(({ name }) => name === model);
-      if (projection === undefined)
-        throw new HoldfastError("model_unknown", { model: model.slice(0, 64) });
-      const where = conditions(projection, options.where ?? []);
-      await withStore(options, "read", async (store) => {
-        if (options.count === true) {
-          const number = store.count(model, { where });
-          await output.row({ count: number });
-          await output.say(String(number));
-          return;
-        }
-        const query: ModelQuery = {
-          where,
-          ...(options.order === undefined ? {} : { order: options.order }),
-          ...(options.limit === undefined ? {} : { limit: options.limit }),
-        };
-        const rows = store.query(model, query);
-        if (output.json) for (const row of rows) await output.raw(`${rowText(model, row)}\n`);
-        const columns = Object.keys(projection.columns);
-        const cells = rows.map((row) => columns.map((column) => row.columns[column]));
-        await output.say(table(columns, cells));
-        await output.say(counted(rows.length, "row"));
-      });
+    .action(async (model: string, _, self: Command) => {
+      const { options, output } = contextOf<QueryOptions>(self);
+      const projection = projectionOf(model);
+      const query = modelQueryOf(projection, options);
+      await withStore(options, "read", (store) =>
+        answer(store, output, projection, { query, options }),
+      );
     });
+}
+
+async function answer(
+  store: Holdfast,
+  output: Output,
+  projection: Projection,
+  asked: { readonly query: ModelQuery; readonly options: QueryOptions },
+): Promise<void> {
+  const { query, options } = asked;
+  if (options.groupBy !== undefined) {
+    await printGroups(store, output, projection, { ...query, groupBy: options.groupBy });
+  } else if (options.count === true) {
+    const number = store.count(projection.name, query);
+    await output.row({ count: number });
+    await output.say(String(number));
+  } else {
+    const { after } = options;
+    const page = store.page(projection.name, after === undefined ? query : { ...query, after });
+    await printRows(output, projection, page.rows);
+    if (options.page !== true && after === undefined) return;
+    await output.row({ next: page.next ?? null });
+    await output.say(page.next === undefined ? "the last page" : `next page: --after ${page.next}`);
+  }
+}
+
+async function printGroups(
+  store: Holdfast,
+  output: Output,
+  projection: Projection,
+  query: ModelQuery & { readonly groupBy: readonly string[] },
+): Promise<void> {
+  const groups = store.aggregate(projection.name, { ...query, measures: { count: "count" } });
+  for (const group of groups) await output.row(group);
+  const names = [...query.groupBy, "count"];
+  await output.say(
+    table(
+      names,
+      groups.map((group) => names.map((name) => group[name])),
+    ),
+  );
+  await output.say(counted(groups.length, "group"));
 }
 
 function modelLines(): string {

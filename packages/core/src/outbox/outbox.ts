@@ -6,6 +6,7 @@ import type { Clock } from "../std/ports.ts";
 import type { AppendParticipant } from "../store/sqlite-event-log.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 
+/** How much waits to be delivered. */
 export interface OutboxStatus {
   readonly waiting: number;
   /** Age of the oldest waiting entry; `undefined` when there is none. */
@@ -18,6 +19,7 @@ export interface OutboxProblem {
   readonly kind: "missing" | "unexpected";
 }
 
+/** The outbox of one open store. */
 export interface Outbox extends AppendParticipant {
   status(): OutboxStatus;
   /** Entries that are missing for own events, or that stand for none; at most `limit`. */
@@ -29,6 +31,7 @@ export interface Outbox extends AppendParticipant {
 const ownEvents = `FROM events JOIN incarnations ON incarnations.number = events.incarnation
   WHERE incarnations.own = 1`;
 
+/** The outbox over a store's database; takes part in appends. */
 export function createOutbox(deps: {
   readonly driver: SqliteDriver;
   readonly clock: Clock;

@@ -1,38 +1,56 @@
-import type { ModelRow, RecordedEvent } from "@holdfast/core";
-import { describe, expect, test } from "vitest";
-import {
-  type AggregateRow,
-  calendarRequest,
-  diaryCalendar,
-  diaryFrequency,
-  frequencyRequest,
-  groupRows,
-} from "./calendar.ts";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createRegistry, type Holdfast, type RecordedEvent } from "@holdfast/core";
+import { initStore, openStore } from "@holdfast/node";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { calendarRequest, diaryCalendar, diaryFrequency, frequencyRequest } from "./calendar.ts";
 import { amendmentOf, retractionOf, revisionsOf } from "./corrections.ts";
-import { isoWeek } from "./projections.ts";
+import { diaryEvents, type Severity } from "./events.ts";
+import { diaryProjection, isoWeek } from "./projections.ts";
 
-const row = (day: string, minutes: number | null, rank: number | null): ModelRow => {
-  const columns = {
-    day,
-    week: isoWeek(day),
-    month: day.slice(0, 7),
-    duration_minutes: minutes,
-    severity_rank: rank,
-  };
-  return { stream: day, scope: "s", columns, state: {} };
+const folder = mkdtempSync(join(tmpdir(), "holdfast-calendar-"));
+const place = {
+  directory: join(folder, "store"),
+  stateDirectory: join(folder, "state"),
+  passphrase: "for tests",
 };
+let store: Holdfast;
 
-const rows = [
-  row("2026-12-31", 20, null),
-  row("2026-12-30", 10, 2),
-  row("2026-12-30", null, 4),
-  row("2027-01-01", null, 1),
-];
-const reader = { query: () => rows as never, count: () => rows.length };
+const nosebleed = (day: string, minutes: number | null, severity: Severity | null) => ({
+  type: "NosebleedRecorded",
+  stream: `nosebleed/${day}/${minutes}`,
+  scope: "ada",
+  actor: "ada",
+  data: { started_at: `${day}T08:00:00Z`, duration_minutes: minutes, severity },
+});
+
+beforeAll(async () => {
+  await initStore({ ...place, tenant: "Calendar" });
+  store = await openStore({
+    ...place,
+    registry: createRegistry(diaryEvents),
+    projections: [diaryProjection],
+  });
+  await store.append([
+    nosebleed("2026-12-31", 20, null),
+    nosebleed("2026-12-30", 10, "dripping"),
+    nosebleed("2026-12-30", null, "steady_stream"),
+    nosebleed("2027-01-01", null, "spotting"),
+    nosebleed("2027-01-01", 90, "gushing"),
+  ]);
+  const [twice] = store.read({ stream: "nosebleed/2027-01-01/90" });
+  await store.retract(twice?.leaf ?? "", { actor: "ada", why: "entered-twice" });
+});
+
+afterAll(async () => {
+  await store.close();
+  rmSync(folder, { recursive: true });
+});
 
 describe("the calendar", () => {
   test("has each day with its worst severity and its minutes, in order", () => {
-    expect(diaryCalendar(reader)).toEqual([
+    expect(diaryCalendar(store)).toEqual([
       { day: "2026-12-30", entries: 2, worst_severity: "steady_stream", minutes: 10 },
       { day: "2026-12-31", entries: 1, worst_severity: null, minutes: 20 },
       { day: "2027-01-01", entries: 1, worst_severity: "spotting", minutes: 0 },
@@ -47,34 +65,24 @@ describe("the calendar", () => {
     });
   });
 
-  test("uses the store's aggregate where there is one", () => {
-    const answers: AggregateRow[] = [{ day: "2026-01-01", entries: 3, minutes: null, worst: 6 }];
-    const asked: unknown[] = [];
-    const aggregate = (model: string, request: unknown) => {
-      asked.push(model, request);
-      return answers;
-    };
-    expect(diaryCalendar({ ...reader, aggregate }, { to: "2026-02-01" })).toEqual([
-      { day: "2026-01-01", entries: 3, worst_severity: "gushing", minutes: 0 },
-    ]);
-    expect(asked).toEqual(["diary", calendarRequest({ to: "2026-02-01" })]);
+  test("leaves out what is before and after", () => {
+    const range = { from: "2026-12-31", to: "2026-12-31" };
+    expect(diaryCalendar(store, range).map(({ day }) => day)).toEqual(["2026-12-31"]);
   });
 });
 
 describe("the frequency", () => {
   test("per week: the days of one ISO week stand together across the year's end", () => {
-    expect(diaryFrequency(reader, "week")).toEqual([
+    expect(diaryFrequency(store, "week")).toEqual([
       { period: "2026-W53", entries: 4, mean_minutes: 15, worst_severity: "steady_stream" },
     ]);
   });
 
   test("per month", () => {
-    expect(diaryFrequency(reader, "month").map(({ period, entries }) => [period, entries])).toEqual(
-      [
-        ["2026-12", 3],
-        ["2027-01", 1],
-      ],
-    );
+    expect(diaryFrequency(store, "month").map(({ period, entries }) => [period, entries])).toEqual([
+      ["2026-12", 3],
+      ["2027-01", 1],
+    ]);
     expect(frequencyRequest("month").groupBy).toEqual(["month"]);
   });
 
@@ -87,16 +95,6 @@ describe("the frequency", () => {
   ])("%s is in %s", (day, week) => {
     expect(isoWeek(day)).toBe(week);
   });
-});
-
-test("groups leave null values out, as SQL does", () => {
-  const measures = {
-    least: { min: "duration_minutes" },
-    most: { max: "duration_minutes" },
-  } as const;
-  expect(groupRows(rows, { groupBy: ["month"], measures, limit: 1 })).toEqual([
-    { month: "2026-12", least: 10, most: 20 },
-  ]);
 });
 
 describe("corrections", () => {

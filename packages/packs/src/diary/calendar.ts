@@ -1,40 +1,11 @@
 /**
  * Calendar and frequency of nosebleeds: answers over the rows of the read model `diary`.
  *
- * Rows are keyed by stream, so a day, a week or a month is a group of rows. Both answers are one aggregate
- * request each; a store that has no `aggregate` answers from its rows, to the same result. Retracted entries
- * do not count.
+ * Rows are keyed by stream, so a day, a week or a month is a group of rows, and each answer is one aggregate.
+ * Retracted entries do not count.
  */
-import type { ColumnValue, Condition, ModelQuery, ModelRow } from "@holdfast/core";
+import type { AggregateQuery, AggregateRow, ColumnValue, Holdfast, Where } from "@holdfast/core";
 import { severities, type Severity } from "./events.ts";
-import type { DiaryEntry } from "./projections.ts";
-
-/** What one column of an aggregate holds. */
-export type Measure =
-  | "count"
-  | { readonly sum: string }
-  | { readonly avg: string }
-  | { readonly min: string }
-  | { readonly max: string };
-
-/** Which rows to group by which columns, and what to measure in each group. */
-export interface AggregateRequest {
-  readonly where: Readonly<Record<string, Condition>>;
-  readonly groupBy: readonly string[];
-  readonly measures: Readonly<Record<string, Measure>>;
-  readonly order: readonly string[];
-  readonly limit: number;
-}
-
-/** One group: its columns and measures. */
-export type AggregateRow = Readonly<Record<string, ColumnValue>>;
-
-/** The part of a store that calendar and frequency need. */
-export interface DiaryReader {
-  query<State = unknown>(model: string, query?: ModelQuery): readonly ModelRow<State>[];
-  count(model: string, query?: Pick<ModelQuery, "where">): number;
-  aggregate?(model: string, request: AggregateRequest): readonly AggregateRow[];
-}
 
 /** Days `YYYY-MM-DD`, both inclusive; left out: no bound. */
 export interface DayRange {
@@ -66,7 +37,7 @@ export interface Frequency {
 /** Groups of one answer; ten thousand days are 27 years. */
 const groupsMax = 10_000;
 
-function nosebleedsIn({ from, to }: DayRange): AggregateRequest["where"] {
+function nosebleedsIn({ from, to }: DayRange): Where {
   return {
     kind: "NosebleedRecorded",
     status: { ne: "retracted" },
@@ -79,7 +50,7 @@ function nosebleedsIn({ from, to }: DayRange): AggregateRequest["where"] {
 }
 
 /** The aggregate that {@link calendarFrom} reads. */
-export function calendarRequest(range: DayRange = {}): AggregateRequest {
+export function calendarRequest(range: DayRange = {}): AggregateQuery {
   return {
     where: nosebleedsIn(range),
     groupBy: ["day"],
@@ -94,7 +65,7 @@ export function calendarRequest(range: DayRange = {}): AggregateRequest {
 }
 
 /** The aggregate that {@link frequencyFrom} reads. */
-export function frequencyRequest(per: "week" | "month", range: DayRange = {}): AggregateRequest {
+export function frequencyRequest(per: "week" | "month", range: DayRange = {}): AggregateQuery {
   return {
     where: nosebleedsIn(range),
     groupBy: [per],
@@ -136,66 +107,18 @@ function severityOf(rank: ColumnValue | undefined): Severity | null {
 }
 
 /** The calendar of a diary: days with at least one nosebleed, in order. Throws `model_unknown`. */
-export function diaryCalendar(store: DiaryReader, range: DayRange = {}): readonly CalendarDay[] {
-  return calendarFrom(groupsOf(store, calendarRequest(range)));
+export function diaryCalendar(
+  store: Pick<Holdfast, "aggregate">,
+  range: DayRange = {},
+): readonly CalendarDay[] {
+  return calendarFrom(store.aggregate("diary", calendarRequest(range)));
 }
 
 /** How often, per week or month that has at least one nosebleed, in order. Throws `model_unknown`. */
 export function diaryFrequency(
-  store: DiaryReader,
+  store: Pick<Holdfast, "aggregate">,
   per: "week" | "month",
   range: DayRange = {},
 ): readonly Frequency[] {
-  return frequencyFrom(per, groupsOf(store, frequencyRequest(per, range)));
-}
-
-function groupsOf(store: DiaryReader, request: AggregateRequest): readonly AggregateRow[] {
-  if (store.aggregate !== undefined) return store.aggregate("diary", request);
-  const { where } = request;
-  const limit = store.count("diary", { where });
-  return groupRows(store.query<DiaryEntry>("diary", { where, limit }), request);
-}
-
-/**
- * The groups of rows that a query has found: what the database answers to the same request. Aggregates leave
- * null values out, as SQL does; groups are in ascending order.
- */
-export function groupRows(
-  rows: readonly Pick<ModelRow, "columns">[],
-  { groupBy, measures, limit }: Pick<AggregateRequest, "groupBy" | "measures" | "limit">,
-): readonly AggregateRow[] {
-  const groups = new Map<string, AggregateRow[]>();
-  for (const { columns } of rows) {
-    const key = JSON.stringify(groupBy.map((column) => columns[column] ?? null));
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [columns]);
-    else group.push(columns);
-  }
-  return [...groups]
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .slice(0, limit)
-    .map(([, group]) => ({
-      ...Object.fromEntries(groupBy.map((column) => [column, group[0]?.[column] ?? null])),
-      ...Object.fromEntries(
-        Object.entries(measures).map(([name, measure]) => [name, measureOf(group, measure)]),
-      ),
-    }));
-}
-
-function measureOf(group: readonly AggregateRow[], measure: Measure): number | null {
-  if (measure === "count") return group.length;
-  const [[kind, column] = ["", ""]] = Object.entries(measure);
-  const values = group.map((row) => row[column]).filter((value) => typeof value === "number");
-  if (values.length === 0) return null;
-  const sum = values.reduce((total, value) => total + value, 0);
-  switch (kind) {
-    case "sum":
-      return sum;
-    case "avg":
-      return sum / values.length;
-    case "min":
-      return Math.min(...values);
-    default:
-      return Math.max(...values);
-  }
+  return frequencyFrom(per, store.aggregate("diary", frequencyRequest(per, range)));
 }

@@ -2,6 +2,7 @@
  * Read models of the diary: `diary` (one row per entry) and `directory` (who is who).
  */
 import { defineProjection, type Projection, type RecordedEvent } from "@holdfast/core";
+import { wordsOf } from "../search-words.ts";
 import { type Nosebleed, severities, type Severity } from "./events.ts";
 
 /** Where a diary entry stands. */
@@ -60,11 +61,11 @@ const diaryQueries = {
  * `started_at` is UTC with milliseconds, so that text order is time order. Rows by `started_at`, `severity`,
  * `kind`, `status`, and by `day`, `week` (ISO 8601) and `month`, which calendar and frequency group by;
  * `severity_rank` counts from 1. A stream with several entries shows the latest by time and counts them in
- * `entries`.
+ * `entries`. `search` finds what holds by any text of its payload.
  */
 export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEntry>({
   name: "diary",
-  version: 2,
+  version: 3,
   types: [...entryTypes, "DiaryEntryRetracted"],
   columns: {
     kind: "text",
@@ -81,6 +82,7 @@ export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEnt
     entries: "integer",
   },
   ...diaryQueries,
+  searchFields: ["words"],
   fold(state, event) {
     if (event.op === "retract") return state === undefined ? undefined : retracted(state, event);
     // What cannot be opened cannot be shown; the row keeps what was known.
@@ -103,7 +105,16 @@ export const diaryProjection: Projection<DiaryEntry> = defineProjection<DiaryEnt
     revisions: counts.revisions,
     entries: counts.entries,
   }),
+  // What was withdrawn is not found any more; its row and its events stay.
+  search: ({ status, entry }) => ({
+    words: status === "retracted" ? "" : wordsOf(entry, isSearched),
+  }),
 });
+
+/** All texts of a payload but its times. */
+function isSearched(member: string): boolean {
+  return !member.endsWith("_at");
+}
 
 function severityRank(severity: string | null): number | null {
   return severity === null ? null : severities.indexOf(severity as Severity) + 1;

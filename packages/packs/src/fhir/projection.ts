@@ -1,5 +1,6 @@
 /** The read model `fhir`: one row per resource, holding its current content. */
 import { defineProjection, type Projection, type RecordedEvent } from "@holdfast/core";
+import { wordsOf } from "../search-words.ts";
 import { fhirEventTypes } from "./events.ts";
 
 /** A FHIR resource as it stands. */
@@ -62,10 +63,26 @@ export function effectiveTime(resource: unknown): string | null {
   return null;
 }
 
-/** Read model `fhir`: one row per imported resource, with its exact text. */
+/** Elements whose text people search by: what things and people are called. */
+const named: ReadonlySet<string> = new Set([
+  "display",
+  "text",
+  "title",
+  "description",
+  "valueString",
+  "name",
+  "family",
+  "given",
+  "city",
+]);
+
+/**
+ * Read model `fhir`: one row per imported resource, with its exact text. `search` finds what holds by what it
+ * is called (display texts, names, notes) and by its codes.
+ */
 export const fhirProjection: Projection<FhirRow> = defineProjection<FhirRow>({
   name: "fhir",
-  version: 1,
+  version: 2,
   types: fhirEventTypes,
   columns: {
     resource_type: "text",
@@ -86,6 +103,14 @@ export const fhirProjection: Projection<FhirRow> = defineProjection<FhirRow>({
   },
   row: ({ resource_type, id, effective, version_id, subject, status, revisions }) => {
     return { resource_type, id, effective, version_id, subject, status, revisions };
+  },
+  searchFields: ["words", "codes"],
+  search({ status, text }) {
+    const resource: unknown = status === "retracted" ? undefined : JSON.parse(text);
+    return {
+      words: wordsOf(resource, (name) => named.has(name)),
+      codes: wordsOf(resource, (name) => name === "code"),
+    };
   },
 });
 
