@@ -71,8 +71,3 @@ export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
 export { openEvent, type OpenEventDeps } from "./client/open-event.ts";
 export { readAll } from "./projection/fold.ts";
-export {
-  createReadModels,
-  type ReadModels,
-  type ReadModelsDeps,
-} from "./projection/read-models.ts";

@@ -40,7 +40,7 @@ export function asOfCommand(): Command {
 }
 
 /** The moment that exactly one of the options names. */
-export function momentOf({
+function momentOf({
   at,
   occurred,
   position: place,

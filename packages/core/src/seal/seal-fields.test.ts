@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { noPrevious } from "../event/event.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { emptyRange } from "../proof/tree.ts";
-import { base64, base64url, concat, fromBase64url, utf8 } from "../std/bytes.ts";
+import { base64, base64url, concat, utf8 } from "../std/bytes.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
