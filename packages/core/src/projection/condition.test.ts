@@ -49,7 +49,7 @@ function conditionOn(values: fc.Arbitrary<string | number>): fc.Arbitrary<Condit
       { ...some, eq: orNull, ne: orNull, in: fc.array(orNull, { maxLength: 3 }) },
       { requiredKeys: [] },
     ),
-  ) as fc.Arbitrary<Condition>;
+  );
 }
 const where = fc.record(
   {
