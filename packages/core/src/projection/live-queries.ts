@@ -4,6 +4,7 @@
  * `data_version`; a hint, so the answer is then asked for anew and compared.
  */
 import type { Timers } from "../std/ports.ts";
+import { isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { matches } from "./condition.ts";
@@ -53,8 +54,9 @@ export function createLiveQueries(deps: {
         one.rows.has(stream) || (row !== undefined && matches(row, one.query.where)),
     );
     if (concerned.length === 0) return one.rows;
-    // Which rows stand within a limit depends on all others.
+    // Which rows stand within a limit depends on all others; without one, the default limit holds.
     if (one.query.limit !== undefined) return answer(one);
+    if (one.rows.size + concerned.length > limits.queryRowsDefault) return answer(one);
     const next = new Map(one.rows);
     for (const { stream, row } of concerned) {
       if (row !== undefined && matches(row, one.query.where)) next.set(stream, row);
@@ -76,13 +78,19 @@ export function createLiveQueries(deps: {
     pending = new Map();
     swapped = new Set();
     const byModel = Map.groupBy(touched.values(), ({ model }) => model);
+    const failures: unknown[] = [];
     for (const one of subscriptions) {
-      if (resets.has(one.model)) tell(one, answer(one));
-      else {
-        const rows = byModel.get(one.model);
-        if (rows !== undefined) tell(one, answerAfter(one, rows));
+      const rows = byModel.get(one.model) ?? [];
+      if (!resets.has(one.model) && rows.length === 0) continue;
+      try {
+        tell(one, resets.has(one.model) ? answer(one) : answerAfter(one, rows));
+      } catch (error) {
+        // Nobody keeps the model up to date: whoever builds it commits, and the answer is asked for then.
+        if (!isHoldfastError(error, "model_stale")) failures.push(error);
       }
     }
+    // A listener that fails is the application's to hear of, after all others have been told.
+    if (failures.length > 0) throw failures[0];
   }
 
   function schedule(): void {

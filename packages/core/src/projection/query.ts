@@ -241,6 +241,8 @@ export function compileAggregate(
 export function searchExpression(model: Declared, text: string): string {
   const words = text.split(/\s+/).filter((word) => word !== "" && word !== "*");
   if (words.length === 0 || words.length > limits.searchWordsMax) refuse(model, "search");
+  // FTS5 reads an expression up to the first NUL.
+  if (text.includes("\0")) refuse(model, "search");
   return words
     .map((word) => {
       const begins = word.endsWith("*");
