@@ -27,7 +27,7 @@ export const crypto = createNodeCrypto();
 const types = ["NoteWritten", "BedAssigned", "DoseSet", "WeightMeasured"];
 
 /** A number that tells every order of events from every other, at the cost of a few bytes. */
-export const order = defineProjection<{ readonly n: number; readonly mix: number }>({
+const order = defineProjection<{ readonly n: number; readonly mix: number }>({
   name: "ordered",
   version: 1,
   types,
@@ -44,7 +44,7 @@ export const order = defineProjection<{ readonly n: number; readonly mix: number
 });
 
 /** As a diary folds: entries by leaf, corrected and withdrawn by later events; no row without entries. */
-export const entries = defineProjection<Readonly<Record<string, number>>>({
+const entries = defineProjection<Readonly<Record<string, number>>>({
   name: "entries",
   version: 1,
   types: ["NoteWritten", "BedAssigned", "DoseSet"],

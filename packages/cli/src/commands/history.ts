@@ -39,7 +39,7 @@ export function historyCommand(): Command {
 }
 
 /** The steps of a stream in canonical order. */
-export function stepsOf(
+function stepsOf(
   store: Pick<Holdfast, "history" | "conflicts">,
   stream: string,
 ): readonly ShownStep[] {
