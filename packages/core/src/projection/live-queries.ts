@@ -24,7 +24,7 @@ interface Subscription {
   readonly model: string;
   readonly query: ModelQuery;
   readonly listener: ModelListener;
-  rows: ReadonlyMap<string, ModelRow>;
+  rows: Map<string, ModelRow>;
 }
 
 export function createLiveQueries(deps: {
@@ -43,29 +43,38 @@ export function createLiveQueries(deps: {
     return new Map(rows.map((row) => [row.stream, row]));
   }
 
-  /** The new answer of a subscription after some rows changed; the same map when it is not concerned. */
-  function answerAfter(
-    one: Subscription,
-    rows: readonly TouchedRow[],
-  ): ReadonlyMap<string, ModelRow> {
+  function tellAll(one: Subscription): void {
+    const before = one.rows;
+    one.rows = answer(one);
+    tell(one, differences(before, one.rows));
+  }
+
+  /** Tells what some rows change; costs what these rows cost, however many the answer has. */
+  function tellTouched(one: Subscription, rows: readonly TouchedRow[]): void {
     const concerned = rows.filter(
       ({ stream, row }) =>
         one.rows.has(stream) || (row !== undefined && matches(row, one.query.where)),
     );
-    if (concerned.length === 0) return one.rows;
+    if (concerned.length === 0) return;
     // Which rows stand within a limit depends on all others.
-    if (one.query.limit !== undefined) return answer(one);
-    const next = new Map(one.rows);
-    for (const { stream, row } of concerned) {
-      if (row !== undefined && matches(row, one.query.where)) next.set(stream, row);
-      else next.delete(stream);
+    if (one.query.limit !== undefined) {
+      tellAll(one);
+      return;
     }
-    return next;
+    const before = new Map<string, ModelRow>();
+    const after = new Map<string, ModelRow>();
+    for (const { stream, row } of concerned) {
+      const old = one.rows.get(stream);
+      if (old !== undefined) before.set(stream, old);
+      if (row !== undefined && matches(row, one.query.where)) {
+        after.set(stream, row);
+        one.rows.set(stream, row);
+      } else one.rows.delete(stream);
+    }
+    tell(one, differences(before, after));
   }
 
-  function tell(one: Subscription, next: ReadonlyMap<string, ModelRow>): void {
-    const change = differences(one.rows, next);
-    one.rows = next;
+  function tell(one: Subscription, change: ModelChange | undefined): void {
     if (change !== undefined) one.listener(change);
   }
 
@@ -77,10 +86,10 @@ export function createLiveQueries(deps: {
     swapped = new Set();
     const byModel = Map.groupBy(touched.values(), ({ model }) => model);
     for (const one of subscriptions) {
-      if (resets.has(one.model)) tell(one, answer(one));
+      if (resets.has(one.model)) tellAll(one);
       else {
         const rows = byModel.get(one.model);
-        if (rows !== undefined) tell(one, answerAfter(one, rows));
+        if (rows !== undefined) tellTouched(one, rows);
       }
     }
   }
@@ -106,7 +115,7 @@ export function createLiveQueries(deps: {
   return {
     subscribe(model, query, listener) {
       const one: Subscription = { model, query, listener, rows: new Map() };
-      tell(one, answer(one));
+      tellAll(one);
       subscriptions.add(one);
       if (cancelPoll === undefined) {
         version = deps.models().version();
