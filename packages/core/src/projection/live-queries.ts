@@ -18,6 +18,8 @@ export interface LiveQueries {
   subscribe(model: string, query: ModelQuery, listener: ModelListener): () => void;
   /** After a commit of this process: tells subscribers, once the present turn is over. */
   committed(taken: ReturnType<ReadModels["takeTouched"]>): void;
+  /** Another connection serves from now on: what the last one did not tell of is asked for at the next poll. */
+  reopened(): void;
   close(): void;
 }
 
@@ -28,6 +30,9 @@ interface Subscription {
   rows: ReadonlyMap<string, ModelRow>;
 }
 
+/** Of no connection: the next poll asks for every answer anew. */
+const unknownVersion = -1;
+
 export function createLiveQueries(deps: {
   readonly timers: Timers;
   readonly models: () => Pick<ReadModels, "query" | "version">;
@@ -36,7 +41,7 @@ export function createLiveQueries(deps: {
   let pending = new Map<string, TouchedRow>();
   let swapped = new Set<string>();
   let scheduled = false;
-  let version = -1;
+  let version = unknownVersion;
   let cancelPoll: (() => void) | undefined;
 
   function answer({ model, query }: Pick<Subscription, "model" | "query">) {
@@ -71,6 +76,20 @@ export function createLiveQueries(deps: {
     if (change !== undefined) one.listener(change);
   }
 
+  /**
+   * `undefined` when the store cannot be read just now: a later poll asks again. While nobody keeps the model
+   * up to date there is nothing to ask; whoever builds it commits, which the poll sees.
+   */
+  function whileReadable<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      if (error.code !== "model_stale") version = unknownVersion;
+      return undefined;
+    }
+  }
+
   function flush(): void {
     scheduled = false;
     const touched = pending;
@@ -82,11 +101,14 @@ export function createLiveQueries(deps: {
     for (const one of subscriptions) {
       const rows = byModel.get(one.model) ?? [];
       if (!resets.has(one.model) && rows.length === 0) continue;
+      const next = whileReadable(() =>
+        resets.has(one.model) ? answer(one) : answerAfter(one, rows),
+      );
+      if (next === undefined) continue;
       try {
-        tell(one, resets.has(one.model) ? answer(one) : answerAfter(one, rows));
+        tell(one, next);
       } catch (error) {
-        // Nobody keeps the model up to date: whoever builds it commits, and the answer is asked for then.
-        if (!isHoldfastError(error, "model_stale")) failures.push(error);
+        failures.push(error);
       }
     }
     // A listener that fails is the application's to hear of, after all others have been told.
@@ -102,8 +124,8 @@ export function createLiveQueries(deps: {
   function poll(): void {
     cancelPoll = undefined;
     if (subscriptions.size === 0) return;
-    const now = deps.models().version();
-    if (now !== version) {
+    const now = whileReadable(() => deps.models().version());
+    if (now !== undefined && now !== version) {
       version = now;
       for (const { model } of subscriptions) swapped.add(model);
       schedule();
@@ -132,6 +154,9 @@ export function createLiveQueries(deps: {
       for (const row of taken.rows) pending.set(`${row.model}/${row.stream}`, row);
       for (const model of taken.swapped) swapped.add(model);
       if (pending.size + swapped.size > 0) schedule();
+    },
+    reopened() {
+      version = unknownVersion;
     },
     close() {
       subscriptions.clear();
