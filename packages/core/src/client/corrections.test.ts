@@ -262,7 +262,9 @@ describe("builds", () => {
   it("keep a snapshot of a long stream every so many events", async () => {
     const { open, connect } = await made();
     const size = defineProjection<number>({
-      ...texts,
+      name: "sizes",
+      version: 1,
+      types: ["NoteTaken"],
       columns: { size: "integer" },
       fold: (state = 0) => state + 1,
       row: (state) => ({ size: state }),

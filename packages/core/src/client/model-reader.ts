@@ -27,6 +27,7 @@ export function createModelReader(
     },
     reopened() {
       cache.clear();
+      live.reopened();
     },
   });
   return {

@@ -12,6 +12,7 @@ import {
   createTestStore,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
+import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import { createLiveQueries } from "./live-queries.ts";
 import {
@@ -248,6 +249,41 @@ it("a listener that fails keeps no other from being told", () => {
     for (const flush of flushes) flush();
   }).toThrow("a listener's own");
   expect(told).toEqual([{ added: [row], changed: [], removed: [] }]);
+  live.close();
+});
+
+it("what a failing medium or a lost connection kept back is told at the next poll", () => {
+  const clock = createManualClock();
+  const timers = { ...clock, soon: (run: () => void): void => void clock.after(0, run) };
+  const row = { stream: "s", scope: "c", columns: {}, state: 1 };
+  let answers: readonly ModelRow[] = [];
+  let fails = false;
+  const models = {
+    query() {
+      if (fails) throw new HoldfastError("store_io_error");
+      return answers;
+    },
+    version() {
+      if (fails) throw new HoldfastError("store_io_error");
+      return 1;
+    },
+  };
+  const live = createLiveQueries({ timers, models: () => models });
+  const told: ModelChange[] = [];
+  live.subscribe("m", {}, (change) => told.push(change));
+  answers = [row];
+  fails = true;
+  live.committed({ rows: [], swapped: new Set(["m"]) });
+  clock.advance(limits.livePollMs * 2);
+  expect(told).toEqual([]);
+  fails = false;
+  clock.advance(limits.livePollMs * 2);
+  expect(told).toEqual([{ added: [row], changed: [], removed: [] }]);
+  answers = [];
+  live.reopened();
+  clock.advance(limits.livePollMs * 2);
+  expect(told.at(-1)).toEqual({ added: [], changed: [], removed: [row] });
+  expect(told).toHaveLength(2);
   live.close();
 });
 

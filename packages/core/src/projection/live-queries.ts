@@ -18,6 +18,8 @@ export interface LiveQueries {
   subscribe(model: string, query: ModelQuery, listener: ModelListener): () => void;
   /** After a commit of this process: tells subscribers, once the present turn is over. */
   committed(taken: ReturnType<ReadModels["takeTouched"]>): void;
+  /** Another connection serves from now on: what the last one did not tell of is asked for at the next poll. */
+  reopened(): void;
   close(): void;
 }
 
@@ -25,8 +27,11 @@ interface Subscription {
   readonly model: string;
   readonly query: ModelQuery;
   readonly listener: ModelListener;
-  rows: ReadonlyMap<string, ModelRow>;
+  rows: Map<string, ModelRow>;
 }
+
+/** Of no connection: the next poll asks for every answer anew. */
+const unknownVersion = -1;
 
 export function createLiveQueries(deps: {
   readonly timers: Timers;
@@ -36,7 +41,7 @@ export function createLiveQueries(deps: {
   let pending = new Map<string, TouchedRow>();
   let swapped = new Set<string>();
   let scheduled = false;
-  let version = -1;
+  let version = unknownVersion;
   let cancelPoll: (() => void) | undefined;
 
   function answer({ model, query }: Pick<Subscription, "model" | "query">) {
@@ -44,31 +49,49 @@ export function createLiveQueries(deps: {
     return new Map(rows.map((row) => [row.stream, row]));
   }
 
-  /** The new answer of a subscription after some rows changed; the same map when it is not concerned. */
-  function answerAfter(
-    one: Subscription,
-    rows: readonly TouchedRow[],
-  ): ReadonlyMap<string, ModelRow> {
+  /** Asks for the whole answer anew. */
+  function changeOfAll(one: Subscription): ModelChange | undefined {
+    const next = answer(one);
+    const change = differences(one.rows, next);
+    one.rows = next;
+    return change;
+  }
+
+  /** What some changed rows change in the answer: costs what changed, not what the answer holds. */
+  function changeOf(one: Subscription, rows: readonly TouchedRow[]): ModelChange | undefined {
     const concerned = rows.filter(
       ({ stream, row }) =>
         one.rows.has(stream) || (row !== undefined && matches(row, one.query.where)),
     );
-    if (concerned.length === 0) return one.rows;
+    if (concerned.length === 0) return undefined;
     // Which rows stand within a limit depends on all others; without one, the default limit holds.
-    if (one.query.limit !== undefined) return answer(one);
-    if (one.rows.size + concerned.length > limits.queryRowsDefault) return answer(one);
-    const next = new Map(one.rows);
+    const most = one.rows.size + concerned.length;
+    if (one.query.limit !== undefined || most > limits.queryRowsDefault) return changeOfAll(one);
+    const before = new Map<string, ModelRow>();
+    const after = new Map<string, ModelRow>();
     for (const { stream, row } of concerned) {
-      if (row !== undefined && matches(row, one.query.where)) next.set(stream, row);
-      else next.delete(stream);
+      const old = one.rows.get(stream);
+      if (old !== undefined) before.set(stream, old);
+      if (row !== undefined && matches(row, one.query.where)) {
+        after.set(stream, row);
+        one.rows.set(stream, row);
+      } else one.rows.delete(stream);
     }
-    return next;
+    return differences(before, after);
   }
 
-  function tell(one: Subscription, next: ReadonlyMap<string, ModelRow>): void {
-    const change = differences(one.rows, next);
-    one.rows = next;
-    if (change !== undefined) one.listener(change);
+  /**
+   * `undefined` when the store cannot be read just now: a later poll asks again. While nobody keeps the model
+   * up to date there is nothing to ask; whoever builds it commits, which the poll sees.
+   */
+  function whileReadable<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      if (error.code !== "model_stale") version = unknownVersion;
+      return undefined;
+    }
   }
 
   function flush(): void {
@@ -82,11 +105,14 @@ export function createLiveQueries(deps: {
     for (const one of subscriptions) {
       const rows = byModel.get(one.model) ?? [];
       if (!resets.has(one.model) && rows.length === 0) continue;
+      const change = whileReadable(() =>
+        resets.has(one.model) ? changeOfAll(one) : changeOf(one, rows),
+      );
+      if (change === undefined) continue;
       try {
-        tell(one, resets.has(one.model) ? answer(one) : answerAfter(one, rows));
+        one.listener(change);
       } catch (error) {
-        // Nobody keeps the model up to date: whoever builds it commits, and the answer is asked for then.
-        if (!isHoldfastError(error, "model_stale")) failures.push(error);
+        failures.push(error);
       }
     }
     // A listener that fails is the application's to hear of, after all others have been told.
@@ -102,8 +128,8 @@ export function createLiveQueries(deps: {
   function poll(): void {
     cancelPoll = undefined;
     if (subscriptions.size === 0) return;
-    const now = deps.models().version();
-    if (now !== version) {
+    const now = whileReadable(() => deps.models().version());
+    if (now !== undefined && now !== version) {
       version = now;
       for (const { model } of subscriptions) swapped.add(model);
       schedule();
@@ -114,7 +140,8 @@ export function createLiveQueries(deps: {
   return {
     subscribe(model, query, listener) {
       const one: Subscription = { model, query, listener, rows: new Map() };
-      tell(one, answer(one));
+      const first = changeOfAll(one);
+      if (first !== undefined) listener(first);
       subscriptions.add(one);
       if (cancelPoll === undefined) {
         version = deps.models().version();
@@ -132,6 +159,9 @@ export function createLiveQueries(deps: {
       for (const row of taken.rows) pending.set(`${row.model}/${row.stream}`, row);
       for (const model of taken.swapped) swapped.add(model);
       if (pending.size + swapped.size > 0) schedule();
+    },
+    reopened() {
+      version = unknownVersion;
     },
     close() {
       subscriptions.clear();

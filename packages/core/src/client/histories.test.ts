@@ -1,14 +1,6 @@
-/**
- * A replica of a made-up tenant: an event log with read models on it, without a writer of its own. What it
- * answers, and the same answers worked out plainly from the set of its events.
- */
+/** Replicas that hold the same events give the same answers, whatever the order in which these arrived. */
 import {
   canonicalJson,
-  canonicalOrder,
-  conflictsOf,
-  createReadModels,
-  openEvent,
-  readAll,
   type CommitBatch,
   configure,
   type Conflict,
@@ -21,9 +13,23 @@ import {
   silentObserver,
 } from "@holdfast/core";
 import { createNodeCrypto, openPlainSqlite } from "@holdfast/node";
-import type { GeneratedHistory, HistoryPayload } from "@holdfast/testkit";
+import {
+  arrivalOrders,
+  type Chance,
+  createChance,
+  type GeneratedHistory,
+  generateHistory,
+  type HistoryOptions,
+  type HistoryPayload,
+} from "@holdfast/testkit";
+import { describe, expect, test } from "vitest";
+import { canonicalOrder } from "../event/canonical-order.ts";
+import { readAll } from "../projection/fold.ts";
+import { createReadModels } from "../projection/read-models.ts";
+import { conflictsOf } from "./corrections.ts";
+import { openEvent } from "./open-event.ts";
 
-export const crypto = createNodeCrypto();
+const crypto = createNodeCrypto();
 const types = ["NoteWritten", "BedAssigned", "DoseSet", "WeightMeasured"];
 
 /** A number that tells every order of events from every other, at the cost of a few bytes. */
@@ -66,7 +72,7 @@ const projections = [order, entries];
 type Answers = Readonly<Record<string, unknown>>;
 
 /** All that two replicas with the same events must agree on. */
-export interface ReplicaAnswers {
+interface ReplicaAnswers {
   readonly models: Answers;
   readonly conflicts: readonly (readonly Conflict[])[];
   readonly frontiers: Answers;
@@ -75,15 +81,15 @@ export interface ReplicaAnswers {
 }
 
 /** Moments at which replicas are asked about the past, UTC milliseconds. */
-export interface Moments {
+interface Moments {
   readonly recorded: readonly number[];
   readonly occurred: readonly number[];
 }
 
-export type Replica = ReturnType<typeof createReplica>;
+type Replica = ReturnType<typeof createReplica>;
 
 /** Opens events of a history; each is opened once, however many replicas hold it. */
-export function createOpener(history: GeneratedHistory) {
+function createOpener(history: GeneratedHistory) {
   const opened = new Map<string, RecordedEvent>();
   return (stored: Parameters<typeof openEvent>[1]): RecordedEvent => {
     const event = opened.get(stored.leaf) ?? openEvent({ crypto, ...history }, stored);
@@ -92,7 +98,7 @@ export function createOpener(history: GeneratedHistory) {
   };
 }
 
-export function createReplica(history: GeneratedHistory, open: ReturnType<typeof createOpener>) {
+function createReplica(history: GeneratedHistory, open: ReturnType<typeof createOpener>) {
   const driver = openPlainSqlite({ path: ":memory:", readOnly: false });
   configure(driver);
   inTransaction(driver, () => {
@@ -160,7 +166,7 @@ const sorted = (vector: Readonly<Record<string, number>> | undefined) =>
   Object.entries(vector ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1));
 
 /** The rows that some events of streams make, folded in order without snapshots. */
-export function plainRows(
+function plainRows(
   streams: ReadonlyMap<string, readonly RecordedEvent[]>,
   isKept: (event: RecordedEvent) => boolean = () => true,
 ): Answers {
@@ -180,10 +186,7 @@ export function plainRows(
 }
 
 /** The events that were recorded by then together with everything that they build upon. */
-export function closedUntil(
-  events: readonly RecordedEvent[],
-  recorded: number,
-): readonly RecordedEvent[] {
+function closedUntil(events: readonly RecordedEvent[], recorded: number): readonly RecordedEvent[] {
   const byPlace = new Map(
     events.map((event) => {
       const { dev, inc, sseq } = event.header;
@@ -206,3 +209,99 @@ export function closedUntil(
   }
   return events.filter((event) => isClosed(event));
 }
+
+const full = process.env["HOLDFAST_FULL"] === "1";
+const timeout = 7_200_000;
+
+type Streams = ReadonlyMap<string, readonly RecordedEvent[]>;
+
+function streamsOf(replica: Replica, streams: readonly string[]): Streams {
+  return new Map(streams.map((stream) => [stream, replica.eventsOf(stream)]));
+}
+
+const happened = (event: RecordedEvent): number => event.occurredAt ?? event.recordedAt;
+
+function momentsOf(chance: Chance, streams: Streams, count: number): Moments {
+  const events = [...streams.values()].flat();
+  const some = <T>(pick: () => T): readonly T[] => Array.from({ length: count }, pick);
+  return {
+    // On an event, and just before one.
+    recorded: some(() => chance.pick(events).recordedAt - chance.integer(2)),
+    occurred: some(() => happened(chance.pick(events)) - chance.integer(2)),
+  };
+}
+
+/** The answers of a replica about the moments, worked out from its events alone. */
+function expected(streams: Streams, { recorded, occurred }: Moments) {
+  return {
+    now: plainRows(streams),
+    recorded: recorded.map((at) =>
+      plainRows(new Map([...streams].map(([id, events]) => [id, closedUntil(events, at)]))),
+    ),
+    occurred: occurred.map((at) =>
+      // In the order that all events give them: what is left out may lie between two of them.
+      plainRows(streams, (event) => happened(event) <= at),
+    ),
+  };
+}
+
+function checkHistory(seed: number, size: HistoryOptions, orders: number): void {
+  const chance = createChance(seed);
+  const history = generateHistory(chance, size, crypto);
+  const open = createOpener(history);
+  let first: ReturnType<Replica["answers"]> | undefined;
+  let moments: Moments | undefined;
+  for (const arrived of arrivalOrders(history, chance, orders)) {
+    const replica = createReplica(history, open);
+    const half = chance.integer(arrived.length);
+    replica.take(arrived.slice(0, half));
+    const position = replica.log.head();
+    const then = replica.rows();
+    replica.take(arrived.slice(half));
+    if (first === undefined || moments === undefined) {
+      const streams = streamsOf(replica, history.streams);
+      moments = momentsOf(chance, streams, 3);
+      first = replica.answers(moments);
+      const plain = expected(streams, moments);
+      expect(first.models, `seed ${seed}`).toEqual(plain.now);
+      for (const name of Object.keys(plain.now)) {
+        expect(first.recorded[name], `seed ${seed}`).toEqual(plain.recorded.map((at) => at[name]));
+        expect(first.occurred[name], `seed ${seed}`).toEqual(plain.occurred.map((at) => at[name]));
+      }
+      replica.rebuild();
+    }
+    expect(replica.answers(moments), `seed ${seed}`).toEqual(first);
+    // What this store held at a position is its own affair: no other replica need agree.
+    expect(replica.asOf({ position }), `seed ${seed}`).toEqual(then);
+    replica.driver.close();
+  }
+}
+
+describe("replicas with the same events", () => {
+  const histories = Number(process.env["HOLDFAST_HISTORIES"] ?? (full ? 1_000 : 40));
+  const orders = full ? 20 : 6;
+
+  test(
+    `agree on models, conflicts, frontiers and the past: ${histories} histories in ${orders} orders`,
+    { timeout },
+    () => {
+      for (let seed = 0; seed < histories; seed++) {
+        const chance = createChance(seed);
+        const streams = 1 + chance.integer(3);
+        const size = {
+          devices: 2 + chance.integer(3),
+          events: 10 + chance.integer(30),
+          streams,
+          scopes: 1 + chance.integer(streams),
+        };
+        checkHistory(seed, size, orders);
+      }
+    },
+  );
+
+  test("agree beyond snapshots: streams of several hundred events", { timeout }, () => {
+    for (let seed = 0; seed < (full ? 5 : 1); seed++) {
+      checkHistory(seed, { devices: 3, events: 620, streams: 1, scopes: 1 }, full ? 4 : 1);
+    }
+  });
+});
