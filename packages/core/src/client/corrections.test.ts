@@ -272,8 +272,8 @@ describe("builds", () => {
     const store = await open({ projections: [size] });
     const { snapshotEvery: every } = limits;
     const events = every * 10;
-    for (let at = 0; at < events; at += 512) {
-      await store.append(Array.from({ length: 512 }, () => note("a", "x")));
+    for (let at = 0; at < events; at += every) {
+      await store.append(Array.from({ length: every }, () => note("a", "x")));
     }
     const driver = connect();
     const folded = driver

@@ -189,40 +189,54 @@ export function stateAsOf(
     );
     return foldEvents(projection, foldStart, events).point.state;
   }
+  const reorderedAt = reader.log.streams.get(stream)?.reorderedAt ?? 0;
   if ("recorded" in moment) {
     const from = snapshots.before(stream, { recorded: moment.recorded });
-    return foldUntil(reader, projection, from, stream, moment.recorded);
+    const ordered =
+      reorderedAt > from.position
+        ? inCanonicalOrder(readAll(reader.log, stream, from.position))
+        : readInOrder(reader.log, stream, from.position);
+    return foldWhile(reader, projection, from, ordered, (recorded) => recorded <= moment.recorded);
   }
   const { position } = moment;
-  const from =
-    (reader.log.streams.get(stream)?.reorderedAt ?? 0) > 0
-      ? foldStart
-      : snapshots.before(stream, { position });
-  const events = inCanonicalOrder(
-    readAll(reader.log, stream, from.position).filter((stored) => stored.position <= position),
-  );
-  return foldEvents(
-    projection,
-    from,
-    events.map((stored) => reader.open(stored)),
-  ).point.state;
+  if (reorderedAt === 0) {
+    const from = snapshots.before(stream, { position });
+    const ordered = readInOrder(reader.log, stream, from.position);
+    return foldWhile(reader, projection, from, ordered, (_, at) => at <= position);
+  }
+  const held = readAll(reader.log, stream, 0).filter((stored) => stored.position <= position);
+  return foldWhile(reader, projection, foldStart, inCanonicalOrder(held), () => true);
 }
 
-/** Goes on in canonical order while the greatest recordedAt so far does not pass `until`. */
-function foldUntil(
+/** Goes on from a point as long as the greatest recordedAt so far and the position allow it. */
+function foldWhile(
   reader: StreamReader,
   projection: Projection,
   from: FoldPoint,
-  stream: string,
-  until: number,
+  ordered: Iterable<StoredEvent>,
+  allowed: (recorded: number, position: number) => boolean,
 ): unknown {
-  const ordered = inCanonicalOrder(readAll(reader.log, stream, from.position));
   const events: RecordedEvent[] = [];
-  let recorded = from.recorded;
+  let { recorded } = from;
   for (const stored of ordered) {
     recorded = Math.max(recorded, headerOf(stored).at);
-    if (recorded > until) break;
+    if (!allowed(recorded, stored.position)) break;
     events.push(reader.open(stored));
   }
   return foldEvents(projection, from, events).point.state;
+}
+
+/** The events of a stream whose arrivals all came last: by position, a few at a time. */
+function* readInOrder(
+  log: SqliteEventLog,
+  stream: string,
+  position: number,
+): Generator<StoredEvent, void, undefined> {
+  for (let after = position; ;) {
+    const page = log.read({ stream, after, limit: limits.snapshotEvery });
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < limits.snapshotEvery) return;
+    after = last.position;
+  }
 }

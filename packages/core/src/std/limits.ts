@@ -43,9 +43,9 @@ export const limits = {
   /** Words of one full-text search. */
   searchWordsMax: 32,
   /** Events of a stream between two snapshots of a read model. */
-  snapshotEvery: 256,
+  snapshotEvery: 64,
   /** Snapshots kept of one stream and read model; older ones are thinned out. */
-  snapshotsPerStreamMax: 64,
+  snapshotsPerStreamMax: 256,
   /** Streams that one step of a rebuild folds before appends get their turn. */
   rebuildStreamsPerStep: 200,
   /** Streams folded again before a new build of a read model is swapped in. */
