@@ -100,26 +100,25 @@ function encode64(bytes: Uint8Array, alphabet: readonly number[], pad: boolean):
     }
     return out;
   }
-  const whole = Math.floor(bytes.length / 3);
-  const left = bytes.length - 3 * whole;
-  const tail = left === 0 ? 0 : pad ? 4 : left + 1;
-  const codes: number[] = Array.from({ length: 4 * whole + tail }, () => 0);
-  let at = 0;
-  let i = 0;
-  for (; i < 3 * whole; i += 3) {
+  const codes: number[] = [];
+  const left = bytes.length % 3;
+  const whole = bytes.length - left;
+  for (let i = 0; i < whole; i += 3) {
     const word =
       ((bytes[i] as number) << 16) | ((bytes[i + 1] as number) << 8) | (bytes[i + 2] as number);
-    codes[at++] = alphabet[word >> 18] as number;
-    codes[at++] = alphabet[(word >> 12) & 63] as number;
-    codes[at++] = alphabet[(word >> 6) & 63] as number;
-    codes[at++] = alphabet[word & 63] as number;
+    codes.push(
+      alphabet[word >> 18] as number,
+      alphabet[(word >> 12) & 63] as number,
+      alphabet[(word >> 6) & 63] as number,
+      alphabet[word & 63] as number,
+    );
   }
   if (left > 0) {
-    const word = ((bytes[i] as number) << 16) | (left === 2 ? (bytes[i + 1] as number) << 8 : 0);
-    codes[at++] = alphabet[word >> 18] as number;
-    codes[at++] = alphabet[(word >> 12) & 63] as number;
-    if (left === 2) codes[at++] = alphabet[(word >> 6) & 63] as number;
-    while (at < codes.length) codes[at++] = padCode;
+    const second = left === 2 ? (bytes[whole + 1] as number) << 8 : 0;
+    const word = ((bytes[whole] as number) << 16) | second;
+    codes.push(alphabet[word >> 18] as number, alphabet[(word >> 12) & 63] as number);
+    if (left === 2) codes.push(alphabet[(word >> 6) & 63] as number);
+    if (pad) codes.push(...(left === 2 ? [padCode] : [padCode, padCode]));
   }
   return String.fromCharCode(...codes);
 }
