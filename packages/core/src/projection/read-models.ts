@@ -227,6 +227,8 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     name: "projections",
     apply(appended) {
       sync();
+      // What a commit changed was taken after it: anything left is of an append that was rolled back.
+      touched.clear();
       const folded = foldedBuilds();
       if (!othersAreBehind) {
         markOthersBehind(
