@@ -86,11 +86,12 @@ const packageRules: Readonly<Record<string, PackageRule>> = {
   "packages/web": { from: ["@holdfast/core"] },
   "packages/server": { from: ["@holdfast/core", "@holdfast/node"] },
   "packages/cli": {
-    from: ["@holdfast/core", "@holdfast/node", "@holdfast/packs", "@holdfast/server/admin-client"],
+    from: ["@holdfast/core", "@holdfast/node", "@holdfast/packs", "@holdfast/server"],
   },
   "packages/packs": { from: ["@holdfast/core"] },
   "packages/console": { from: [], types: ["@holdfast/server/api"] },
-  "packages/testkit": { from: ["@holdfast/core"] },
+  // The simulator runs the server's engine; HTTP stays out of it.
+  "packages/testkit": { from: ["@holdfast/core", "@holdfast/server/engine"] },
   // The reference of the command is written from the command itself.
   tools: { from: [...anywhereElse.from, "holdfast"] },
 };

@@ -13,6 +13,7 @@ import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import { type Header, operations, operationsWithReason } from "./event.ts";
 import { isName } from "./registry.ts";
+import { systemPubFault } from "./system.ts";
 import { isUuidV7 } from "./uuid.ts";
 
 /** Version of the header format that this release writes. */
@@ -280,6 +281,8 @@ function checkRules(fields: Fields): void {
   if (pub === undefined) return;
   if (type !== openingType && !operationsWithPub.has(op)) refuse("/pub", "rule");
   if (type === openingType) checkOpening(pub);
+  const fault = systemPubFault(type, pub);
+  if (fault !== undefined) refuse(`/pub/${fault}`, "rule");
   if (utf8(canonicalJson(pub)).length > limits.pubBytesMax) refuse("/pub", "size");
 }
 

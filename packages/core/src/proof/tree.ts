@@ -148,7 +148,7 @@ export function proveInclusion(
   while (count > 1) {
     const { leaves, level } = leftPart(count);
     if (index < from + leaves) {
-      path.push(spanRoot(crypto, from + leaves, count - leaves, hashOf));
+      path.push(rootOverSpan(crypto, from + leaves, count - leaves, hashOf));
       count = leaves;
     } else {
       path.push(hashOf(level, from / leaves));
@@ -220,7 +220,7 @@ export function proveConsistency(
   while (old !== count) {
     const { leaves, level } = leftPart(count);
     if (old <= leaves) {
-      path.push(spanRoot(crypto, from + leaves, count - leaves, hashOf));
+      path.push(rootOverSpan(crypto, from + leaves, count - leaves, hashOf));
       count = leaves;
     } else {
       path.push(hashOf(level, from / leaves));
@@ -230,7 +230,7 @@ export function proveConsistency(
     }
   }
   // The old root itself is known to the checker; any other subtree must be given.
-  if (from > 0) path.push(spanRoot(crypto, from, count, hashOf));
+  if (from > 0) path.push(rootOverSpan(crypto, from, count, hashOf));
   return path.reverse();
 }
 
@@ -284,11 +284,11 @@ export function checkConsistency(crypto: TreeHash, claim: ConsistencyClaim): boo
 }
 
 /** Root over leaves [from, from + count), where `from` is a multiple of a power of two ≥ count. */
-function spanRoot(crypto: TreeHash, from: number, count: number, hashOf: HashOf): Bytes {
+export function rootOverSpan(crypto: TreeHash, from: number, count: number, hashOf: HashOf): Bytes {
   const { leaves, level } = leftPart(count);
   if (2 * leaves === count) return hashOf(level + 1, from / count);
   if (count === 1) return hashOf(0, from);
-  const right = spanRoot(crypto, from + leaves, count - leaves, hashOf);
+  const right = rootOverSpan(crypto, from + leaves, count - leaves, hashOf);
   return nodeHash(crypto, hashOf(level, from / leaves), right);
 }
 

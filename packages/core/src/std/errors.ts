@@ -266,6 +266,10 @@ export const errorCodes = {
     meaning: "The store was written in a newer format.",
     action: "Use a release that knows this format. Nothing was changed.",
   },
+  store_older: {
+    meaning: "The store was written in an earlier format, which reading alone does not lift.",
+    action: "Open it once for writing (any command that records); nothing is lost.",
+  },
   store_drifted: {
     meaning: "Tables, indices or triggers differ from what this format has.",
     action:
@@ -389,6 +393,12 @@ export const errorCodes = {
   line_too_large: {
     meaning: "A line of the input is longer than the limit.",
     action: "Send one draft a line; the details name the line and the limit.",
+  },
+
+  // Sync
+  server_leaf_malformed: {
+    meaning: "A leaf of a server log does not have the form of one.",
+    action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
 
   // Import of FHIR bundles

@@ -57,6 +57,37 @@ export const limits = {
   livePollMs: 200,
   /** Rows of one query answer unless the caller asks for another number. */
   queryRowsDefault: 1_000,
+  /** Bodies of one push exchange, headers and frames together. */
+  pushBytesMax: 1024 * 1024,
+  /** Events that one push exchange brings with their bodies. */
+  pushBodiesMax: 1_000,
+  /** How many bodies the first exchange tries. */
+  pushBodiesFirst: 64,
+  /** Leaves of one push exchange, bodies and leaf-only together. */
+  pushLeavesMax: 131_072,
+  /** Ranges of owed bodies that a receipt lists; beyond that it states their digest. */
+  owedRangesMax: 256,
+  /** Events and bytes of one pull page. */
+  pullEventsMax: 1_000,
+  pullBytesMax: 4 * 1024 * 1024,
+  /** Scopes that one pull asks for by name. */
+  pullScopesMax: 256,
+  /** Device logs of which one pull says what it holds. */
+  pullOriginsMax: 4_096,
+  /** Grants of one exchange. */
+  grantsMax: 1_000,
+  /** A lease of outbox entries that was not renewed for this long may be taken over. */
+  outboxLeaseExpiryMs: 120_000,
+  /** Backoff between attempts: full jitter up to first · 2^n, at most the second. */
+  backoffFirstMs: 1_000,
+  backoffMostMs: 300_000,
+  /** How long the server may gather pushes before it signs a checkpoint. */
+  checkpointWaitMs: 50,
+  /** Lifetime of an access token, and of the assertion that asks for one. */
+  tokenLifeMs: 600_000,
+  assertionLifeMs: 60_000,
+  /** Between two heartbeats of a live tail. */
+  tailHeartbeatMs: 20_000,
   /** A signed note; room for all its signatures, post-quantum ones of some 5 kB among them. */
   noteBytesMax: 512 * 1024,
   /** Signatures of one note or envelope. C2SP signed-note demands that 16 are accepted. */

@@ -48,7 +48,7 @@ describe("schema of a store", () => {
     };
     expect(check("SELECT 1")).not.toThrow();
     expect(check("PRAGMA application_id = 7")).toThrow(/^store_foreign/);
-    expect(check("PRAGMA user_version = 2")).toThrow(/^store_newer.*format=2/);
+    expect(check("PRAGMA user_version = 3")).toThrow(/^store_newer.*format=3/);
     expect(check("PRAGMA user_version = 0")).toThrow(/^store_foreign.*format=0/);
   });
 

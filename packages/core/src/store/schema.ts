@@ -1,5 +1,5 @@
 /**
- * Tables of a store, format 1. spec/store.md explains each.
+ * Tables of a store, format 2. spec/store.md explains each.
  *
  * `events`, `commits` and `tiles` are immutable by trigger. Triggers stop mistakes, not attackers: whoever
  * may run SQL can drop them, and the signed tree finds what was changed. An event is identified by its leaf;
@@ -11,7 +11,7 @@ import type { SqliteDriver } from "./sqlite-driver.ts";
 /** `PRAGMA application_id`: "HFST". */
 export const applicationId = 0x48465354;
 /** `PRAGMA user_version`. */
-export const storeFormat = 1;
+export const storeFormat = 2;
 
 const immutable = (table: string): string => `
 CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table}
@@ -19,7 +19,142 @@ BEGIN SELECT RAISE(ABORT, '${table} are never updated'); END;
 CREATE TRIGGER ${table}_no_delete BEFORE DELETE ON ${table}
 BEGIN SELECT RAISE(ABORT, '${table} are never deleted'); END;`;
 
-/** DDL of format 1; `schemaDrift` compares a store with it. */
+const outboxTables = `
+CREATE TABLE outbox (
+  position INTEGER PRIMARY KEY REFERENCES events (position),
+  lane TEXT NOT NULL CHECK (lane IN ('normal', 'urgent')),
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'leased', 'dead')),
+  enqueued_at INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  next_at INTEGER,
+  token INTEGER
+) STRICT;
+CREATE INDEX outbox_by_turn ON outbox (state, lane DESC, position);
+CREATE INDEX outbox_by_lease ON outbox (token) WHERE token IS NOT NULL;
+`;
+
+/** What sync keeps beside the events: format 2 added it. */
+const syncTables = `
+CREATE TABLE attempts (
+  number INTEGER PRIMARY KEY,
+  token INTEGER NOT NULL,
+  endpoint TEXT NOT NULL,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  entries INTEGER NOT NULL,
+  started_at INTEGER NOT NULL,
+  ended_at INTEGER,
+  result TEXT CHECK (result IN ('delivered', 'partly', 'failed', 'cancelled', 'lost')),
+  code TEXT,
+  status INTEGER
+) STRICT;
+CREATE INDEX attempts_by_position ON attempts (last, first);
+
+CREATE TABLE dead_letters (
+  position INTEGER PRIMARY KEY REFERENCES events (position),
+  attempts INTEGER NOT NULL,
+  code TEXT NOT NULL,
+  message TEXT NOT NULL,
+  status INTEGER,
+  severity TEXT NOT NULL CHECK (severity IN ('low', 'medium', 'high', 'critical')),
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  archived_at INTEGER,
+  purged_at INTEGER
+) STRICT;
+
+CREATE TABLE breakers (
+  endpoint TEXT PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('closed', 'open', 'half-open')),
+  failures INTEGER NOT NULL,
+  trips INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  retry_at INTEGER
+) STRICT;
+
+CREATE TABLE sync (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE pushed (
+  incarnation INTEGER PRIMARY KEY REFERENCES incarnations (number),
+  size INTEGER NOT NULL,
+  owed TEXT NOT NULL CHECK (json_valid(owed)),
+  receipt INTEGER REFERENCES server_leaves (number),
+  receipted_at INTEGER
+) STRICT;
+
+CREATE TABLE pulls (
+  scope TEXT PRIMARY KEY,
+  position INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE checkpoints (
+  log TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  root TEXT NOT NULL,
+  note TEXT NOT NULL,
+  before INTEGER NOT NULL,
+  path BLOB NOT NULL,
+  PRIMARY KEY (log, size)
+) STRICT;
+${immutable("checkpoints")}
+
+CREATE TABLE server_leaves (
+  number INTEGER PRIMARY KEY,
+  incarnation INTEGER NOT NULL REFERENCES incarnations (number),
+  kind TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  leaf TEXT NOT NULL CHECK (json_valid(leaf)),
+  log TEXT NOT NULL,
+  leaf_index INTEGER NOT NULL,
+  log_size INTEGER NOT NULL,
+  path BLOB NOT NULL,
+  UNIQUE (log, leaf_index)
+) STRICT;
+CREATE INDEX server_leaves_by_incarnation ON server_leaves (incarnation, kind, size);
+${immutable("server_leaves")}
+
+CREATE TABLE note_links (
+  incarnation INTEGER NOT NULL REFERENCES incarnations (number),
+  before INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  path BLOB NOT NULL,
+  PRIMARY KEY (incarnation, size)
+) STRICT;
+${immutable("note_links")}
+
+CREATE TABLE proofs (
+  number INTEGER PRIMARY KEY,
+  incarnation INTEGER NOT NULL REFERENCES incarnations (number),
+  size INTEGER NOT NULL,
+  indices TEXT NOT NULL CHECK (json_valid(indices)),
+  hashes BLOB NOT NULL
+) STRICT;
+CREATE INDEX proofs_by_incarnation ON proofs (incarnation, size);
+${immutable("proofs")}
+
+CREATE TABLE access (
+  device TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  role TEXT NOT NULL,
+  hpke TEXT NOT NULL,
+  leaf TEXT NOT NULL,
+  PRIMARY KEY (device, scope)
+) STRICT;
+
+CREATE TABLE grants (
+  key TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  recipient TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('sent', 'received', 'withdrawn')),
+  at INTEGER NOT NULL,
+  PRIMARY KEY (key, generation, recipient)
+) STRICT;
+`;
+
+/** DDL of format 2; `schemaDrift` compares a store with it. */
 export const schema = `
 CREATE TABLE store (
   name TEXT PRIMARY KEY,
@@ -104,16 +239,7 @@ CREATE TABLE streams (
 CREATE INDEX streams_shared ON streams (stream) WHERE devices > 1;
 CREATE INDEX streams_by_scope ON streams (scope);
 
-CREATE TABLE outbox (
-  position INTEGER PRIMARY KEY REFERENCES events (position),
-  lane TEXT NOT NULL CHECK (lane IN ('normal', 'urgent')),
-  state TEXT NOT NULL CHECK (state IN ('waiting', 'leased', 'dead')),
-  enqueued_at INTEGER NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0,
-  next_at INTEGER
-) STRICT;
-CREATE INDEX outbox_by_turn ON outbox (state, lane DESC, position);
-
+${outboxTables}
 CREATE TABLE leases (
   name TEXT PRIMARY KEY,
   token INTEGER NOT NULL,
@@ -148,6 +274,7 @@ CREATE TABLE snapshots (
   state TEXT CHECK (state IS NULL OR json_valid(state)),
   PRIMARY KEY (build, stream, folded)
 ) STRICT, WITHOUT ROWID;
+${syncTables}
 `;
 
 /** Read models are made and dropped with their projections: outside the fixed schema. */
@@ -159,6 +286,28 @@ export const searchTablePrefix = "search_";
 export function createSchema(driver: SqliteDriver): void {
   driver.exec(schema);
   driver.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${storeFormat};`);
+}
+
+/**
+ * Brings a store of an earlier format to this one, in the caller's transaction. Format 1 had no tables for
+ * sync and an outbox without lease tokens: its entries are kept, none of them was under lease.
+ */
+export function upgradeSchema(driver: SqliteDriver): void {
+  if (pragmaNumber(driver, "user_version") !== 1) return;
+  driver.exec(`
+    CREATE TEMP TABLE kept_outbox AS SELECT * FROM outbox;
+    DROP TABLE outbox;
+    ${outboxTables}
+    INSERT INTO outbox (position, lane, state, enqueued_at, attempts, next_at)
+      SELECT position, lane, state, enqueued_at, attempts, next_at FROM kept_outbox;
+    DROP TABLE kept_outbox;
+    ${syncTables}
+    PRAGMA user_version = ${storeFormat};`);
+}
+
+/** Is the store of an earlier format, which {@link upgradeSchema} lifts? */
+export function isOlderFormat(driver: SqliteDriver): boolean {
+  return pragmaNumber(driver, "user_version") < storeFormat;
 }
 
 interface NumberRow {
@@ -177,7 +326,7 @@ export function checkFormat(driver: SqliteDriver): void {
   const format = pragmaNumber(driver, "user_version");
   if (format > storeFormat)
     throw new HoldfastError("store_newer", { format, readable: storeFormat });
-  if (format < storeFormat) throw new HoldfastError("store_foreign", { format });
+  if (format < 1) throw new HoldfastError("store_foreign", { format });
 }
 
 interface ObjectRow {

@@ -16,8 +16,8 @@ import { type Judgement, judgeMark, type Place } from "./judge.ts";
 import { createLease, type Lease, type ProcessIdentity } from "./lease.ts";
 import { type MarkFile, type MarkReading, readMark } from "./mark.ts";
 import { configure, durableBarrier } from "./pragmas.ts";
-import { checkFormat, schemaDrift } from "./schema.ts";
-import { createSqliteEventLog, type SqliteEventLog } from "./sqlite-event-log.ts";
+import { checkFormat, isOlderFormat, schemaDrift, upgradeSchema } from "./schema.ts";
+import { createSqliteEventLog, inTransaction, type SqliteEventLog } from "./sqlite-event-log.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
 
 /** Where a store lies, as its platform sees it. */
@@ -60,9 +60,12 @@ export interface OwnLog {
 
 const looksMax = 3;
 
-/** A connection for reading, checked. Throws the storage codes, `store_foreign`, `store_newer`, `store_drifted`. */
+/**
+ * A connection for reading, checked. Throws the storage codes, `store_foreign`, `store_newer`, `store_older`,
+ * `store_drifted`.
+ */
 export function openForReading(deps: SessionDeps): Session {
-  return openSession(deps, true);
+  return openSession(deps, "read");
 }
 
 /**
@@ -70,13 +73,13 @@ export function openForReading(deps: SessionDeps): Session {
  * again, and stays as it is: the connection that is returned is then for reading only.
  */
 export function openForWriting(deps: SessionDeps): Session {
-  let look = openSession(deps, true);
+  let look = openSession(deps, "look");
   for (let times = 1; orClosed(look, () => behindMark(deps, look)); times++) {
     if (times === looksMax) return look;
     look.driver.close();
-    look = openSession(deps, true);
+    look = openSession(deps, "look");
   }
-  const session = orClosed(look, () => openSession(deps, false));
+  const session = orClosed(look, () => openSession(deps, "write"));
   look.driver.close();
   orClosed(session, () => {
     durableBarrier(session.driver);
@@ -101,23 +104,25 @@ function behindMark(deps: SessionDeps, session: Session): boolean {
 
 /** Opens for writing whatever the mark says: the operator has accepted the older state. */
 export function openAccepted(deps: SessionDeps): Session {
-  const session = openSession(deps, false);
+  const session = openSession(deps, "write");
   orClosed(session, () => {
     durableBarrier(session.driver);
   });
   return session;
 }
 
-function openSession(deps: SessionDeps, readOnly: boolean): Session {
+/** `look`: read only, and of an earlier format too, which a connection for writing then lifts. */
+type OpenMode = "read" | "look" | "write";
+
+function openSession(deps: SessionDeps, mode: OpenMode): Session {
   const pageKey = deps.keyring.pageKey();
-  const driver = deps.medium.openDriver(pageKey, { readOnly });
+  const driver = deps.medium.openDriver(pageKey, { readOnly: mode !== "write" });
   pageKey.fill(0);
   try {
     configure(driver);
     checkFormat(driver);
-    const [drift] = schemaDrift(driver);
-    if (drift !== undefined) throw new HoldfastError("store_drifted", { object: drift });
     checkStoreId(driver, deps.keyring);
+    bringToFormat(driver, mode);
     const log = createSqliteEventLog({ crypto: deps.crypto, driver });
     const lease = createLease({ driver, clock: deps.clock, process: deps.process });
     return { driver, log, lease };
@@ -125,6 +130,18 @@ function openSession(deps: SessionDeps, readOnly: boolean): Session {
     driver.close();
     throw error;
   }
+}
+
+function bringToFormat(driver: SqliteDriver, mode: OpenMode): void {
+  if (isOlderFormat(driver)) {
+    if (mode === "look") return;
+    if (mode === "read") throw new HoldfastError("store_older");
+    inTransaction(driver, () => {
+      upgradeSchema(driver);
+    });
+  }
+  const [drift] = schemaDrift(driver);
+  if (drift !== undefined) throw new HoldfastError("store_drifted", { object: drift });
 }
 
 function checkStoreId(driver: SqliteDriver, keyring: Keyring): void {

@@ -1,0 +1,86 @@
+/**
+ * System event types: what stores and servers record of their own accord. Their plaintext is in `pub`, so that
+ * replicas and servers without any key can follow them. Nothing personal, closed schemas.
+ *
+ * | Type | op | pub |
+ * | --- | --- | --- |
+ * | AccessGranted | access | {device, hpke b64, role, scopes: ["*"] or scope ids} |
+ * | AccessRevoked | access | {device, scopes} |
+ * | KeyGranted | key | {key, generation, device} |
+ * | DeviceEnrolled | access | {device, incarnation, role} |
+ * | DeviceRevoked | access | {device} |
+ */
+import { fromBase64 } from "../std/bytes.ts";
+
+/** What a device may do at the server. */
+export type Role = "device" | "reader" | "auditor" | "admin";
+/** Every role, weakest first. */
+export const roles: readonly Role[] = ["device", "reader", "auditor", "admin"];
+
+/** Every scope of the tenant, present and future. */
+export const everyScope = "*";
+
+export const accessGrantedType = "AccessGranted";
+export const accessRevokedType = "AccessRevoked";
+export const keyGrantedType = "KeyGranted";
+export const deviceEnrolledType = "DeviceEnrolled";
+export const deviceRevokedType = "DeviceRevoked";
+
+export type AccessGrantedPub = {
+  readonly device: string;
+  /** X25519 public key that data keys are wrapped to, base64. */
+  readonly hpke: string;
+  readonly role: Role;
+  readonly scopes: readonly string[];
+};
+
+export type AccessRevokedPub = { readonly device: string; readonly scopes: readonly string[] };
+export type KeyGrantedPub = {
+  readonly key: string;
+  readonly generation: number;
+  readonly device: string;
+};
+export type DeviceEnrolledPub = {
+  readonly device: string;
+  readonly incarnation: string;
+  readonly role: Role;
+};
+export type DeviceRevokedPub = { readonly device: string };
+
+const device = (value: unknown): boolean =>
+  typeof value === "string" && /^[A-Za-z0-9_-]{22}$/.test(value);
+const incarnation = (value: unknown): boolean =>
+  typeof value === "string" && /^[0-9a-f]{16}$/.test(value);
+const scopes = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every((scope) => scope === "*" || device(scope));
+const role = (value: unknown): boolean => roles.includes(value as Role);
+const key32 = (value: unknown): boolean =>
+  typeof value === "string" && fromBase64(value)?.length === 32;
+const generation = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 1;
+
+const schemas: Readonly<Record<string, Readonly<Record<string, (value: unknown) => boolean>>>> = {
+  [accessGrantedType]: { device, hpke: key32, role, scopes },
+  [accessRevokedType]: { device, scopes },
+  [keyGrantedType]: { key: device, generation, device },
+  [deviceEnrolledType]: { device, incarnation, role },
+  [deviceRevokedType]: { device },
+};
+
+/** The first field of a system event's plaintext that is not as its closed schema says; `undefined`: none. */
+export function systemPubFault(
+  type: string,
+  pub: Readonly<Record<string, unknown>>,
+): string | undefined {
+  const fields = schemas[type];
+  if (fields === undefined) return undefined;
+  const unknown = Object.keys(pub).find((name) => !Object.hasOwn(fields, name));
+  if (unknown !== undefined) return unknown;
+  return Object.entries(fields).find(([name, check]) => !check(pub[name]))?.[0];
+}
+
+/** Is this one of the types above? */
+export function isSystemType(type: string): boolean {
+  return Object.hasOwn(schemas, type);
+}

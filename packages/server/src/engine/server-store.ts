@@ -1,0 +1,213 @@
+/**
+ * The port of the server's storage: SQLite here (`sqlite-server-store.ts`), PostgreSQL later, one conformance
+ * suite. A write transaction belongs to one tenant and moves the head row of its shard; positions and leaf
+ * indices are gap-free and in commit order because both counters move in the transaction that uses them.
+ *
+ * Every answer may be a promise. Reads outside a transaction see committed state only.
+ */
+import type {
+  Bytes,
+  CompactRange,
+  IndexRanges,
+  LeafSource,
+  MaybePromise,
+  Role,
+} from "@holdfast/core";
+
+export interface ShardHead {
+  readonly shard: string;
+  /** Number of the server log: raised when a server is restored. */
+  readonly log: number;
+  /** Last position; 0: none. */
+  readonly events: number;
+  /** Leaves of the server log. */
+  readonly leaves: number;
+}
+
+export interface TenantRow {
+  readonly tenant: string;
+  readonly shard: string;
+  readonly founder: string;
+}
+
+export interface DeviceRow {
+  readonly device: string;
+  readonly role: Role;
+  readonly status: "active" | "revoked";
+  readonly enrolledAt: number;
+  readonly code: string | undefined;
+  readonly binding: string | undefined;
+}
+
+/** A device log as the server holds it. */
+export interface DeviceLogRow {
+  readonly device: string;
+  readonly incarnation: string;
+  readonly algorithm: "ed25519" | "ecdsa-p256";
+  readonly spki: Bytes;
+  /** X25519 public key of the installation, base64. */
+  readonly hpke: string;
+  readonly opening: string;
+  readonly size: number;
+  /** Leaf of the last event; `noPrevious` when empty. */
+  readonly head: string;
+  readonly range: CompactRange;
+  /** Newest receipted commit note, and index of its receipt in the server log. */
+  readonly note: string;
+  readonly receipt: number;
+  readonly receivedAt: number;
+  readonly enrolment: number;
+  readonly owed: IndexRanges;
+  readonly cutoff: number | undefined;
+}
+
+/** An event with its body, at its position in the shard. */
+export interface PlacedEvent {
+  readonly position: number;
+  readonly device: string;
+  readonly incarnation: string;
+  readonly index: number;
+  readonly leaf: string;
+  readonly id: string;
+  readonly scope: string;
+  readonly stream: string;
+  readonly type: string;
+  readonly header: string;
+  /** Frames in the wire form of `encodeFrames`. */
+  readonly frames: Uint8Array;
+}
+
+export type EventToPlace = Omit<PlacedEvent, "position">;
+
+export interface QuarantineRow {
+  readonly tenant: string;
+  readonly device: string;
+  readonly incarnation: string;
+  readonly code: string;
+  readonly note: string;
+  readonly from: number;
+  /** The request as it came. */
+  readonly bytes: Uint8Array;
+  readonly at: number;
+}
+
+export interface CodeRow {
+  readonly digest: string;
+  /** `undefined`: founds a tenant. */
+  readonly tenant: string | undefined;
+  readonly role: Role;
+  readonly expires: number;
+  readonly usedAt: number | undefined;
+}
+
+export interface CheckpointRow {
+  readonly size: number;
+  readonly root: Bytes;
+  readonly note: string;
+  readonly at: number;
+}
+
+/** What may be read, inside and outside of a transaction. */
+export interface ServerReads {
+  tenant(tenant: string): MaybePromise<TenantRow | undefined>;
+  head(shard: string): MaybePromise<ShardHead>;
+  device(tenant: string, device: string): MaybePromise<DeviceRow | undefined>;
+  devices(tenant: string): MaybePromise<readonly DeviceRow[]>;
+  deviceLog(
+    tenant: string,
+    device: string,
+    incarnation: string,
+  ): MaybePromise<DeviceLogRow | undefined>;
+  deviceLogs(tenant: string, device?: string): MaybePromise<readonly DeviceLogRow[]>;
+  /** Leaves and tile roots of a device log. */
+  deviceLeaves(tenant: string, device: string, incarnation: string): LeafSource;
+  /** Leaves [from, to) of a device log, base64url. */
+  leavesOf(
+    tenant: string,
+    device: string,
+    incarnation: string,
+    from: number,
+    to: number,
+  ): MaybePromise<readonly string[]>;
+  /** Has an event with this id a body here? */
+  leafOfId(tenant: string, id: string): MaybePromise<string | undefined>;
+  eventByLeaf(tenant: string, leaf: string): MaybePromise<PlacedEvent | undefined>;
+  /** Events of those scopes after a position, in order, at most `limit`. */
+  events(
+    tenant: string,
+    scopes: readonly string[] | "*",
+    after: number,
+    limit: number,
+  ): MaybePromise<readonly PlacedEvent[]>;
+  eventsOfStream(tenant: string, stream: string): MaybePromise<readonly PlacedEvent[]>;
+  /** Scopes that a device may read; `*` among them: all. */
+  access(tenant: string, device: string): MaybePromise<readonly string[]>;
+  /** Text of leaves [from, to) of the server log. */
+  serverLeaves(shard: string, from: number, to: number): MaybePromise<readonly string[]>;
+  serverTree(shard: string): LeafSource;
+  serverRange(shard: string): MaybePromise<CompactRange>;
+  checkpoint(shard: string, size?: number): MaybePromise<CheckpointRow | undefined>;
+  /** The receipt leaf of a commit note, by its digest. */
+  receiptOf(
+    tenant: string,
+    device: string,
+    incarnation: string,
+    noteDigest: string,
+  ): MaybePromise<number | undefined>;
+  code(digest: string): MaybePromise<CodeRow | undefined>;
+  grants(
+    tenant: string,
+    recipient: string,
+    after: number,
+    limit: number,
+  ): MaybePromise<readonly { readonly number: number; readonly grant: string }[]>;
+  quarantine(tenant: string, limit: number): MaybePromise<readonly QuarantineRow[]>;
+}
+
+/** What a transaction may change. */
+export interface ServerWrites extends ServerReads {
+  addTenant(row: TenantRow): MaybePromise<void>;
+  addDevice(tenant: string, row: DeviceRow): MaybePromise<void>;
+  revokeDevice(tenant: string, device: string): MaybePromise<void>;
+  addDeviceLog(tenant: string, row: DeviceLogRow): MaybePromise<void>;
+  /** Appends leaves to a device log and moves its row to the new state. */
+  extendDeviceLog(
+    tenant: string,
+    row: DeviceLogRow,
+    from: number,
+    leaves: readonly Bytes[],
+  ): MaybePromise<void>;
+  /** Gives bodies the next positions. Answers the first one. */
+  placeEvents(tenant: string, events: readonly EventToPlace[]): MaybePromise<number>;
+  /** Appends to the server log. Answers the index of the first. */
+  addServerLeaves(shard: string, texts: readonly string[]): MaybePromise<number>;
+  addReceipt(
+    tenant: string,
+    device: string,
+    incarnation: string,
+    noteDigest: string,
+    index: number,
+  ): MaybePromise<void>;
+  addCheckpoint(shard: string, row: CheckpointRow): MaybePromise<void>;
+  setAccess(tenant: string, device: string, scopes: readonly string[]): MaybePromise<void>;
+  addCode(row: CodeRow): MaybePromise<void>;
+  useCode(digest: string, at: number): MaybePromise<void>;
+  addGrants(
+    tenant: string,
+    grants: readonly {
+      readonly recipient: string;
+      readonly key: string;
+      readonly generation: number;
+      readonly grant: string;
+    }[],
+  ): MaybePromise<void>;
+  /** Withdraws what was granted to an installation. */
+  dropGrants(tenant: string, recipient: string): MaybePromise<void>;
+  addQuarantine(row: QuarantineRow): MaybePromise<void>;
+}
+
+export interface ServerStore extends ServerReads {
+  /** One write transaction: committed and durable when it resolves, undone when `work` throws. */
+  write<T>(work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+  close(): MaybePromise<void>;
+}

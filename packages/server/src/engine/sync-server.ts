@@ -1,0 +1,62 @@
+/**
+ * The server without HTTP: one method a message, callers already authenticated. What HTTP adds (tokens, limits,
+ * codecs) is in `api/`; the simulator drives this engine directly.
+ */
+import type {
+  CodeRequest,
+  ConflictsAnswer,
+  ConsistencyAnswer,
+  ConsistencyRequest,
+  EnrolAnswer,
+  EnrolledDevice,
+  EnrolRequest,
+  GrantsAnswer,
+  GrantsRequest,
+  Hello,
+  InclusionAnswer,
+  InclusionRequest,
+  LeavesAnswer,
+  PullPage,
+  PullRequest,
+  PushAnswer,
+  PushRequest,
+  RevokeRequest,
+  Role,
+} from "@holdfast/core";
+
+/** Who calls: from a verified access token. */
+export interface Caller {
+  readonly tenant: string;
+  readonly device: string;
+  readonly incarnation: string;
+}
+
+/** The key that proves an assertion: of an enrolled, active device's incarnation. */
+export interface AssertionKey {
+  readonly algorithm: "ed25519" | "ecdsa-p256";
+  readonly spki: Uint8Array;
+  readonly role: Role;
+}
+
+export interface SyncServer {
+  hello(): Promise<Hello>;
+  enrol(request: EnrolRequest): Promise<EnrolAnswer>;
+  /** `undefined`: no such log, or its device was revoked (revoked devices may still push: `pushOnly`). */
+  assertionKey(caller: Caller): Promise<AssertionKey | undefined>;
+  /** `raw`: the request as it came, kept where it goes into quarantine. */
+  push(caller: Caller, request: PushRequest, raw: Uint8Array): Promise<PushAnswer>;
+  pull(caller: Caller, request: PullRequest): Promise<PullPage>;
+  grants(caller: Caller, after: number): Promise<GrantsAnswer>;
+  sendGrants(caller: Caller, request: GrantsRequest): Promise<void>;
+  devices(caller: Caller): Promise<readonly EnrolledDevice[]>;
+  addCode(caller: Caller, request: CodeRequest): Promise<void>;
+  revoke(caller: Caller, request: RevokeRequest): Promise<void>;
+  conflicts(caller: Caller, stream: string | undefined): Promise<ConflictsAnswer>;
+  checkpoint(caller: Caller): Promise<{ readonly checkpoint: string }>;
+  inclusion(caller: Caller, request: InclusionRequest): Promise<InclusionAnswer>;
+  consistency(caller: Caller, request: ConsistencyRequest): Promise<ConsistencyAnswer>;
+  leaves(caller: Caller, from: number, to: number): Promise<LeavesAnswer>;
+  /** Told of every commit that placed events; returns the end of it. */
+  onEvents(listener: (tenant: string, head: number) => void): () => void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,2 @@
+export * from "./engine/server-store.ts";
+export * from "./engine/sync-server.ts";
