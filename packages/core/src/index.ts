@@ -92,6 +92,7 @@ export {
 } from "./projection/read-models.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
+export type * from "./client/outbox-desk.ts";
 export { createStore, openHoldfast } from "./client/store.ts";
 export type { StoreDeps } from "./client/store-life.ts";
 export { canonicalOrder } from "./event/canonical-order.ts";
