@@ -6,6 +6,7 @@ import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
+import type { PreparedDraft } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
 import { readOwnLog, type SessionDeps } from "../store/session.ts";
@@ -14,6 +15,7 @@ import { amendment, resolution, retraction } from "./corrections.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
 import { createModelReader } from "./model-reader.ts";
+import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
@@ -84,6 +86,7 @@ function storeOver(life: StoreLife): Holdfast {
       const draft = resolution(corrected, id, wanted);
       return append(draft, expect === undefined ? {} : { expect });
     },
+    outbox: createOutboxDesk(life, events.get),
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => statusOf(life),
@@ -118,7 +121,16 @@ async function appendTo(
     throw new HoldfastError("batch_too_large", { bytes, limit: limits.commitBytesMax });
   }
   if (prepared.length === 0) return { status: "appended", events: [] };
+  refuseWhenFull(life, prepared);
   return writer.append({ drafts: prepared, expect });
+}
+
+/** Urgent events are never refused: a call that brings one is let through. */
+function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): void {
+  if (prepared.some(({ lane }) => lane === "urgent")) return;
+  if (life.current().outbox.pressure.level() !== "full") return;
+  life.deps.observer.count("outbox_refusals", 1);
+  throw new HoldfastError("outbox_full", { events: prepared.length });
 }
 
 /** Where the store stands now. */
