@@ -6,6 +6,7 @@
  * ({@link invariant}). Codes are never renamed or reused. Messages and details never hold payloads, names
  * of people, or key material.
  */
+import { outboxCodes } from "./outbox-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -450,6 +451,8 @@ export const errorCodes = {
     meaning: "No receipt of the server covers the event yet.",
     action: "Let the device synchronise.",
   },
+
+  ...outboxCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
