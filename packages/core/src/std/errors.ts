@@ -8,6 +8,7 @@
  */
 import { outboxCodes } from "./outbox-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
+import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -405,6 +406,7 @@ export const errorCodes = {
   ...replicaCodes,
 
   ...outboxCodes,
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
