@@ -7,6 +7,8 @@
  * of people, or key material.
  */
 import { outboxCodes } from "./outbox-codes.ts";
+import { replicaCodes } from "./replica-codes.ts";
+import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -401,8 +403,10 @@ export const errorCodes = {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
+  ...replicaCodes,
 
   ...outboxCodes,
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
