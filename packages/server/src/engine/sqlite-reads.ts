@@ -274,7 +274,7 @@ function eventReads(
         .get<EventSqlRow>(tenantNumber(tenant) ?? -1, leaf);
       return row === undefined ? undefined : placedEventOf(row);
     },
-    events(tenant, scopes, after, limit, except = undefined) {
+    events(tenant, scopes, after, limit, except) {
       const number = tenantNumber(tenant) ?? -1;
       const left = except ?? null;
       if (scopes === "*") {

@@ -95,7 +95,7 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
     submit<T>(call: WriteCall<T>): Promise<T> {
       if (closed) return Promise.reject(new HoldfastError("store_closed"));
       return new Promise<T>((resolve, reject) => {
-        queue.push({ call, resolve: resolve as (value: unknown) => void, reject });
+        queue.push({ call, resolve, reject });
         if (running) return;
         running = true;
         timers.soon(() => void run());

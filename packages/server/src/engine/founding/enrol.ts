@@ -29,7 +29,7 @@ import type {
   ServerWrites,
   TenantRow,
 } from "../server-store.ts";
-import type { Answer, WriteLoop } from "../write-loop.ts";
+import type { WriteLoop } from "../write-loop.ts";
 import { checkSelfAuthorised, openCommitNote, type Opening, readOpening } from "./opening.ts";
 
 /** The first words of a device log, as enrolment takes them. */
@@ -81,7 +81,7 @@ export async function enrol(
         await addEnrolled(deps, tx, tenant, words, at);
         await tx.useCode(digest, at);
         deps.observer.count("server_enrolments", 1, { role });
-        return ((proof) => enrolmentAnswer(tx, device.opening, proof)) as Answer<EnrolAnswer>;
+        return (proof) => enrolmentAnswer(tx, device.opening, proof);
       };
     },
   });
