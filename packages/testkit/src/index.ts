@@ -13,3 +13,5 @@ export * from "./outbox.suite.ts";
 export * from "./recording-observer.ts";
 export * from "./schemas.ts";
 export * from "./sealed-batches.ts";
+export * from "./pushing-device.ts";
+export * from "./test-server.ts";
