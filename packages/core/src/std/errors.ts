@@ -6,6 +6,7 @@
  * ({@link invariant}). Codes are never renamed or reused. Messages and details never hold payloads, names
  * of people, or key material.
  */
+import { wireCodes } from "./wire-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -400,6 +401,7 @@ export const errorCodes = {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
+  ...wireCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
