@@ -9,6 +9,7 @@
 import { outboxCodes } from "./outbox-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
 import { accessCodes } from "./access-codes.ts";
+import { wireCodes } from "./wire-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -505,6 +506,7 @@ export const errorCodes = {
     meaning: "A grant is for no installation of this tenant that may receive it.",
     action: "Grant to the key found in the device's verified opening.",
   },
+  ...wireCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
