@@ -68,6 +68,7 @@ export type * from "./sync/messages/token.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";
 export type * from "./sync/transport.ts";
+export * from "./sync/step.ts";
 export * from "./projection/projection.ts";
 export * from "./outbox/outbox.ts";
 export {
