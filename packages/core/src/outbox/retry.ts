@@ -11,8 +11,8 @@
  * | local | this device could not store or lost its lease | after | none | never |
  * | auth | the token is not accepted (401, 403) | auth | none | never |
  * | size | too much in one exchange (413) | smaller | 32 | never |
- * | refused | the server will never take it as it is (other 4xx) | never | 1 | never |
- * | contradiction | evidence of misbehaviour | halt | none | never |
+ * | refused | the server will never take it as it is (400, 415, 422, 431) | never | 1 | never |
+ * | contradiction | the server finds this log or this software wrong | halt | none | never |
  * | unknown | a code that this release does not know | after | 1,000 | 10 |
  *
  * "None" is deliberate: a device that is offline for months gives nothing up. 32 halvings take any exchange
@@ -82,32 +82,58 @@ export const breakerThresholdsDefault: ByFailureClass = {
 /** Every class, in the order of the table above. */
 export const failureClasses = Object.keys(retries) as readonly FailureClass[];
 
-const byCode: Readonly<Record<string, FailureClass>> = {
-  network_failed: "network",
-  network_timeout: "network",
-  server_unreachable: "network",
-  server_failed: "server",
-  server_unavailable: "server",
-  server_busy: "busy",
-  rate_limited: "busy",
-  push_stale: "stale",
-  lease_lost: "local",
-  outbox_lease_lost: "local",
-  token_expired: "auth",
-  token_invalid: "auth",
-  token_refused: "auth",
-  needs_auth: "auth",
-  request_too_large: "size",
-  batch_too_large: "size",
-  server_contradiction: "contradiction",
+/**
+ * Codes that say more than the status, by class. What the server says of a whole log (`push_*`, `opening_wrong`)
+ * halts: giving up on the entries, exchange by exchange, would empty the outbox into dead letters because of
+ * one altered row or one bug. What it says of one event arrives as a disposition and is rejected alone.
+ */
+const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
+  network: [
+    "network_unreachable",
+    "network_timeout",
+    "request_timeout",
+    // What a captive portal answers.
+    "redirect_refused",
+    "answer_malformed",
+  ],
+  server: ["server_failed", "answer_too_large"],
+  busy: ["server_busy", "server_behind", "requests_too_many"],
+  stale: ["device_log_forked", "incarnation_contended"],
+  local: ["lease_lost", "outbox_lease_lost", "sync_cancelled"],
+  auth: [
+    "token_refused",
+    "assertion_refused",
+    "caller_unknown",
+    "device_revoked",
+    "role_insufficient",
+    "access_denied",
+  ],
+  size: ["message_too_large", "push_too_large", "batch_too_large"],
+  contradiction: [
+    "message_malformed",
+    "request_malformed",
+    "opening_wrong",
+    "push_foreign",
+    "push_malformed",
+    "push_note_malformed",
+    "push_signature_wrong",
+    "push_root_wrong",
+  ],
 };
+
+const byCode: ReadonlyMap<string, FailureClass> = new Map(
+  Object.entries(codesOf).flatMap(([failureClass, codes]) =>
+    codes.map((code) => [code, failureClass as FailureClass] as const),
+  ),
+);
 
 /** Codes of this device's own storage. */
 const localPrefix = "store_";
 
 /** The class of a failure. `status`: HTTP status where there was an answer. */
 export function failureClassOf(code: string, status?: number): FailureClass {
-  if (Object.hasOwn(byCode, code)) return byCode[code] as FailureClass;
+  const known = byCode.get(code);
+  if (known !== undefined) return known;
   if (status !== undefined) return classOfStatus(status);
   return code.startsWith(localPrefix) ? "local" : "unknown";
 }
@@ -127,11 +153,15 @@ function classOfStatus(status: number): FailureClass {
     case 425:
     case 429:
       return "busy";
+    case 400:
+    case 415:
+    case 422:
+    case 431:
+      return "refused";
     default:
-      break;
+      // 404, 451 and the like come from whatever stands between as often as from the server.
+      return status >= 500 && status < 600 ? "server" : "unknown";
   }
-  if (status >= 400 && status < 500) return "refused";
-  return status >= 500 && status < 600 ? "server" : "unknown";
 }
 
 /** What to do after a failure of that class. */

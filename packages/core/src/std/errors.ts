@@ -6,6 +6,7 @@
  * ({@link invariant}). Codes are never renamed or reused. Messages and details never hold payloads, names
  * of people, or key material.
  */
+import { outboxCodes } from "./outbox-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -400,35 +401,58 @@ export const errorCodes = {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
+  server_checkpoint_forged: {
+    meaning: "A checkpoint is not signed by the server key that was pinned at enrolment.",
+    action:
+      "Sync has stopped. Ask the operator of the server; enrol anew only if they confirm a new key.",
+  },
+  server_checkpoint_forked: {
+    meaning:
+      "Two checkpoints of the server log cannot be joined: the log was rewritten or shows two faces.",
+    action: "Sync has stopped and both are kept as evidence. Compare them with another device's.",
+  },
+  server_receipt_wrong: {
+    meaning: "A receipt does not state what this device has pushed, or its proof does not hold.",
+    action: "Sync has stopped and the receipt is kept as evidence. Ask the operator of the server.",
+  },
+  server_answer_wrong: {
+    meaning: "The server's answer contradicts the request that it answers.",
+    action: "Sync has stopped and the answer is kept as evidence. Ask the operator of the server.",
+  },
+  server_page_wrong: {
+    meaning: "A page of pulled events does not prove what it brings; nothing of it was stored.",
+    action: "Sync has stopped and what failed is kept as evidence, with the part that failed.",
+  },
+  server_log_rewound: {
+    meaning: "The server shows a device log that does not continue what this device holds of it.",
+    action: "Sync has stopped and both notes are kept as evidence. Compare with another device's.",
+  },
+  server_enrolment_wrong: {
+    meaning:
+      "The server's answer to the enrolment does not prove it, or its key is not the one in the code.",
+    action:
+      "Nothing was kept. Ask whoever made the code for a new one; check the server's address.",
+  },
+  server_unknown: {
+    meaning: "This store is not enrolled at a server.",
+    action: "Enrol it with a code of an admin device.",
+  },
+  log_forked: {
+    meaning:
+      "The device log of this event was forked: another copy of the device had gone on before.",
+    action:
+      "The event is held here and not delivered. Record what it says again, on the new incarnation.",
+  },
+  header_newer: {
+    meaning: "A pulled event has a header of a version that this release cannot read whole.",
+    action: "Update the application on this device; nothing of the page was stored.",
+  },
+  receipt_missing: {
+    meaning: "No receipt of the server covers the event yet.",
+    action: "Let the device synchronise.",
+  },
 
-  outbox_lease_lost: {
-    meaning:
-      "The lease of these outbox entries expired and was taken over, or was released by force.",
-    action:
-      "None: the entries are with another worker, or wait. What was sent meanwhile is recognised.",
-  },
-  outbox_reason_missing: {
-    meaning:
-      "A lease is released by force only by somebody, for a reason; one of the two is missing.",
-    action: "Name actor and reason.",
-  },
-  outbox_full: {
-    meaning: "As many events wait for delivery as the outbox was configured to hold.",
-    action:
-      "Let the device synchronise, or raise entriesMax. Nothing was recorded; urgent events still are.",
-  },
-  outbox_entry_missing: {
-    meaning: "There is no dead letter with that id.",
-    action: "List the dead letters; it may have been delivered, redriven or purged.",
-  },
-  outbox_query_invalid: {
-    meaning: "A filter or an argument has the wrong form; the details name it.",
-    action: "Correct the part named in the details.",
-  },
-  outbox_option_invalid: {
-    meaning: "An option of the outbox or of the breaker has no usable value.",
-    action: "Correct the option named in the details.",
-  },
+  ...outboxCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
