@@ -23,6 +23,10 @@ export interface Candidate {
   readonly enqueued_at: number;
 }
 
+interface PageRow extends Candidate {
+  readonly stream: string;
+}
+
 interface BlockRow {
   readonly stream: string;
   readonly first: number;
@@ -32,7 +36,7 @@ interface BlockRow {
 export interface Turns {
   /** Up to `wish` entries that may be leased at `now`, in order. */
   next(wish: number, now: number): readonly Candidate[];
-  /** When an entry that waits is due: `now` when one is already. */
+  /** When an entry that waits may go: `now` when one may already, else when the next wait ends. */
   nextDueAt(now: number): number | undefined;
 }
 
@@ -54,11 +58,9 @@ export function createTurns(driver: SqliteDriver): Turns {
     let seen = 0;
     while (seen < limits.outboxWalkEntriesMax) {
       const page = Math.min(pageEntries, blocks.size === 0 ? wish - found.length : pageEntries);
-      const rows = statements.page.all<Candidate & { stream: string }>(lane, after, page);
+      const rows = statements.page.all<PageRow>(lane, after, page);
       for (const { stream, ...row } of rows) {
-        const block = blocks.get(stream);
-        const since = lane === "urgent" ? block?.urgent : block?.first;
-        if (since === undefined || since === null || row.position < since) found.push(row);
+        if (isFree({ ...row, stream }, blocks)) found.push(row);
         if (found.length === wish) return { found, ended: true };
       }
       if (rows.length < page) return { found, ended: true };
@@ -68,25 +70,56 @@ export function createTurns(driver: SqliteDriver): Turns {
     return { found, ended: false };
   }
 
+  function blocksAt(now: number): ReadonlyMap<string, BlockRow> {
+    const rows = statements.blocks.all<BlockRow>(now, now + outboxWaitMsMax);
+    return new Map(rows.map((row) => [row.stream, row]));
+  }
+
+  function turnsAt(wish: number, blocks: ReadonlyMap<string, BlockRow>): readonly Candidate[] {
+    const urgent = walk("urgent", wish, blocks);
+    // Urgent entries that were not looked at may be earlier ones of a normal entry's stream.
+    if (urgent.found.length === wish || !urgent.ended) return urgent.found;
+    return [...urgent.found, ...walk("normal", wish - urgent.found.length, blocks).found];
+  }
+
   return {
     next(wish, now) {
       ready(now);
-      const blocks = new Map(statements.blocks.all<BlockRow>(now).map((row) => [row.stream, row]));
-      const urgent = walk("urgent", wish, blocks);
-      // Urgent entries that were not looked at may be earlier ones of a normal entry's stream.
-      if (urgent.found.length === wish || !urgent.ended) return urgent.found;
-      return [...urgent.found, ...walk("normal", wish - urgent.found.length, blocks).found];
+      return turnsAt(wish, blocksAt(now));
     },
     nextDueAt(now) {
-      if (statements.due.get() !== undefined) return now;
-      const next = statements.nextAt.get<{ value: number | null }>()?.value ?? undefined;
-      if (next === undefined) return undefined;
-      return next > now + outboxWaitMsMax ? now : Math.max(now, next);
+      const blocks = blocksAt(now);
+      const latest = now + outboxWaitMsMax;
+      // Those whose time has come, without the write that `next` does.
+      const come = [
+        ...statements.come.all<PageRow>(now, pageEntries),
+        ...statements.unwound.all<PageRow>(latest, pageEntries),
+      ];
+      if (come.some((row) => isFree(row, blocks)) || turnsAt(1, blocks).length > 0) return now;
+      const [urgent, normal] = (["urgent", "normal"] as const).map(
+        (lane) => statements.nextAt.get<{ value: number | null }>(lane, now)?.value ?? Infinity,
+      );
+      const next = Math.min(urgent as number, normal as number);
+      return next > latest ? undefined : next;
     },
   };
 }
 
+/** May it go before what holds its stream up? */
+function isFree(
+  { stream, lane, position }: PageRow,
+  blocks: ReadonlyMap<string, BlockRow>,
+): boolean {
+  const block = blocks.get(stream);
+  const since = lane === "urgent" ? block?.urgent : block?.first;
+  return since === undefined || since === null || position < since;
+}
+
 const lanes = "lane IN ('urgent', 'normal')";
+const entryRows = `SELECT outbox.position AS position, outbox.lane AS lane, outbox.attempts AS attempts,
+    outbox.enqueued_at AS enqueued_at, events.stream AS stream
+  FROM outbox CROSS JOIN events ON events.position = outbox.position
+  WHERE outbox.state = 'waiting'`;
 
 function prepareStatements(driver: SqliteDriver) {
   return {
@@ -102,27 +135,20 @@ function prepareStatements(driver: SqliteDriver) {
        FROM (
          SELECT position, lane FROM outbox WHERE state = 'leased'
          UNION ALL
-         SELECT position, lane FROM outbox WHERE state = 'waiting' AND ${lanes} AND next_at > ?
+         SELECT position, lane FROM outbox
+         WHERE state = 'waiting' AND ${lanes} AND next_at > ? AND next_at <= ?
        ) AS blocking CROSS JOIN events ON events.position = blocking.position
        GROUP BY events.stream`,
     ),
     page: driver.prepare(
-      `SELECT outbox.position AS position, outbox.lane AS lane, outbox.attempts AS attempts,
-         outbox.enqueued_at AS enqueued_at, events.stream AS stream
-       FROM outbox CROSS JOIN events ON events.position = outbox.position
-       WHERE outbox.state = 'waiting' AND outbox.lane = ? AND outbox.next_at IS NULL
-         AND outbox.position > ?
+      `${entryRows} AND outbox.lane = ? AND outbox.next_at IS NULL AND outbox.position > ?
        ORDER BY outbox.position LIMIT ?`,
     ),
-    due: driver.prepare(
-      `SELECT 1 AS value FROM outbox
-       WHERE state = 'waiting' AND ${lanes} AND next_at IS NULL LIMIT 1`,
-    ),
+    come: driver.prepare(`${entryRows} AND outbox.${lanes} AND outbox.next_at <= ? LIMIT ?`),
+    unwound: driver.prepare(`${entryRows} AND outbox.${lanes} AND outbox.next_at > ? LIMIT ?`),
     nextAt: driver.prepare(
-      `SELECT min(value) AS value FROM (
-         SELECT (SELECT min(next_at) FROM outbox WHERE state = 'waiting' AND lane = 'urgent') AS value
-         UNION ALL
-         SELECT (SELECT min(next_at) FROM outbox WHERE state = 'waiting' AND lane = 'normal'))`,
+      `SELECT min(next_at) AS value FROM outbox
+       WHERE state = 'waiting' AND lane = ? AND next_at > ?`,
     ),
   };
 }
