@@ -69,6 +69,7 @@ export * from "./sync/enrolment-code.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";
 export type * from "./sync/transport.ts";
+export * from "./sync/step.ts";
 export * from "./projection/projection.ts";
 export * from "./outbox/outbox.ts";
 export * from "./outbox/attempts.ts";
