@@ -79,6 +79,18 @@ export type * from "./sync/sync-store.ts";
 export type * from "./sync/transport.ts";
 export * from "./projection/projection.ts";
 export * from "./outbox/outbox.ts";
+export * from "./outbox/attempts.ts";
+export * from "./outbox/backoff.ts";
+export * from "./outbox/breaker.ts";
+export * from "./outbox/breakers.ts";
+export * from "./outbox/dead-letters.ts";
+export * from "./outbox/entries.ts";
+export * from "./outbox/leases.ts";
+export * from "./outbox/policy.ts";
+export * from "./outbox/retry.ts";
+export * from "./outbox/settlement.ts";
+export type * from "./outbox/turns.ts";
+export type * from "./outbox/whole.ts";
 export {
   type BuildStep,
   createReadModels,

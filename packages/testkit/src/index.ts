@@ -8,6 +8,7 @@ export * from "./key-provider.suite.ts";
 export * from "./manual-clock.ts";
 export * from "./memory-store.ts";
 export * from "./note-events.ts";
+export * from "./outbox.suite.ts";
 export * from "./recording-observer.ts";
 export * from "./schemas.ts";
 export * from "./sealed-batches.ts";

@@ -6,6 +6,7 @@
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { Conflict } from "../event/conflicts.ts";
+import type { OutboxStatus } from "../outbox/outbox.ts";
 import type {
   AggregateQuery,
   AggregateRow,
@@ -93,7 +94,7 @@ export interface StoreStatus {
   readonly events: number;
   /** Of the incarnation that this store writes: size of its log and root hash, base64. */
   readonly head: { readonly sequence: number; readonly root: string };
-  readonly outbox: { readonly waiting: number; readonly oldestMs: number | undefined };
+  readonly outbox: OutboxStatus;
   readonly projections: readonly ReadModelStatus[];
   readonly findings: readonly Finding[];
 }
@@ -103,7 +104,7 @@ export interface Holdfast {
   /**
    * Records drafts. Refuses with a code and nothing recorded: `draft_invalid`, `payload_invalid`,
    * `event_type_unknown`, `json_*`, `event_too_large`, `batch_too_large`, `stream_scope_conflict`,
-   * `event_id_conflict`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
+   * `event_id_conflict`, `outbox_full`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
    */
   append(drafts: Draft | readonly Draft[], options?: AppendOptions): Promise<AppendResult>;
   /** Events in order of position. */

@@ -4,6 +4,7 @@
 import type { Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
+import type { OutboxOptions } from "../outbox/policy.ts";
 import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
@@ -37,6 +38,8 @@ export interface StoreDeps extends SessionDeps {
   readonly readOnly: boolean;
   /** Go on from an older copy of the store, on a new incarnation. */
   readonly acceptRollback: boolean;
+  /** Bounds of the outbox; default: `outboxPolicyDefault`. */
+  readonly outbox?: OutboxOptions;
 }
 
 /** One open connection with everything that hangs on it. */
@@ -190,7 +193,8 @@ export class StoreLife {
   #dress(session: Session): ClientSession {
     const { driver, log } = session;
     const deps = this.deps;
-    const outbox = createOutbox({ driver, clock: deps.clock });
+    const { clock, observer, outbox: options = {} } = deps;
+    const outbox = createOutbox({ driver, clock, observer, options });
     const models = createReadModels({
       driver,
       log,

@@ -6,6 +6,7 @@ import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
+import type { PreparedDraft } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
 import { readOwnLog, type SessionDeps } from "../store/session.ts";
@@ -126,7 +127,16 @@ async function appendTo(
     throw new HoldfastError("batch_too_large", { bytes, limit: limits.commitBytesMax });
   }
   if (prepared.length === 0) return { status: "appended", events: [] };
+  refuseWhenFull(life, prepared);
   return writer.append({ drafts: prepared, expect });
+}
+
+/** Urgent events are never refused: a call that brings one is let through. */
+function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): void {
+  if (prepared.some(({ lane }) => lane === "urgent")) return;
+  if (life.current().outbox.pressure.level() !== "full") return;
+  life.deps.observer.count("outbox_refusals", 1);
+  throw new HoldfastError("outbox_full", { events: prepared.length });
 }
 
 /** Where the store stands now. */

@@ -7,6 +7,7 @@
  * of people, or key material.
  */
 import { accessCodes } from "./access-codes.ts";
+import { outboxCodes } from "./outbox-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -402,6 +403,8 @@ export const errorCodes = {
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
   ...accessCodes,
+
+  ...outboxCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

@@ -87,6 +87,22 @@ export const limits = {
   /** Backoff between attempts: full jitter up to first · 2^n, at most the second. */
   backoffFirstMs: 1_000,
   backoffMostMs: 300_000,
+  /** The longest wait that a server may ask for (Retry-After). */
+  retryAfterMsMax: 3_600_000,
+  /** First cooldown of a circuit breaker; doubles up to backoffMostMs. */
+  breakerCooldownFirstMs: 30_000,
+  /** A probe that did not end for this long is given up. */
+  breakerProbeMs: 60_000,
+  /** Entries of the outbox before appends in the normal lane are refused. */
+  outboxEntriesMax: 1_000_000,
+  /** Entries of one lease. */
+  outboxLeaseEntriesMax: 10_000,
+  /** Entries of a lane that one lease looks at before it gives up finding one that may go. */
+  outboxWalkEntriesMax: 8_192,
+  /** How long an archived dead letter is kept before it may be purged: 30 days. */
+  deadLetterRetentionMs: 2_592_000_000,
+  /** Message of a dead letter, and reason of a forced release. */
+  deadLetterMessageCharactersMax: 500,
   /** How long the server may gather pushes before it signs a checkpoint. */
   checkpointWaitMs: 50,
   /** Lifetime of an access token, and of the assertion that asks for one. */

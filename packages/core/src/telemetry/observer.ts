@@ -52,6 +52,62 @@ export const metrics = {
     unit: "events",
     help: "Events not yet acknowledged (queue depth)",
   },
+  outbox_dead_letters: {
+    kind: "gauge",
+    unit: "events",
+    help: "Dead letters that are not archived (failed operations)",
+  },
+  outbox_delivered: {
+    kind: "counter",
+    unit: "events",
+    help: "Entries delivered (processed total)",
+  },
+  outbox_failed: {
+    kind: "counter",
+    unit: "events",
+    help: "Entries given up on (failed total)",
+    labels: ["class"],
+  },
+  outbox_attempts: {
+    kind: "counter",
+    unit: "1",
+    help: "Attempts ended",
+    labels: ["result"],
+  },
+  outbox_attempt_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "From the beginning of an attempt to its end (processing latency)",
+  },
+  outbox_retries: {
+    kind: "counter",
+    unit: "events",
+    help: "Entries attempted again after a failure",
+  },
+  outbox_backoffs: {
+    kind: "counter",
+    unit: "1",
+    help: "Failed attempts whose entries wait for their next try (backoff events)",
+    labels: ["class"],
+  },
+  outbox_active_leases: {
+    kind: "gauge",
+    unit: "1",
+    help: "Leases of outbox entries that are held (active processors)",
+  },
+  outbox_takeovers: {
+    kind: "counter",
+    unit: "1",
+    help: "Leases of outbox entries that ended otherwise than by their worker",
+    labels: ["reason"],
+  },
+  outbox_redriven: { kind: "counter", unit: "events", help: "Dead letters put back" },
+  outbox_refusals: {
+    kind: "counter",
+    unit: "1",
+    help: "Append calls refused because the outbox is full",
+  },
+  breaker_trips: { kind: "counter", unit: "1", help: "Circuit breakers opened (circuit trips)" },
   projection_stopped: {
     kind: "counter",
     unit: "1",
@@ -99,6 +155,15 @@ export const logEvents = {
   lease_taken_over: "A lease was taken over from a holder that is gone",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
+  outbox_lease_taken_over: "A lease of outbox entries was taken over after its expiry",
+  outbox_lease_forced: "A lease of outbox entries was released by force",
+  outbox_dead_letter: "An outbox entry was given up on",
+  outbox_redriven: "Dead letters were put back into the outbox",
+  outbox_purged: "Archived dead letters were removed; their events stay",
+  outbox_filling: "The outbox holds more entries than its warning level",
+  outbox_full: "The outbox is full: appends in the normal lane are refused",
+  breaker_opened: "A circuit breaker opened",
+  breaker_closed: "A circuit breaker closed",
 } as const;
 
 /** Name of a declared metric. */
