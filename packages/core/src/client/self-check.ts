@@ -14,12 +14,13 @@ import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { readOwnLog, type Session, type SessionDeps } from "../store/session.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import type { Outbox } from "../outbox/outbox.ts";
+import type { AccessTable } from "../sync/access-table.ts";
 import type { VerifyOptions, VerifyReport } from "./holdfast.ts";
 
 const listedMax = 20;
 
 /** What is checked: an open session with its outbox. */
-type CheckedSession = Session & { readonly outbox: Outbox };
+type CheckedSession = Session & { readonly outbox: Outbox; readonly access: AccessTable };
 type CheckDeps = SessionDeps & { readonly observer: Observer };
 
 export function checkStore(
@@ -56,6 +57,7 @@ export function checkStore(
     problems.push({ code, object: `keyring ${copy}`, message: `line ${line}` });
   }
   problems.push(...checked("table outbox", () => outboxProblems(session)));
+  problems.push(...checked("table access", () => accessProblems(session)));
   problems.push(...pageProblems(session.driver));
   for (const { code } of problems) deps.observer.count("verify_problems", 1, { code });
   end(problems.length === 0 ? "ok" : "error");
@@ -92,6 +94,14 @@ function outboxProblems(session: CheckedSession): readonly Problem[] {
   return session.outbox.check(listedMax).map(({ position, kind }) => {
     return { code: `outbox_entry_${kind}`, object: `event ${position}`, message: "outbox" };
   });
+}
+
+function accessProblems(session: CheckedSession): readonly Problem[] {
+  const message = "not as the log's access events say";
+  return session.access
+    .check()
+    .slice(0, listedMax)
+    .map((row) => ({ code: "access_wrong", object: `access of ${row}`, message }));
 }
 
 /**

@@ -9,6 +9,8 @@ import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Random, Timers } from "../std/ports.ts";
+import { type AccessTable, createAccessTable } from "../sync/access-table.ts";
+import { type ClosedSections, createClosedSections } from "../sync/closed-sections.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import {
   openAccepted,
@@ -18,7 +20,7 @@ import {
   type Session,
   type SessionDeps,
 } from "../store/session.ts";
-import { inTransaction } from "../store/sqlite-event-log.ts";
+import { type AppendParticipant, inTransaction } from "../store/sqlite-event-log.ts";
 import { pulledHash } from "../store/pulled.ts";
 import {
   becomeWriter,
@@ -30,7 +32,7 @@ import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
-import { openEvent, recordedEvent } from "./open-event.ts";
+import { openToFold, recordedEvent } from "./open-event.ts";
 
 /** What a platform and an application supply to open a store. */
 export interface StoreDeps extends SessionDeps {
@@ -52,7 +54,9 @@ export interface StoreDeps extends SessionDeps {
 export interface ClientSession extends Session {
   readonly outbox: Outbox;
   readonly models: ReadModels;
-  readonly participants: readonly [Outbox, ReadModels];
+  readonly access: AccessTable;
+  readonly closed: ClosedSections;
+  readonly participants: readonly AppendParticipant[];
 }
 
 /** Failures of a medium that may still be read. */
@@ -204,6 +208,19 @@ export class StoreLife {
     end("ok");
   }
 
+  /** Runs work that writes, with the lease held, in one transaction; told to listeners like a commit. */
+  async transact<T>(work: (session: ClientSession) => T): Promise<T> {
+    if (this.writer === undefined) throw new HoldfastError("store_read_only");
+    const result = await this.writer.exclusively(({ driver, lease }, token) =>
+      inTransaction(driver, () => {
+        lease.assertHeld(token);
+        return work(this.current());
+      }),
+    );
+    this.#committed();
+    return result;
+  }
+
   #open(): ClientSession {
     const { readOnly, acceptRollback } = this.deps;
     const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
@@ -231,13 +248,16 @@ export class StoreLife {
       observer: deps.observer,
       registry: deps.registry,
       projections: deps.projections,
-      open: (stored) => openEvent(deps, stored),
+      open: (stored) => openToFold(deps, stored),
       openAppended: ({ position, sealed, content }) =>
         content === undefined
-          ? openEvent(deps, { ...sealed, position })
+          ? openToFold(deps, { ...sealed, position })
           : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
     });
-    return { ...session, outbox, models, participants: [outbox, models] };
+    const access = createAccessTable({ driver, keyring: deps.keyring });
+    const closed = createClosedSections({ driver, keyring: deps.keyring });
+    const participants = [outbox, access, closed, models];
+    return { ...session, outbox, models, access, closed, participants };
   }
 
   #committed(): void {

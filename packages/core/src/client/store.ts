@@ -14,6 +14,7 @@ import { inTransaction } from "../store/sqlite-event-log.ts";
 import { amendment, resolution, retraction } from "./corrections.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
+import { offerGrantStore } from "./grant-store.ts";
 import { createModelReader } from "./model-reader.ts";
 import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
@@ -60,7 +61,7 @@ export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
     const life = new StoreLife(deps);
     await life.start();
     end("ok");
-    return storeOver(life);
+    return offerGrantStore(storeOver(life), life);
   } catch (error) {
     end("error");
     throw error;

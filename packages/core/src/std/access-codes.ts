@@ -31,4 +31,9 @@ export const accessCodes = {
     meaning: "This device is no admin of its tenant.",
     action: "Do it on an admin device, or have an admin grant the role.",
   },
+
+  grant_contradicts: {
+    meaning: "A grant brings another key under the name of one that is here already.",
+    action: "None: the key that is here stays. Ask who granted it; the log's key events say.",
+  },
 } as const;

@@ -149,7 +149,7 @@ export function createGroupCommit(deps: WriterDeps, tenancy: Tenancy): GroupComm
       const { leaf } = sealed.events[at] as SealedEvent;
       const { prepared } = drafts[at] as { readonly prepared: PreparedDraft };
       if (prepared.lane === "urgent") urgent.add(leaf);
-      contents.set(leaf, prepared.content);
+      if (prepared.sections.length > 0) contents.set(leaf, prepared.content);
     }
     const batch = { events: sealed.events, note, urgent, contents };
     let wanted = false;

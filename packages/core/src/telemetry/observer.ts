@@ -113,6 +113,18 @@ export const metrics = {
     unit: "1",
     help: "Projections stopped at an event that their fold refuses",
   },
+  grants_sent: { kind: "counter", unit: "1", help: "Grants handed to the server" },
+  grants_unsendable: {
+    kind: "counter",
+    unit: "1",
+    help: "Installations whose HPKE key cannot be wrapped to",
+  },
+  grants_received: {
+    kind: "counter",
+    unit: "1",
+    help: "Grants judged, by what became of them: taken, known, pending or a code",
+    labels: ["result"],
+  },
   key_operations: {
     kind: "counter",
     unit: "1",
