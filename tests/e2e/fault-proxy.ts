@@ -1,77 +1,144 @@
 /**
- * A TCP proxy that does to connections what networks do: refuses them, cuts them in the middle of a request,
- * swallows answers after the server has acted, answers in the server's place, slows down. Faults are chosen per
- * connection by a function, so that a test decides by count or by chance of its own.
+ * An HTTP proxy that does to requests what networks and servers do: refuses them, cuts them in the middle of
+ * their body, swallows answers after the server has acted, answers in the server's place, slows down. The
+ * fault of each request is chosen by a function, so that a test decides by path, by count or by a seed of its
+ * own. Connections are kept alive on both sides, as on a real path.
  */
-import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
+import {
+  Agent,
+  createServer,
+  type IncomingMessage,
+  request as send,
+  type ServerResponse,
+} from "node:http";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
-/** What happens to one connection. */
+/** What happens to one request. */
 export type Fault =
   | { readonly kind: "pass"; readonly delayMs?: number }
-  | { readonly kind: "refuse" }
-  /** Passes so many bytes of requests on, then cuts both sides. */
+  /** The connection is reset before anything of the request reaches the server. */
+  | { readonly kind: "refuse"; readonly delayMs?: number }
+  /** Passes so many bytes of the body on, then resets both sides. */
   | { readonly kind: "cut"; readonly afterBytes: number }
-  /** Passes the request on; cuts when the answer begins: the server has acted, the device does not know. */
+  /** The server acts and answers; the device never hears of it. */
   | { readonly kind: "drop-answer"; readonly delayMs?: number }
-  /** Answers for the server. */
-  | { readonly kind: "answer"; readonly status: number; readonly headers?: string };
+  /** Answers for the server, which never sees the request. */
+  | {
+      readonly kind: "answer";
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+    };
+
+/** A request as the chooser sees it. */
+export interface Passing {
+  /** From 0, over all requests of the proxy. */
+  readonly number: number;
+  readonly path: string;
+}
 
 export interface FaultProxy {
-  readonly port: number;
   readonly url: string;
-  /** How many connections met each kind. */
+  /** How many requests met each kind. */
   readonly met: Readonly<Record<Fault["kind"], number>>;
-  /** Chooses the fault of the next connections. */
-  choose(fault: (connection: number) => Fault): void;
+  /** How many requests passed to each path, and bytes of bodies each way. */
+  readonly traffic: { readonly requests: number; readonly up: number; readonly down: number };
+  /** Chooses the fault of the next requests. */
+  choose(fault: (request: Passing) => Fault): void;
   /** Points at another server. */
   target(port: number): void;
   close(): Promise<void>;
 }
 
+const hopHeaders = new Set(["connection", "keep-alive", "host", "transfer-encoding", "expect"]);
+
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   let port = targetPort;
-  let choice: (connection: number) => Fault = () => ({ kind: "pass" });
-  let connections = 0;
+  let choice: (request: Passing) => Fault = () => ({ kind: "pass" });
   const met = { pass: 0, refuse: 0, cut: 0, "drop-answer": 0, answer: 0 };
-  const open = new Set<Socket>();
-  const server: Server = createServer((client) => {
-    const fault = choice(connections++);
+  const traffic = { requests: 0, up: 0, down: 0 };
+  const agent = new Agent({ keepAlive: true });
+
+  const server = createServer((request, response) => {
+    const path = (request.url ?? "/").split("?")[0] as string;
+    const fault = choice({ number: traffic.requests++, path });
     met[fault.kind] += 1;
-    open.add(client);
-    client.on("close", () => open.delete(client));
-    client.on("error", () => client.destroy());
-    handle(client, fault);
+    request.on("error", () => undefined);
+    response.on("error", () => undefined);
+    void meet(request, response, fault).catch(() => {
+      request.socket.resetAndDestroy();
+    });
   });
 
-  function handle(client: Socket, fault: Fault): void {
-    if (fault.kind === "refuse") {
-      client.resetAndDestroy();
-      return;
-    }
-    if (fault.kind === "answer") {
-      client.once("data", () => {
-        const head = `HTTP/1.1 ${fault.status} Fault\r\n${fault.headers ?? ""}`;
-        client.end(`${head}content-length: 0\r\nconnection: close\r\n\r\n`);
-      });
-      return;
-    }
-    const upstream = connect(port, "127.0.0.1");
-    open.add(upstream);
-    upstream.on("close", () => {
-      open.delete(upstream);
-      client.destroy();
+  async function meet(
+    request: IncomingMessage,
+    response: ServerResponse,
+    fault: Fault,
+  ): Promise<void> {
+    if ("delayMs" in fault && fault.delayMs !== undefined) await sleep(fault.delayMs);
+    if (fault.kind === "refuse") request.socket.resetAndDestroy();
+    else if (fault.kind === "answer") {
+      request.resume();
+      response.writeHead(fault.status, { ...fault.headers, "content-length": "0" }).end();
+    } else pass(request, response, fault);
+  }
+
+  function pass(
+    request: IncomingMessage,
+    response: ServerResponse,
+    fault: Extract<Fault, { kind: "pass" | "cut" | "drop-answer" }>,
+  ): void {
+    const headers = Object.fromEntries(
+      Object.entries(request.headers).filter(([name]) => !hopHeaders.has(name)),
+    );
+    const upstream = send({
+      host: "127.0.0.1",
+      port,
+      agent,
+      method: request.method,
+      path: request.url,
+      headers,
     });
-    upstream.on("error", () => client.destroy());
-    client.on("close", () => upstream.destroy());
-    pipe(client, upstream, fault);
+    const reset = (): void => {
+      upstream.destroy();
+      request.socket.resetAndDestroy();
+    };
+    upstream.on("error", reset);
+    response.on("close", () => {
+      if (!response.writableFinished) upstream.destroy();
+    });
+    let seen = 0;
+    request.on("data", (bytes: Buffer) => {
+      const room = fault.kind === "cut" ? fault.afterBytes - seen : bytes.length;
+      seen += bytes.length;
+      traffic.up += bytes.length;
+      upstream.write(bytes.subarray(0, Math.max(0, room)));
+      // What was written leaves first: the server has begun to read when the connection goes.
+      if (room < bytes.length) setTimeout(reset, 5);
+    });
+    request.on("end", () => {
+      if (fault.kind === "cut") setTimeout(reset, 5);
+      else upstream.end();
+    });
+    upstream.on("response", (answer) => {
+      answer.on("error", reset);
+      if (fault.kind === "drop-answer") {
+        answer.resume().on("end", reset);
+        return;
+      }
+      answer.on("data", (bytes: Buffer) => (traffic.down += bytes.length));
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      response.flushHeaders();
+      answer.pipe(response);
+    });
   }
 
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const own = (server.address() as AddressInfo).port;
   return {
-    port: own,
     url: `http://127.0.0.1:${own}`,
     met,
+    traffic,
     choose(fault) {
       choice = fault;
     },
@@ -79,32 +146,9 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       port = next;
     },
     async close() {
-      for (const socket of open) socket.destroy();
+      agent.destroy();
+      server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-function pipe(client: Socket, upstream: Socket, fault: Fault): void {
-  let sent = 0;
-  const delay = "delayMs" in fault ? (fault.delayMs ?? 0) : 0;
-  client.on("data", (bytes: Buffer) => {
-    if (fault.kind === "cut" && sent + bytes.length > fault.afterBytes) {
-      upstream.write(bytes.subarray(0, Math.max(0, fault.afterBytes - sent)));
-      client.resetAndDestroy();
-      upstream.end();
-      return;
-    }
-    sent += bytes.length;
-    if (delay === 0) upstream.write(bytes);
-    else setTimeout(() => upstream.write(bytes), delay);
-  });
-  upstream.on("data", (bytes: Buffer) => {
-    if (fault.kind === "drop-answer") {
-      client.resetAndDestroy();
-      upstream.destroy();
-      return;
-    }
-    client.write(bytes);
-  });
 }

@@ -103,7 +103,6 @@ export {
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
-export { createStore, openHoldfast } from "./client/store.ts";
 export { grantStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
 export type { StoreDeps } from "./client/store-life.ts";
