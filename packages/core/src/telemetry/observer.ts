@@ -69,6 +69,25 @@ export const metrics = {
     help: "Problems found by verify",
     labels: ["code"],
   },
+  api_requests: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests answered by the server, by route and class of status",
+    labels: ["operation", "result"],
+  },
+  api_refusals: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests refused by the server",
+    labels: ["code"],
+  },
+  api_auth: {
+    kind: "counter",
+    unit: "1",
+    help: "Assertions and access tokens judged by the server",
+    labels: ["operation", "result"],
+  },
+  api_tails: { kind: "gauge", unit: "1", help: "Open live tails" },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
 
 /** Every span, with what it covers. */
@@ -87,6 +106,9 @@ export const logEvents = {
   lease_taken_over: "A lease was taken over from a holder that is gone",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
+  api_failed: "The server failed on a request through no fault of its caller",
+  server_started: "The server listens",
+  server_stopped: "The server has stopped",
 } as const;
 
 /** Name of a declared metric. */
