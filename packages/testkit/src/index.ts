@@ -11,3 +11,5 @@ export * from "./note-events.ts";
 export * from "./recording-observer.ts";
 export * from "./schemas.ts";
 export * from "./sealed-batches.ts";
+export * from "./pushing-device.ts";
+export * from "./test-server.ts";
