@@ -18,8 +18,14 @@ import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
 
+/** What {@link createStore} may be told. */
+export interface CreateStoreOptions {
+  /** Device that founded the tenant which the store joins; absent: this store's first device founds its own. */
+  readonly founder?: string;
+}
+
 /** Makes the tables of a new store in an empty database. Its first event follows with the first writer. */
-export function createStore(deps: SessionDeps): void {
+export function createStore(deps: SessionDeps, options: CreateStoreOptions = {}): void {
   const pageKey = deps.keyring.pageKey();
   const driver = deps.medium.openDriver(pageKey, { readOnly: false });
   pageKey.fill(0);
@@ -31,6 +37,7 @@ export function createStore(deps: SessionDeps): void {
       insert.run("store_id", deps.keyring.storeId);
       insert.run("tenant", deps.keyring.tenant);
       insert.run("created_at", String(deps.clock.now()));
+      if (options.founder !== undefined) insert.run("founder", options.founder);
     });
   } finally {
     driver.close();

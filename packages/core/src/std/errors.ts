@@ -7,6 +7,7 @@
  * of people, or key material.
  */
 import { wireCodes } from "./wire-codes.ts";
+import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -500,6 +501,7 @@ export const errorCodes = {
     meaning: "A grant is for no installation of this tenant that may receive it.",
     action: "Grant to the key found in the device's verified opening.",
   },
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

@@ -19,7 +19,7 @@ import {
 } from "../seal/incarnation.ts";
 import { type Origin, sealGroup } from "../seal/seal.ts";
 import type { CommitNote } from "../seal/sealed-event.ts";
-import { base64, hex } from "../std/bytes.ts";
+import { base64, base64url, hex } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
@@ -206,27 +206,57 @@ function openingDraft(
   origin: Origin,
   pub: IncarnationPub,
 ) {
-  const name = `device/${origin.device}`;
-  const stream = deps.keyring.streamOf(name);
+  const { stream, scope, actor } = deviceNames(deps, session, origin.device);
   const head = session.log.streams.get(stream);
   const own = originKey(origin.device, origin.incarnation);
   return {
     id: deps.newId(),
     type: incarnationOpenedType,
     typeVersion: 1,
-    scope: head?.scope ?? deps.keyring.scopeOf(name, ""),
+    scope: head?.scope ?? scope,
     stream,
     streamSequence: (head?.vector[own] ?? 0) + 1,
     vector: head?.frontier ?? {},
     op: "create" as const,
     ref: undefined,
     at: deps.clock.now(),
-    actor: deps.keyring.actorOf(name),
+    actor,
     role: undefined,
     session: undefined,
     why: undefined,
     sections: [],
     pub,
+  };
+}
+
+type DeviceNames = Readonly<Record<"stream" | "scope" | "actor", string>>;
+
+/**
+ * Stream, scope and actor of a device's own events. A store that joins a tenant opens its log before the
+ * pseudonym key arrives, under random names: a device keeps the names that it began with.
+ */
+function deviceNames(
+  { keyring, random }: Pick<TenureDeps, "keyring" | "random">,
+  session: StoreSession,
+  device: string,
+): DeviceNames {
+  const opening = session.driver
+    .prepare(
+      `SELECT stream, actor, header ->> '$.scope' AS scope
+       FROM events JOIN incarnations ON incarnations.number = events.incarnation
+       WHERE own = 1 AND device = ? AND sequence = 1 AND type = ? ORDER BY position LIMIT 1`,
+    )
+    .get<DeviceNames>(device, incarnationOpenedType);
+  if (opening !== undefined) return opening;
+  if (!keyring.hasPseudonymKey) {
+    const name = (): string => base64url(random.bytes(16));
+    return { stream: name(), scope: name(), actor: name() };
+  }
+  const name = `device/${device}`;
+  return {
+    stream: keyring.streamOf(name),
+    scope: keyring.scopeOf(name, ""),
+    actor: keyring.actorOf(name),
   };
 }
 
