@@ -10,6 +10,7 @@ import { outboxCodes } from "./outbox-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
 import { accessCodes } from "./access-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
+import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -408,6 +409,7 @@ export const errorCodes = {
 
   ...outboxCodes,
   ...accessCodes,
+  ...wireCodes,
   caller_unknown: {
     meaning: "The caller is no enrolled device of the tenant that it names.",
     action: "Enrol the device with a code of the tenant.",
@@ -507,6 +509,7 @@ export const errorCodes = {
     action: "Grant to the key found in the device's verified opening.",
   },
   ...wireCodes,
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

@@ -84,6 +84,10 @@ export const wireCodes = {
     meaning: "The request did not arrive in time.",
     action: "Nothing: it is tried again, with less at once.",
   },
+  headers_too_many: {
+    meaning: "The request has more headers than the server takes.",
+    action: "Send fewer headers; the details name the limit.",
+  },
   query_parameter_invalid: {
     meaning: "A parameter of the address is missing, unknown or not of its form.",
     action: "Correct the parameter named in the details.",
