@@ -4,6 +4,7 @@ export * from "./event-log.suite.ts";
 export * from "./faulty-driver.ts";
 export * from "./generate-history.ts";
 export * from "./given-when-then.ts";
+export * from "./grant-post.ts";
 export * from "./key-provider.suite.ts";
 export * from "./manual-clock.ts";
 export * from "./memory-store.ts";
