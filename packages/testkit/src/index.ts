@@ -9,6 +9,7 @@ export * from "./key-provider.suite.ts";
 export * from "./manual-clock.ts";
 export * from "./memory-store.ts";
 export * from "./note-events.ts";
+export { createOutboxBench, type OutboxBench, type QueuedEvent } from "./outbox-bench.ts";
 export * from "./outbox.suite.ts";
 export * from "./recording-observer.ts";
 export * from "./schemas.ts";

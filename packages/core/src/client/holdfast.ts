@@ -20,6 +20,7 @@ import type {
 import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
+import type { OutboxDesk } from "./outbox-desk.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {
@@ -157,6 +158,8 @@ export interface Holdfast {
   retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendResult>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
   resolve(stream: string, resolution: Resolution): Promise<AppendResult>;
+  /** What waits to be delivered, what was given up on, and an operator's acts on it. */
+  readonly outbox: OutboxDesk;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;
