@@ -1,4 +1,5 @@
 /** Tests for implementations of Holdfast's ports and for applications: suites, generators, clocks, observers. */
+export * from "./access-model.ts";
 export * from "./chance.ts";
 export * from "./event-log.suite.ts";
 export * from "./faulty-driver.ts";

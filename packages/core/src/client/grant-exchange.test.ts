@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
 import {
+  type AccessStep,
+  createAccessModel,
   createGrantPost,
   createManualClock,
   createNoteDraft as note,
@@ -21,7 +23,7 @@ import { headerOf } from "../store/sqlite-event-log.ts";
 import { deviceBinding, parseEnrolmentCode } from "../sync/enrolment-code.ts";
 import { exchangeGrants, type GrantReport } from "../sync/grant-exchange.ts";
 import type { AccessDraft, GrantStore } from "../sync/grant-store.ts";
-import { invite, noteNode, tenantScope, withdrawAccess } from "../sync/invitations.ts";
+import { invite, noteNode, withdrawAccess } from "../sync/invitations.ts";
 import type { EnrolledDevice } from "../sync/messages/enrol.ts";
 import { grantStoreOf, lifeOf } from "./grant-store.ts";
 import type { Holdfast } from "./holdfast.ts";
@@ -419,13 +421,8 @@ describe("grants on their way", () => {
   });
 });
 
-type Step =
-  | { readonly act: "grant" | "revoke"; readonly device: 1 | 2; readonly scope: string }
-  | { readonly act: "record"; readonly device: 0 | 1 | 2; readonly scope: string }
-  | { readonly act: "intrude"; readonly device: 1 | 2 };
-
 const scopeWords = ["ada", "bob"];
-const steps: fc.Arbitrary<readonly Step[]> = fc.array(
+const steps: fc.Arbitrary<readonly AccessStep[]> = fc.array(
   fc.oneof(
     fc.record({
       act: fc.constantFrom("grant" as const, "revoke" as const),
@@ -445,56 +442,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   { minLength: 3, maxLength: 10 },
 );
 
-interface ModelKey {
-  readonly maker: number;
-  readonly scope: string;
-  readonly holders: Set<number>;
-  current: boolean;
-}
-
-/** Who may open what, told without keys: a key goes to whoever has access while it is known. */
-function createAccessModel() {
-  const access = [new Set(["*"]), new Set<string>(), new Set<string>()];
-  const keys: ModelKey[] = [];
-  const recorded: { readonly text: string; readonly key: ModelKey }[] = [];
-  const reads = (device: number, scope: string): boolean =>
-    access[device]?.has("*") === true || access[device]?.has(scope) === true;
-  return {
-    recorded,
-    apply(step: Step, text: string): void {
-      const rows = access[step.device] as Set<string>;
-      if (step.act === "grant") rows.add(step.scope);
-      if (step.act === "revoke") {
-        const before = new Set(rows);
-        if (step.scope === "*") rows.clear();
-        else rows.delete(step.scope);
-        const lost = [...before].filter((scope) =>
-          scope === "*" ? !rows.has("*") : !reads(step.device, scope),
-        );
-        for (const key of keys) {
-          if (lost.includes("*") || lost.includes(key.scope)) key.current = false;
-        }
-      }
-      if (step.act !== "record") return;
-      const { device, scope } = step;
-      let key = keys.find((held) => held.current && held.maker === device && held.scope === scope);
-      if (key === undefined) {
-        key = { maker: device, scope, holders: new Set([device]), current: true };
-        keys.push(key);
-      }
-      recorded.push({ text, key });
-    },
-    settle(): void {
-      for (const { scope, holders } of keys) {
-        for (const device of [0, 1, 2]) if (reads(device, scope)) holders.add(device);
-      }
-    },
-    mayOpen: (device: number, text: string): boolean =>
-      recorded.find((event) => event.text === text)?.key.holders.has(device) ?? false,
-  };
-}
-
-async function act(members: readonly Member[], step: Step, text: string): Promise<void> {
+async function act(members: readonly Member[], step: AccessStep, text: string): Promise<void> {
   const [founder] = members as [Member];
   const subject = members[step.device] as Member;
   const { device, hpke } = subject;
@@ -548,27 +496,5 @@ describe("any sequence of access and records", () => {
       }),
       { numRuns: 12 },
     );
-  });
-});
-
-describe("verify", () => {
-  it("finds a row of access that no event grants, and one that is missing", async () => {
-    const { founder, members } = await tenantOf(["ada"]);
-    const { driver } = lifeOf(founder.store).current();
-    const scope = tenantScope(founder.grants);
-    driver.prepare("DELETE FROM access WHERE scope = ?").run(scope);
-    driver
-      .prepare(
-        "INSERT INTO access (device, scope, role, hpke, leaf) VALUES (?, '*', 'admin', '', '')",
-      )
-      .run("intruder");
-    const problems = founder.store.verify().problems.filter(({ code }) => code === "access_wrong");
-    expect(problems.map(({ object }) => object)).toHaveLength(2);
-    expect(problems.some(({ object }) => object === "access of intruder *")).toBe(true);
-    await lifeOf(founder.store).transact(({ access }) => {
-      access.rebuild();
-    });
-    expect(problemsOf(founder)).toEqual([]);
-    await closeAll(members);
   });
 });
