@@ -1,9 +1,11 @@
 /** Tests for implementations of Holdfast's ports and for applications: suites, generators, clocks, observers. */
+export * from "./access-model.ts";
 export * from "./chance.ts";
 export * from "./event-log.suite.ts";
 export * from "./faulty-driver.ts";
 export * from "./generate-history.ts";
 export * from "./given-when-then.ts";
+export * from "./grant-post.ts";
 export * from "./key-provider.suite.ts";
 export * from "./manual-clock.ts";
 export * from "./memory-store.ts";

@@ -13,11 +13,11 @@ import type { StoreLife } from "./store-life.ts";
 /** Stream words: all access events stand in one stream, so that their vectors order them. */
 const accessWords = "holdfast/access";
 
-const ofStores = new WeakMap<Holdfast, GrantStore>();
+const ofStores = new WeakMap<Holdfast, { readonly life: StoreLife; readonly grants: GrantStore }>();
 
-/** Remembers the port of an open store for {@link grantStoreOf}. */
+/** Remembers what stands behind an open store, for {@link grantStoreOf} and {@link lifeOf}. */
 export function offerGrantStore(store: Holdfast, life: StoreLife): Holdfast {
-  ofStores.set(store, createGrantStore(life));
+  ofStores.set(store, { life, grants: createGrantStore(life) });
   return store;
 }
 
@@ -26,13 +26,22 @@ export function offerGrantStore(store: Holdfast, life: StoreLife): Holdfast {
  * the keyring, which an application has no business with.
  */
 export function grantStoreOf(store: Holdfast): GrantStore {
+  return behind(store).grants;
+}
+
+/** The life of an open store: for tests that bring other devices' events into it. */
+export function lifeOf(store: Holdfast): StoreLife {
+  return behind(store).life;
+}
+
+function behind(store: Holdfast) {
   const found = ofStores.get(store);
   invariant(found !== undefined, "an open store has its grants");
   return found;
 }
 
 /** Over an open store. What writes throws `store_read_only` where it is open for reading. */
-export function createGrantStore(life: StoreLife): GrantStore {
+function createGrantStore(life: StoreLife): GrantStore {
   const { crypto, clock, random, observer, keyring } = life.deps;
   const driver = () => life.current().driver;
 

@@ -115,3 +115,15 @@ export function mayReadScope(
 ): boolean {
   return scopes !== undefined && (scopes.has(scope) || scopes.has(everyScope));
 }
+
+/**
+ * May a device say which keys there are? Whoever an admin has let in at any time: a device begins scopes of
+ * its own, and what it granted before it left stays granted.
+ */
+export function mayVouch(
+  { ever }: Pick<AccessState, "ever">,
+  founder: string,
+  device: string,
+): boolean {
+  return device === founder || ever.has(device);
+}

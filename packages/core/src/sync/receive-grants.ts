@@ -2,14 +2,14 @@
  * Receiving: keys that others wrapped to this installation.
  *
  * A grant is taken when it opens, and when an event in the log, of a device that has or had access to the
- * key's scope, names its digest. One that opens and is not named yet waits here for its event; one that does
+ * tenant, names its digest. One that opens and is not named yet waits here for its event; one that does
  * not open is refused and forgotten. Nothing that a server makes up is ever taken.
  */
 import { base64url, equalBytes, utf8, wipe } from "../std/bytes.ts";
 import { type ErrorCode, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { GrantedKey } from "../keys/grant.ts";
-import { type AccessState, mayReadScope } from "./access-fold.ts";
+import { type AccessState, mayVouch } from "./access-fold.ts";
 import type { GrantStore } from "./grant-store.ts";
 import type { CallOptions, Transport } from "./transport.ts";
 
@@ -120,7 +120,7 @@ function take(store: GrantStore, access: AccessState, grant: string, granted: Gr
     .some((named) => {
       const same = named.key === names.id && named.generation === names.generation;
       return (
-        same && named.device === store.device() && mayVouch(store, access, named.author, granted)
+        same && named.device === store.device() && mayVouch(access, store.founder(), named.author)
       );
     });
   if (!believed) return { status: "pending" };
@@ -138,16 +138,4 @@ function take(store: GrantStore, access: AccessState, grant: string, granted: Gr
 function heldKey({ keyring }: GrantStore, granted: GrantedKey): Uint8Array | undefined {
   if (granted.kind === "pseudonym") return keyring.pseudonymKey();
   return keyring.dataKeyMaterial(granted.id, granted.generation)?.key;
-}
-
-/** Has, or had, the author access to what the key opens? */
-function mayVouch(
-  store: GrantStore,
-  access: AccessState,
-  author: string,
-  granted: GrantedKey,
-): boolean {
-  if (author === store.founder()) return true;
-  const scopes = access.ever.get(author);
-  return granted.kind === "pseudonym" ? scopes !== undefined : mayReadScope(scopes, granted.scope);
 }

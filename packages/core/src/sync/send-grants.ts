@@ -10,7 +10,7 @@ import { invariant, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import { type KeyGrantedPub, keyGrantedType } from "../event/system.ts";
 import type { GrantedKey } from "../keys/grant.ts";
-import { type AccessState, mayReadScope, type DeviceAccess } from "./access-fold.ts";
+import { type AccessState, type DeviceAccess, mayReadScope, mayVouch } from "./access-fold.ts";
 import type { AccessDraft, GrantStore } from "./grant-store.ts";
 import type { KeyLedger } from "./key-ledger.ts";
 import type { CallOptions, Transport } from "./transport.ts";
@@ -120,7 +120,7 @@ function missingGrants(
       if (missing.length >= most) return missing;
       if (scope !== undefined && !mayReadScope(scopes, scope)) continue;
       const entry = { device, hpke, key: id, generation };
-      if (under.has(nameOf(entry)) || isGranted(store, access, ledger, entry, scope)) continue;
+      if (under.has(nameOf(entry)) || isGranted(store, access, ledger, entry)) continue;
       missing.push(entry);
     }
   }
@@ -136,14 +136,11 @@ function isGranted(
   access: AccessState,
   ledger: KeyLedger,
   { device, hpke, key, generation }: Missing,
-  scope: string | undefined,
 ): boolean {
   // Who grants a key to others has it.
   if (ledger.holders(key, generation).has(device)) return true;
   for (const author of ledger.granters(key, generation, device, hpke)) {
-    if (author === store.device() || author === store.founder()) return true;
-    const scopes = access.ever.get(author);
-    if (scope === undefined ? scopes !== undefined : mayReadScope(scopes, scope)) return true;
+    if (author === store.device() || mayVouch(access, store.founder(), author)) return true;
   }
   return false;
 }
