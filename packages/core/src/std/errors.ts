@@ -7,6 +7,7 @@
  * of people, or key material.
  */
 import { outboxCodes } from "./outbox-codes.ts";
+import { syncCodes } from "./sync-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -397,6 +398,7 @@ export const errorCodes = {
   },
 
   // Sync
+  ...syncCodes,
   server_leaf_malformed: {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
