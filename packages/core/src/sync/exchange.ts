@@ -5,7 +5,7 @@
 import type { AttemptOutcome } from "../outbox/breaker.ts";
 import { failureClassOf } from "../outbox/retry.ts";
 import type { BreakerVerdict } from "../outbox/breakers.ts";
-import { isHoldfastError } from "../std/errors.ts";
+import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock, Timers } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
@@ -72,13 +72,11 @@ export function createExchange(deps: ExchangeDeps): Exchange {
   }
 
   async function admitted(
+    token: string,
     signal: AbortSignalLike,
     exchange: (tools: ExchangeTools) => Promise<ExchangeEnd>,
   ): Promise<WorkEnd> {
     const started = clock.monotonic();
-    // Asked for before anything is leased: waiting for a token must not cost the entries their lease.
-    const token = await auth.token(signal);
-    lastToken = token;
     let answered = false;
     const end = await exchange({
       signal,
@@ -107,7 +105,8 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     const end = endOf(trouble);
     if (!cancelled) {
       observer.count("sync_exchanges", 1, { lane, result: "failed" });
-      if (trouble.retry !== "auth") observer.count("sync_retries", 1, { lane, retry: trouble.retry });
+      if (trouble.retry !== "auth")
+        observer.count("sync_retries", 1, { lane, retry: trouble.retry });
     }
     return end;
   }
@@ -120,10 +119,16 @@ export function createExchange(deps: ExchangeDeps): Exchange {
           const waitMs = verdict.retryAt - clock.now();
           return { input: { kind: "breaker-open", waitMs }, code: "breaker_open" };
         }
+        // Asked for before anything is leased: waiting for a token must not cost the entries their lease.
         try {
-          return await admitted(signal, exchange);
+          lastToken = await auth.token(signal);
         } catch (error) {
-          return failed(error);
+          return refusedForGood(await failed(error));
+        }
+        try {
+          return await admitted(lastToken, signal, exchange);
+        } catch (error) {
+          return await failed(error);
         }
       }),
     refresh: (signal) =>
@@ -157,7 +162,10 @@ export function endOf(trouble: ExchangeTrouble): WorkEnd {
   };
 }
 
+const timeouts: ReadonlySet<string> = new Set(["network_timeout", "request_timeout"]);
+
 /** Did the server leave this unanswered for too long? */
 export function isTimeout(error: unknown): boolean {
-  return isHoldfastError(error, "exchange_timeout") || isHoldfastError(error, "network_timeout");
+  if (!(error instanceof HoldfastError)) return false;
+  return timeouts.has(error.code);
 }

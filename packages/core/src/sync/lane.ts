@@ -10,9 +10,9 @@ import type { Observer } from "../telemetry/observer.ts";
 import { type Abort, createAbort } from "./abort.ts";
 import { spread } from "./spread.ts";
 import {
-  createLane,
+  createSyncLane,
   isActive,
-  type Lane,
+  type SyncLane,
   type LaneEffect,
   type LaneInput,
   step,
@@ -56,7 +56,7 @@ export interface LaneDeps {
 /** A lane that runs. */
 export interface LaneLoop {
   readonly name: LaneName;
-  readonly lane: Lane;
+  readonly lane: SyncLane;
   /** Code of the failure that the lane waits because of. */
   readonly failure: string | undefined;
   send(input: LaneInput): void;
@@ -66,12 +66,12 @@ export interface LaneLoop {
   watch(): boolean;
 }
 
-const named: ReadonlySet<Lane["phase"]> = new Set(["stopped", "halted"]);
+const named: ReadonlySet<SyncLane["phase"]> = new Set(["stopped", "halted"]);
 
 /** A lane, stopped, or halted when a person has to look first. */
 export function createLaneLoop(deps: LaneDeps): LaneLoop {
   const { name, work, timers, observer } = deps;
-  let lane = createLane(deps.halted ? "halted" : "stopped");
+  let lane = createSyncLane(deps.halted ? "halted" : "stopped");
   let failure: string | undefined;
   let abort: Abort | undefined;
   let stopTimer: (() => void) | undefined;

@@ -110,7 +110,10 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
     }
     const named = trouble.retry === "smaller" ? "event_too_large" : code;
     await give(plan, { ...trouble, code: named, status }, 0);
-    return { input: { kind: "failed", class: trouble.retry === "smaller" ? "now" : "never" }, code };
+    return {
+      input: { kind: "failed", class: trouble.retry === "smaller" ? "now" : "never" },
+      code,
+    };
   }
 
   async function exchangeOnce(tools: ExchangeTools): Promise<WorkEnd | undefined> {
@@ -180,7 +183,11 @@ class SettledFailure extends Error {
 
 function carriedBy(plan: PlannedPush): Carried {
   const { entries, fills } = plan.request;
-  return { bodies: plan.positions.length, bytes: plan.bytes, leaves: entries.length + fills.length };
+  return {
+    bodies: plan.positions.length,
+    bytes: plan.bytes,
+    leaves: entries.length + fills.length,
+  };
 }
 
 function endOfOutcome(outcome: PushOutcome, receiptGrew: boolean): WorkEnd {

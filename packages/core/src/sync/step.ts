@@ -88,7 +88,7 @@ export type LaneEffect =
   | { readonly kind: "wait-auth" };
 
 /** State of one lane. */
-export interface Lane {
+export interface SyncLane {
   readonly phase: Phase;
   /** Failures since the last success: how far the backoff has grown. */
   readonly failures: number;
@@ -252,22 +252,22 @@ const visible: Readonly<Record<Phase, LaneState>> = {
 };
 
 /** A lane that was never started, or one that a person must look at first. */
-export function createLane(phase: "stopped" | "halted" = "stopped"): Lane {
+export function createSyncLane(phase: "stopped" | "halted" = "stopped"): SyncLane {
   return { phase, failures: 0, immediate: 0 };
 }
 
 /** What an application sees of a phase. */
-export function laneState({ phase }: Lane): LaneState {
+export function laneState({ phase }: SyncLane): LaneState {
   return visible[phase];
 }
 
 /** Is an exchange or a refresh under way? */
-export function isActive({ phase }: Lane): boolean {
+export function isActive({ phase }: SyncLane): boolean {
   return visible[phase] === "running";
 }
 
 /** The column of the table: repeating at once turns into waiting when it was done too often. */
-export function inputKind(lane: Lane, input: LaneInput): InputKind {
+export function inputKind(lane: SyncLane, input: LaneInput): InputKind {
   if (input.kind === "succeeded") return input.more ? "succeeded-more" : "succeeded";
   if (input.kind !== "failed") return input.kind;
   const spent = lane.immediate >= limits.syncImmediateMax;
@@ -281,16 +281,16 @@ export function inputKind(lane: Lane, input: LaneInput): InputKind {
 
 /** The next state of a lane, and what is to be done. Total: every phase answers every input. */
 export function step(
-  lane: Lane,
+  lane: SyncLane,
   input: LaneInput,
-): { readonly lane: Lane; readonly effects: readonly LaneEffect[] } {
+): { readonly lane: SyncLane; readonly effects: readonly LaneEffect[] } {
   const kind = inputKind(lane, input);
   const [phase, ...effects] = table[lane.phase][kind];
   const next = { phase, ...counted(lane, phase, kind) };
   return { lane: next, effects: effects.map((effect) => effectOf(effect, next, input)) };
 }
 
-function counted(lane: Lane, next: Phase, kind: InputKind): Omit<Lane, "phase"> {
+function counted(lane: SyncLane, next: Phase, kind: InputKind): Omit<SyncLane, "phase"> {
   const { failures, immediate } = lane;
   if (!isActive(lane)) return { failures, immediate };
   if (kind === "succeeded-more") return { failures: 0, immediate: 0 };
@@ -302,7 +302,7 @@ function counted(lane: Lane, next: Phase, kind: InputKind): Omit<Lane, "phase"> 
   return { failures, immediate };
 }
 
-function effectOf(kind: LaneEffect["kind"], lane: Lane, input: LaneInput): LaneEffect {
+function effectOf(kind: LaneEffect["kind"], lane: SyncLane, input: LaneInput): LaneEffect {
   switch (kind) {
     case "back-off": {
       const atLeastMs = input.kind === "failed" ? (input.retryAfterMs ?? 0) : 0;
