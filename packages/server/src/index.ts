@@ -7,3 +7,4 @@ export {
   type SqliteServerStoreDeps,
 } from "./engine/sqlite-server-store.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
+export * from "./reads.ts";
