@@ -170,7 +170,7 @@ describe("bad messages", () => {
     });
   });
 
-  it.each([
+  it.each<readonly [string, Record<string, string>]>([
     ["none", {}],
     ["text/plain", { "content-type": "text/plain" }],
     ["utf-16", { "content-type": "application/json;charset=utf-16" }],
@@ -178,7 +178,7 @@ describe("bad messages", () => {
     ["json with something behind", { "content-type": "application/json+x" }],
   ])("row 2: content type %s: 415", async (_name, headers) => {
     const body = new Blob([JSON.stringify(pull)]);
-    const answer = await send("/v1/pull", body, headers as Record<string, string>);
+    const answer = await send("/v1/pull", body, headers);
     expect(await refusalOf(answer)).toMatchObject({ status: 415, code: "content_type_refused" });
   });
 
