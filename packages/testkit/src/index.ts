@@ -13,5 +13,6 @@ export * from "./note-events.ts";
 export { createOutboxBench, type OutboxBench, type QueuedEvent } from "./outbox-bench.ts";
 export * from "./outbox.suite.ts";
 export * from "./recording-observer.ts";
+export * from "./reference-server.ts";
 export * from "./schemas.ts";
 export * from "./sealed-batches.ts";

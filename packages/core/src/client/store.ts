@@ -77,7 +77,8 @@ function recordable(clock: Clock): Clock {
   };
 }
 
-function storeOver(life: StoreLife): Holdfast {
+/** The store that an application sees, over its life. */
+export function storeOver(life: StoreLife): Holdfast {
   const { keyring } = life.deps;
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);

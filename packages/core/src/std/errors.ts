@@ -6,8 +6,9 @@
  * ({@link invariant}). Codes are never renamed or reused. Messages and details never hold payloads, names
  * of people, or key material.
  */
-import { accessCodes } from "./access-codes.ts";
 import { outboxCodes } from "./outbox-codes.ts";
+import { replicaCodes } from "./replica-codes.ts";
+import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -402,9 +403,10 @@ export const errorCodes = {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
-  ...accessCodes,
+  ...replicaCodes,
 
   ...outboxCodes,
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
