@@ -8,6 +8,7 @@
  */
 import { outboxCodes } from "./outbox-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
+import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
@@ -407,6 +408,7 @@ export const errorCodes = {
 
   ...outboxCodes,
   ...accessCodes,
+  ...wireCodes,
   caller_unknown: {
     meaning: "The caller is no enrolled device of the tenant that it names.",
     action: "Enrol the device with a code of the tenant.",
@@ -505,6 +507,7 @@ export const errorCodes = {
     meaning: "A grant is for no installation of this tenant that may receive it.",
     action: "Grant to the key found in the device's verified opening.",
   },
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

@@ -137,6 +137,25 @@ export const metrics = {
     help: "Problems found by verify",
     labels: ["code"],
   },
+  api_requests: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests answered by the server, by route and class of status",
+    labels: ["operation", "result"],
+  },
+  api_refusals: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests refused by the server",
+    labels: ["code"],
+  },
+  api_auth: {
+    kind: "counter",
+    unit: "1",
+    help: "Assertions and access tokens judged by the server",
+    labels: ["operation", "result"],
+  },
+  api_tails: { kind: "gauge", unit: "1", help: "Open live tails" },
   server_pushes: {
     kind: "counter",
     unit: "1",
@@ -207,6 +226,9 @@ export const logEvents = {
   outbox_full: "The outbox is full: appends in the normal lane are refused",
   breaker_opened: "A circuit breaker opened",
   breaker_closed: "A circuit breaker closed",
+  api_failed: "The server failed on a request through no fault of its caller",
+  server_started: "The server listens",
+  server_stopped: "The server has stopped",
 } as const;
 
 /** Name of a declared metric. */
