@@ -108,6 +108,8 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
     "role_insufficient",
     "access_denied",
   ],
+  // One body alone that no exchange is large enough for.
+  refused: ["event_too_large"],
   size: ["message_too_large", "push_too_large", "batch_too_large"],
   contradiction: [
     "message_malformed",

@@ -10,6 +10,7 @@ import { outboxCodes } from "./outbox-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
+import { syncCodes } from "./sync-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -400,6 +401,7 @@ export const errorCodes = {
   },
 
   // Sync
+  ...syncCodes,
   server_leaf_malformed: {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",

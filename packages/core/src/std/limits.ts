@@ -110,6 +110,21 @@ export const limits = {
   assertionLifeMs: 60_000,
   /** Between two heartbeats of a live tail. */
   tailHeartbeatMs: 20_000,
+  /** Exchanges that a lane of sync repeats at once before it waits. */
+  syncImmediateMax: 3,
+  /** An exchange that takes longer is ended and made smaller. */
+  exchangeMsMax: 60_000,
+  /** What the size of a push aims at: how long one exchange takes. */
+  exchangeMsTarget: 2_000,
+  /** Between two looks for events while no live tail is open, and while one is. */
+  pollMs: 30_000,
+  pollBesideTailMs: 300_000,
+  /** A tail that lived so long ended for a reason of its own: it is opened again at once. */
+  tailSteadyMs: 10_000,
+  /** How often sync looks for a lane that forgot itself. */
+  watchdogMs: 60_000,
+  /** An access token is asked for anew so long before it expires. */
+  tokenMarginMs: 30_000,
   /** A signed note; room for all its signatures, post-quantum ones of some 5 kB among them. */
   noteBytesMax: 512 * 1024,
   /** Signatures of one note or envelope. C2SP signed-note demands that 16 are accepted. */

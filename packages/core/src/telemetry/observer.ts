@@ -10,6 +10,8 @@ export interface MetricDeclaration {
   readonly unit: "1" | "ms" | "bytes" | "events";
   readonly help: string;
   readonly labels?: readonly string[];
+  /** Upper bounds of a histogram's buckets, in its unit; +Inf follows. */
+  readonly buckets?: readonly number[];
 }
 
 /** Every metric, with kind, unit and labels. */
@@ -131,6 +133,55 @@ export const metrics = {
     help: "Operations of key providers",
     labels: ["provider", "operation", "result"],
   },
+  sync_exchanges: {
+    kind: "counter",
+    unit: "1",
+    help: "Exchanges with the server (processed and failed total, success rate)",
+    labels: ["lane", "result"],
+  },
+  sync_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "One exchange from its plan to the stored answer (processing latency)",
+    labels: ["lane"],
+    buckets: [10, 50, 100, 500, 1_000],
+  },
+  sync_retries: {
+    kind: "counter",
+    unit: "1",
+    help: "Failed exchanges that are tried again, by how",
+    labels: ["lane", "retry"],
+  },
+  sync_backoffs: {
+    kind: "counter",
+    unit: "1",
+    help: "Waits of a lane after a failure (backoff events)",
+    labels: ["lane"],
+  },
+  sync_active: {
+    kind: "gauge",
+    unit: "1",
+    help: "Exchanges under way (active processors)",
+    labels: ["lane"],
+  },
+  sync_lane_restarts: {
+    kind: "counter",
+    unit: "1",
+    help: "Lanes that the watchdog found idle with work to do",
+    labels: ["lane"],
+  },
+  sync_tail_ends: { kind: "counter", unit: "1", help: "Live tails that ended by themselves" },
+  sync_oldest_unacknowledged: {
+    kind: "gauge",
+    unit: "ms",
+    help: "Age of the oldest own event that the server has not acknowledged",
+  },
+  auth_refreshes: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests for an access token",
+    labels: ["result"],
+  },
   verify_problems: {
     kind: "counter",
     unit: "1",
@@ -217,6 +268,9 @@ export const logEvents = {
   lease_taken_over: "A lease was taken over from a holder that is gone",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
+  sync_halted: "Sync stopped for a person: the server contradicts what it has signed",
+  sync_resumed: "A person let sync go on",
+  sync_needs_auth: "The server refuses this device a token",
   outbox_lease_taken_over: "A lease of outbox entries was taken over after its expiry",
   outbox_lease_forced: "A lease of outbox entries was released by force",
   outbox_dead_letter: "An outbox entry was given up on",
