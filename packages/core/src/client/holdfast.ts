@@ -21,6 +21,7 @@ import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 import type { OutboxDesk } from "./outbox-desk.ts";
+import type { SyncDesk } from "./sync-desk.ts";
 import type { EventReceipt } from "../sync/receipts.ts";
 import type { SyncWatermarks } from "../sync/sync-store.ts";
 import type { AbortSignalLike } from "../sync/transport.ts";
@@ -184,6 +185,8 @@ export interface Holdfast {
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
   /** What waits to be delivered, what was given up on, and an operator's acts on it. */
   readonly outbox: OutboxDesk;
+  /** Exchanging events with other devices through a server. */
+  readonly sync: SyncDesk;
   resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;

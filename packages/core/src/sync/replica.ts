@@ -65,6 +65,9 @@ interface Turn {
   within<T>(work: () => T): T;
 }
 
+/** Row of the table `sync`: code of the contradiction that sync has stopped for. */
+const haltName = "halted";
+
 /** The store side of sync. */
 export function createReplica(deps: ReplicaDeps): SyncStore {
   const { clock, crypto, keyring } = deps;
@@ -148,6 +151,17 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
     },
+    evidence: () => tables().value(haltName),
+    async resumed(actor, reason) {
+      await turn(({ tables: of, within }) => {
+        within(() => {
+          const code = of.value(haltName);
+          const at = clock.now();
+          of.keepEvidence(`resumed/${at}`, { code, at, actor, reason });
+          of.remove(haltName);
+        });
+      });
+    },
   };
 
   async function takePush(
@@ -171,6 +185,7 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       );
       const isFork = verdict.status === "forked" || verdict.status === "contradiction";
       if (isFork) keepAnswer(of, plan, answer, verdict);
+      if (settled.status === "contradiction") of.put(haltName, settled.code);
       return settled;
     });
     // The branch of an earlier incarnation has ended already: nothing goes on from it.
@@ -270,6 +285,7 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     const part = which === undefined ? undefined : shown[Number(which)];
     at.within(() => {
       keepEvidence(at.tables, code, { object, checkpoint, consistency, part });
+      at.tables.put(haltName, code);
     });
     return { status: "contradiction", code };
   }

@@ -82,6 +82,9 @@ export function createSyncTables(driver: SqliteDriver) {
   return {
     value,
     put,
+    remove(name: string): void {
+      driver.prepare("DELETE FROM sync WHERE name = ?").run(name);
+    },
     server(): ServerIdentity | undefined {
       const text = value("server");
       return text === undefined ? undefined : (JSON.parse(text) as ServerIdentity);
