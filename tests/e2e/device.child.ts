@@ -80,7 +80,7 @@ function digestOf(value: unknown): string {
 
 await listen(
   {
-    append,
+    append: ({ notes }: { readonly notes: readonly Note[] }) => append(notes),
     /** Appends one after another and says each id once it is durable. */
     async burst({ from, count }: { readonly from: number; readonly count: number }) {
       for (let n = from; n < from + count; n++) {
