@@ -81,10 +81,17 @@ async function openAgain(
 async function cloneOf(of: Device): Promise<Device> {
   files += 1;
   const path = join(folder, `${files}.db`);
+  // An idle writer has given its lease back.
+  of.clock.advance(2 * limits.leaseIdleMs);
   of.life.current().driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
   copyFileSync(of.path, path);
   const { marks, medium } = of.test;
-  const copies = new Map([...marks].map(([name, mark]) => [name, { ...mark }]));
+  const copies = new Map(
+    [...marks].map(([name, mark]) => {
+      const { slots } = mark;
+      return [name, { ...mark, slots: slots && ([...slots] satisfies typeof slots) }] as const;
+    }),
+  );
   const test: TestStore = {
     ...of.test,
     medium: {
@@ -100,6 +107,7 @@ async function cloneOf(of: Device): Promise<Device> {
 /** Keeps the file as it is now; what it answers puts it back. */
 async function snapshotOf(of: Device): Promise<() => void> {
   await Promise.resolve();
+  of.clock.advance(2 * limits.leaseIdleMs);
   of.life.current().driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
   copyFileSync(of.path, `${of.path}.kept`);
   return () => {
