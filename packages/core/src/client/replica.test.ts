@@ -1,5 +1,6 @@
 import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node";
 import {
+  createChance,
   createManualClock,
   createNoteDraft as note,
   createNoteRegistry,
@@ -18,6 +19,7 @@ import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
 import { checkProvenLeaf, parseStatement } from "../proof/server-leaf.ts";
 import { type Bytes, fromBase64 } from "../std/bytes.ts";
 import { silentObserver } from "../telemetry/observer.ts";
+import type { PullPage } from "../sync/messages/pull.ts";
 import type { PushAnswer } from "../sync/messages/push.ts";
 import type { PushBounds } from "../sync/sync-store.ts";
 import { storeOver } from "./store.ts";
@@ -347,3 +349,167 @@ describe("a replica", () => {
     for (const each of [a, b, c]) await each.life.close();
   });
 });
+
+/** Runs of random appends, bounds, losses and repetitions, until both sides are quiet. */
+async function chaoticRun(seed: number): Promise<void> {
+  const chance = createChance(seed);
+  const server = serverFor();
+  const a = await device();
+  const b = await device();
+  await enrol(a, server);
+  await enrol(b, server);
+  const lane = () => (chance.oneIn(5) ? "urgent" : "normal");
+  const exchange = async (each: Device): Promise<void> => {
+    const wish = {
+      bodies: 1 + chance.integer(6),
+      bytes: 1 + chance.integer(4_000),
+      leaves: 1 + chance.integer(40),
+    };
+    const plan = await each.sync.planPush(wish);
+    if (plan === undefined) return;
+    const fate = chance.integer(5);
+    if (fate > 0) server.push(plan.request);
+    if (fate <= 1) {
+      await each.sync.pushFailed(plan, { code: "network_failed", nextAt: each.clock.now() });
+      return;
+    }
+    const answer = server.push(plan.request);
+    const outcome = await each.sync.takePush(plan, answer);
+    expect(["receipted", "replan"]).toContain(outcome.status);
+    const again = each.sync.takePush(plan, answer);
+    if (fate === 2) await expect(again).rejects.toMatchObject({ code: "outbox_lease_lost" });
+    else await again.catch(() => undefined);
+  };
+  for (let step = 0; step < 25; step++) {
+    const each = chance.pick([a, b]);
+    const drafts = Array.from({ length: 1 + chance.integer(7) }, (_, at) =>
+      note(`s${chance.integer(4)}`, `${step}/${at}`, { lane: lane() }),
+    );
+    if (chance.oneIn(2)) await each.store.append(drafts);
+    else if (chance.oneIn(2)) await exchange(each);
+    else await pullAll(each, server, { ...page, events: 1 + chance.integer(5) });
+  }
+  for (const each of [a, b]) await pushAll(each, server, { ...bounds, bodies: 5 });
+  for (const each of [a, b]) await pullAll(each, server, { ...page, events: 7 });
+  const leaves = (of: Device) =>
+    of.store
+      .read({ headersOnly: true })
+      .map(({ leaf }) => leaf)
+      .toSorted();
+  expect(leaves(a)).toEqual(leaves(b));
+  expect(server.events).toHaveLength(leaves(a).length);
+  expect([...server.placed.values()].every((times) => times === 1)).toBe(true);
+  for (const each of [a, b]) {
+    expect(each.sync.watermarks()).toMatchObject({ waiting: 0, dead: 0, owed: [] });
+    expect(each.store.verify({ allNotes: true }).problems).toEqual([]);
+    for (const { leaf } of each.store.read({ headersOnly: true })) each.store.receipt(leaf);
+    await each.life.close();
+  }
+}
+
+/** Every place of a message, with a value that is not the one there. */
+function* changes(value: unknown, path: string): Generator<readonly [string, unknown]> {
+  if (typeof value === "number") yield [path, value + 1];
+  else if (typeof value === "string") {
+    for (const at of new Set([0, value.length >> 1, value.length - 2])) {
+      const code = value.charCodeAt(at);
+      if (!Number.isNaN(code)) {
+        yield [path, `${value.slice(0, at)}${String.fromCharCode(code ^ 1)}${value.slice(at + 1)}`];
+      }
+    }
+  } else if (value instanceof Uint8Array) {
+    for (const at of new Set([0, value.length >> 1, value.length - 1])) {
+      yield [path, value.map((byte, i) => (i === at ? byte ^ 1 : byte))];
+    }
+  } else if (Array.isArray(value)) {
+    if (value.length > 0) yield [path, value.slice(1)];
+    for (const [at, item] of value.entries()) {
+      for (const [inner, changed] of changes(item, `${path}/${at}`)) {
+        yield [inner, value.with(at, changed)];
+      }
+    }
+  } else if (typeof value === "object" && value !== null) {
+    for (const [name, item] of Object.entries(value)) {
+      for (const [inner, changed] of changes(item, `${path}/${name}`)) {
+        yield [inner, { ...value, [name]: changed as unknown }];
+      }
+    }
+  }
+}
+
+/** All rows that a message may change, evidence apart. */
+function rowsOf({ life }: Device): string {
+  const tables = ["events", "frames", "commits", "checkpoints", "server_leaves", "note_links"];
+  const { driver } = life.current();
+  const rows = [...tables, "proofs", "pulls", "pushed", "streams", "incarnations"].map((table) =>
+    driver.prepare(`SELECT * FROM ${table}`).all<Record<string, unknown>>(),
+  );
+  const outbox = driver.prepare("SELECT position FROM outbox").all<{ position: number }>();
+  return JSON.stringify([rows, outbox]);
+}
+
+describe("a replica at random", () => {
+  it("delivers everything once, whatever is lost or repeated", async () => {
+    for (let seed = 0; seed < 6; seed++) await chaoticRun(seed);
+  });
+
+  it("stores nothing of an answer or a page that was changed anywhere", async () => {
+    const server = serverFor();
+    const a = await device();
+    const b = await device();
+    await enrol(a, server);
+    await enrol(b, server);
+    await a.store.append([note("x", "1"), note("y", "2")]);
+    await pushAll(a, server);
+    await pullAll(b, server);
+    await a.store.append([note("x", "3"), note("z", "4")]);
+    const plan = await a.sync.planPush(bounds);
+    if (plan === undefined) throw new Error("nothing to push");
+    const answer = server.push(plan.request);
+    let tried = 0;
+    for (const [path, changed] of changes(answer, "")) {
+      const before = rowsOf(a);
+      const again = await a.sync.planPush(bounds);
+      if (again === undefined) throw new Error(`delivered by a change of ${path}`);
+      const outcome = await a.sync.takePush(again, changed as PushAnswer).catch(() => undefined);
+      expect(outcome?.status, path).not.toBe("receipted");
+      expect(outcome?.status, path).not.toBe("reopened");
+      expect(rowsOf(a), path).toBe(before);
+      tried += 1;
+    }
+    expect(tried).toBeGreaterThan(15);
+    await pushAll(a, server);
+    grantAll(a, b);
+    const request = b.sync.planPull(page);
+    if (request === undefined) throw new Error("nothing to pull");
+    const pulled = server.pull(b.store.status().device, request);
+    const before = rowsOf(b);
+    // Positions and the generation of a key that is not here are hints that nobody signs.
+    const unsigned = /^\/(?:next|head|events\/\d+\/position)$/;
+    for (const [path, changed] of changes(pulled, "")) {
+      if (unsigned.test(path)) continue;
+      const outcome = await b.sync.takePull(request, changed as PullPage);
+      expect(outcome.status, path).toBe("contradiction");
+      expect(rowsOf(b), path).toBe(before);
+      tried += 1;
+    }
+    expect(tried).toBeGreaterThan(80);
+    expect(await b.sync.takePull(request, pulled)).toMatchObject({ status: "stored", events: 2 });
+    expect(b.store.read({ type: "NoteTaken" }).map(({ data }) => data)).toContainEqual({
+      text: "3",
+    });
+    expect(b.store.verify().problems).toEqual([]);
+    for (const each of [a, b]) await each.life.close();
+  });
+});
+
+/** Every data key of one device for another: what grants will bring. */
+function grantAll(from: Device, to: Device): void {
+  const { keyring } = from.life.deps;
+  for (const { header } of from.store.read()) {
+    for (const { k } of Object.values(header.sec)) {
+      const material = keyring.dataKeyMaterial(k, 1);
+      if (material !== undefined) to.life.deps.keyring.addDataKey(material);
+    }
+  }
+}
