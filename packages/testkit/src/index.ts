@@ -1,5 +1,6 @@
 /** Tests for implementations of Holdfast's ports and for applications: suites, generators, clocks, observers. */
 export * from "./chance.ts";
+export * from "./changes.ts";
 export * from "./event-log.suite.ts";
 export * from "./faulty-driver.ts";
 export * from "./generate-history.ts";
