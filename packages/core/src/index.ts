@@ -65,6 +65,7 @@ export type * from "./sync/messages/log.ts";
 export type * from "./sync/messages/pull.ts";
 export type * from "./sync/messages/push.ts";
 export type * from "./sync/messages/token.ts";
+export * from "./sync/enrolment-code.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";
 export type * from "./sync/transport.ts";
@@ -96,7 +97,7 @@ export {
 } from "./projection/read-models.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
-export { createStore, openHoldfast } from "./client/store.ts";
+export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
 export type { StoreDeps } from "./client/store-life.ts";
 export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";

@@ -1,10 +1,9 @@
 /**
  * What the outbox must answer, kept as a plain array, and generated histories walked through both.
  */
-import type { OutboxLease } from "@holdfast/core";
-import { limits } from "@holdfast/core";
+import { limits, type OutboxLease } from "@holdfast/core";
 import fc from "fast-check";
-import type { OutboxBench, QueuedEvent } from "./outbox.suite.ts";
+import type { OutboxBench, QueuedEvent } from "./outbox-bench.ts";
 
 /** One step of a history; numbers choose among what is there. */
 export type OutboxStep =

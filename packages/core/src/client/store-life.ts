@@ -19,8 +19,16 @@ import {
   type SessionDeps,
 } from "../store/session.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
-import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
+import { pulledHash } from "../store/pulled.ts";
+import {
+  becomeWriter,
+  createMarker,
+  openNextIncarnation,
+  type TenureDeps,
+} from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
+import { createReplica } from "../sync/replica.ts";
+import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
 import { openEvent, recordedEvent } from "./open-event.ts";
 
@@ -59,6 +67,8 @@ export class StoreLife {
   readonly deps: StoreDeps;
   /** `undefined` in a store that is open for reading. */
   readonly writer: Writer | undefined;
+  /** What sync plans from and stores into. */
+  readonly sync: SyncStore;
   /** Called after every commit, and before a session is given up. */
   readonly listeners = new Set<{ committed(models: ReadModels): void; reopened(): void }>();
   readonly #tenure: TenureDeps;
@@ -70,6 +80,7 @@ export class StoreLife {
     this.deps = deps;
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
+    const marker = createMarker(this.#tenure);
     this.#session = this.#open();
     try {
       for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
@@ -79,8 +90,10 @@ export class StoreLife {
       this.#session.driver.close();
       throw error;
     }
-    if (deps.readOnly) return;
-    const marker = createMarker(this.#tenure);
+    if (deps.readOnly) {
+      this.sync = this.#createReplica(marker);
+      return;
+    }
     this.writer = createWriter({
       ...deps,
       newId,
@@ -94,15 +107,48 @@ export class StoreLife {
       },
       committed: (identity, note) => {
         try {
-          marker.write(identity, note);
+          const pulled = pulledHash(this.current().driver);
+          marker.write(identity, { ...note, pulled });
         } catch {
-          // The commit stands; the mark lags until it can be written again.
-          this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
-          deps.observer.log("warn", "mark_unwritable");
+          this.#markUnwritable();
         }
         this.#committed();
       },
     });
+    this.sync = this.#createReplica(marker);
+  }
+
+  /** The store side of sync. */
+  #createReplica(marker: ReturnType<typeof createMarker>): SyncStore {
+    const { crypto, clock, keyring, process } = this.deps;
+    return createReplica({
+      crypto,
+      clock,
+      keyring,
+      writer: this.writer,
+      session: () => this.current(),
+      worker: process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128),
+      openIncarnation: async (token, reason) => {
+        marker.forget();
+        await openNextIncarnation(this.#tenure, this.#writable(), token, reason);
+      },
+      pulled: ({ identity, head }) => {
+        try {
+          marker.write(identity, { ...head(), pulled: pulledHash(this.current().driver) });
+        } catch {
+          this.#markUnwritable();
+        }
+      },
+      onCommitted: () => {
+        this.#committed();
+      },
+    });
+  }
+
+  /** The commit stands; the mark lags until it can be written again. */
+  #markUnwritable(): void {
+    this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
+    this.deps.observer.log("warn", "mark_unwritable");
   }
 
   get findings(): readonly Finding[] {

@@ -55,16 +55,16 @@ export function createTurns(driver: SqliteDriver): Turns {
   function walk(lane: Lane, wish: number, blocks: ReadonlyMap<string, BlockRow>) {
     const found: Candidate[] = [];
     let after = 0;
-    let seen = 0;
-    while (seen < limits.outboxWalkEntriesMax) {
+    let passedOver = 0;
+    while (passedOver < limits.outboxWalkEntriesMax) {
       const page = Math.min(pageEntries, blocks.size === 0 ? wish - found.length : pageEntries);
       const rows = statements.page.all<PageRow>(lane, after, page);
       for (const { stream, ...row } of rows) {
         if (isFree({ ...row, stream }, blocks)) found.push(row);
+        else passedOver += 1;
         if (found.length === wish) return { found, ended: true };
       }
       if (rows.length < page) return { found, ended: true };
-      seen += rows.length;
       after = rows.at(-1)?.position ?? after;
     }
     return { found, ended: false };
@@ -115,27 +115,29 @@ function isFree(
   return since === undefined || since === null || position < since;
 }
 
+// Named, because statistics cannot know that due entries are the first ones of the index.
+const indexed = "outbox INDEXED BY outbox_by_turn";
 const lanes = "lane IN ('urgent', 'normal')";
 const entryRows = `SELECT outbox.position AS position, outbox.lane AS lane, outbox.attempts AS attempts,
     outbox.enqueued_at AS enqueued_at, events.stream AS stream
-  FROM outbox CROSS JOIN events ON events.position = outbox.position
+  FROM ${indexed} CROSS JOIN events ON events.position = outbox.position
   WHERE outbox.state = 'waiting'`;
 
 function prepareStatements(driver: SqliteDriver) {
   return {
     ready: driver.prepare(
-      `UPDATE outbox SET next_at = NULL WHERE state = 'waiting' AND ${lanes} AND next_at <= ?`,
+      `UPDATE ${indexed} SET next_at = NULL WHERE state = 'waiting' AND ${lanes} AND next_at <= ?`,
     ),
     unwind: driver.prepare(
-      `UPDATE outbox SET next_at = NULL WHERE state = 'waiting' AND ${lanes} AND next_at > ?`,
+      `UPDATE ${indexed} SET next_at = NULL WHERE state = 'waiting' AND ${lanes} AND next_at > ?`,
     ),
     blocks: driver.prepare(
       `SELECT events.stream AS stream, min(blocking.position) AS first,
          min(CASE WHEN blocking.lane = 'urgent' THEN blocking.position END) AS urgent
        FROM (
-         SELECT position, lane FROM outbox WHERE state = 'leased'
+         SELECT position, lane FROM ${indexed} WHERE state = 'leased'
          UNION ALL
-         SELECT position, lane FROM outbox
+         SELECT position, lane FROM ${indexed}
          WHERE state = 'waiting' AND ${lanes} AND next_at > ? AND next_at <= ?
        ) AS blocking CROSS JOIN events ON events.position = blocking.position
        GROUP BY events.stream`,
@@ -147,7 +149,7 @@ function prepareStatements(driver: SqliteDriver) {
     come: driver.prepare(`${entryRows} AND outbox.${lanes} AND outbox.next_at <= ? LIMIT ?`),
     unwound: driver.prepare(`${entryRows} AND outbox.${lanes} AND outbox.next_at > ? LIMIT ?`),
     nextAt: driver.prepare(
-      `SELECT min(next_at) AS value FROM outbox
+      `SELECT min(next_at) AS value FROM ${indexed}
        WHERE state = 'waiting' AND lane = ? AND next_at > ?`,
     ),
   };

@@ -8,6 +8,8 @@
  */
 import { outboxCodes } from "./outbox-codes.ts";
 import { syncCodes } from "./sync-codes.ts";
+import { replicaCodes } from "./replica-codes.ts";
+import { accessCodes } from "./access-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -403,58 +405,10 @@ export const errorCodes = {
     meaning: "A leaf of a server log does not have the form of one.",
     action: "Keep it as evidence and ask the operator of the server; details name the part.",
   },
-  server_checkpoint_forged: {
-    meaning: "A checkpoint is not signed by the server key that was pinned at enrolment.",
-    action:
-      "Sync has stopped. Ask the operator of the server; enrol anew only if they confirm a new key.",
-  },
-  server_checkpoint_forked: {
-    meaning:
-      "Two checkpoints of the server log cannot be joined: the log was rewritten or shows two faces.",
-    action: "Sync has stopped and both are kept as evidence. Compare them with another device's.",
-  },
-  server_receipt_wrong: {
-    meaning: "A receipt does not state what this device has pushed, or its proof does not hold.",
-    action: "Sync has stopped and the receipt is kept as evidence. Ask the operator of the server.",
-  },
-  server_answer_wrong: {
-    meaning: "The server's answer contradicts the request that it answers.",
-    action: "Sync has stopped and the answer is kept as evidence. Ask the operator of the server.",
-  },
-  server_page_wrong: {
-    meaning: "A page of pulled events does not prove what it brings; nothing of it was stored.",
-    action: "Sync has stopped and what failed is kept as evidence, with the part that failed.",
-  },
-  server_log_rewound: {
-    meaning: "The server shows a device log that does not continue what this device holds of it.",
-    action: "Sync has stopped and both notes are kept as evidence. Compare with another device's.",
-  },
-  server_enrolment_wrong: {
-    meaning:
-      "The server's answer to the enrolment does not prove it, or its key is not the one in the code.",
-    action:
-      "Nothing was kept. Ask whoever made the code for a new one; check the server's address.",
-  },
-  server_unknown: {
-    meaning: "This store is not enrolled at a server.",
-    action: "Enrol it with a code of an admin device.",
-  },
-  log_forked: {
-    meaning:
-      "The device log of this event was forked: another copy of the device had gone on before.",
-    action:
-      "The event is held here and not delivered. Record what it says again, on the new incarnation.",
-  },
-  header_newer: {
-    meaning: "A pulled event has a header of a version that this release cannot read whole.",
-    action: "Update the application on this device; nothing of the page was stored.",
-  },
-  receipt_missing: {
-    meaning: "No receipt of the server covers the event yet.",
-    action: "Let the device synchronise.",
-  },
+  ...replicaCodes,
 
   ...outboxCodes,
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

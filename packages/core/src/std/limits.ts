@@ -74,6 +74,12 @@ export const limits = {
   pullScopesMax: 256,
   /** Device logs of which one pull says what it holds. */
   pullOriginsMax: 4_096,
+  /** An enrolment code as text. */
+  enrolmentCodeCharactersMax: 4_096,
+  /** Keys that one KeyGranted event names: they fit `pubBytesMax`. */
+  keysPerEventMax: 32,
+  /** Grants that wait for the event that names them. */
+  pendingGrantsMax: 1_000,
   /** Grants of one exchange. */
   grantsMax: 1_000,
   /** A lease of outbox entries that was not renewed for this long may be taken over. */

@@ -50,6 +50,7 @@ CREATE TABLE attempts (
   status INTEGER
 ) STRICT;
 CREATE INDEX attempts_by_position ON attempts (last, first);
+CREATE INDEX attempts_open ON attempts (token) WHERE ended_at IS NULL;
 
 CREATE TABLE dead_letters (
   position INTEGER PRIMARY KEY REFERENCES events (position),

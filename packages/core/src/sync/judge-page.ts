@@ -103,6 +103,9 @@ class Refusal extends Error {
   }
 }
 
+/** Thrown inside this module only: another exchange has moved on what the request named. */
+class Overtaken extends Error {}
+
 function refuse(object: string, code: ErrorCode = "server_page_wrong"): never {
   throw new Refusal(code, object);
 }
@@ -122,10 +125,11 @@ export function judgePage(view: PageView, request: PullRequest, page: PullPage):
     const read = page.events.map((event, at) => readEvent(view, request, page, event, at));
     const openings = page.logs.map((log, at) => readOpening(view, log, at));
     const logs = page.logs.map((log, at) =>
-      judgeLog(view, judged, page, { log, at, read, openings }),
+      judgeLog(view, judged, page, { request, log, at, read, openings }),
     );
     return { status: "verified", page: { judged, logs, events: read.map(({ sealed }) => sealed) } };
   } catch (error) {
+    if (error instanceof Overtaken) return { status: "overtaken" };
     if (!(error instanceof Refusal)) throw error;
     return { status: "refused", code: error.code, object: error.object };
   }
@@ -217,6 +221,7 @@ function readOpening(view: PageView, log: PulledLog, at: number): ReadOpening {
 }
 
 interface LogInPage {
+  readonly request: PullRequest;
   readonly log: PulledLog;
   readonly at: number;
   readonly read: readonly ReadEvent[];
@@ -227,7 +232,7 @@ function judgeLog(
   view: PageView,
   judged: JudgedCheckpoint,
   page: PullPage,
-  { log, at, read, openings }: LogInPage,
+  { request, log, at, read, openings }: LogInPage,
 ): JudgedLog {
   const { crypto, tenant } = view;
   const { device, incarnation, note } = log;
@@ -281,7 +286,7 @@ function judgeLog(
     enrolment: log.enrolment,
     indices: leaves.map(({ index }) => index),
     hashes: log.hashes,
-    ...checkContinuation(view, log, { size, root: signed.root }, object),
+    ...checkContinuation(view, request, log, { size, root: signed.root }, object),
   };
 }
 
@@ -303,6 +308,7 @@ function readStatement(
 /** The log in the page continues what is held of it. */
 function checkContinuation(
   view: PageView,
+  request: PullRequest,
   log: PulledLog,
   now: { readonly size: number; readonly root: Bytes },
   object: string,
@@ -323,6 +329,8 @@ function checkContinuation(
     newRoot: now.root,
     path: consistency,
   });
+  const named = request.held[originKey(device, incarnation)] ?? 0;
+  if (!continues && named !== held.size) throw new Overtaken();
   if (!continues) refuse(object, "server_log_rewound");
   return { before: held.size, consistency };
 }

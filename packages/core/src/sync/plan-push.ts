@@ -10,9 +10,9 @@ import { fromBase64url, utf8 } from "../std/bytes.ts";
 import { invariant } from "../std/errors.ts";
 import type { SqliteEventLog } from "../store/sqlite-event-log.ts";
 import type { StoredEvent } from "../store/event-log.ts";
+import type { Outbox } from "../outbox/outbox.ts";
 import type { EventBody } from "./messages/body.ts";
 import type { Fill, PushEntry, PushRequest } from "./messages/push.ts";
-import type { PushOutbox } from "./push-outbox.ts";
 import { isInRanges } from "./ranges.ts";
 import type { PlannedPush, PushBounds } from "./sync-store.ts";
 import type { KeptNote, KnownLog, PushedLog, SyncTables } from "./sync-tables.ts";
@@ -20,7 +20,7 @@ import type { KeptNote, KnownLog, PushedLog, SyncTables } from "./sync-tables.ts
 export interface PlanPushDeps {
   readonly tables: SyncTables;
   readonly log: SqliteEventLog;
-  readonly outbox: PushOutbox;
+  readonly outbox: Outbox;
   /** Names this worker's lease of outbox entries. */
   readonly worker: string;
   readonly endpoint: string;
@@ -57,11 +57,12 @@ export function planPush(deps: PlanPushDeps, bounds: PushBounds): PlannedPush | 
     const carried = carry(deps, placed, bounds.bytes);
     const note = chooseNote(tables, log.number, pushed, carried, bounds.leaves);
     const sent = carried.filter(({ index }) => index < note.size);
+    const positions = positionsOf(sent, pushed.size);
     return {
       token: leased.token,
-      attempt: outbox.begin(leased.token, deps.endpoint),
+      attempt: outbox.begin(leased.token, deps.endpoint, positions),
       request: composeRequest(deps, log, pushed, note, sent),
-      positions: positionsOf(sent, pushed.size),
+      positions,
       bytes: sent.reduce((sum, { bytes }) => sum + bytes, 0),
       urgent: sent.some(({ urgent }) => urgent),
     };

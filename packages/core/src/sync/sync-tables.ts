@@ -112,6 +112,13 @@ export function createSyncTables(driver: SqliteDriver) {
         position,
       );
     },
+    opening(log: number): string | undefined {
+      const row = one<{ header: string }>(
+        "SELECT header FROM events WHERE incarnation = ? AND sequence = 1",
+        log,
+      );
+      return row?.header;
+    },
     ownLogs(): readonly KnownLog[] {
       return driver
         .prepare(
@@ -119,12 +126,17 @@ export function createSyncTables(driver: SqliteDriver) {
         )
         .all<KnownLog>();
     },
-    foreignLogs(): readonly KnownLog[] {
+    /** Foreign logs with the size of the newest note that is held, the newest logs first. */
+    foreignNotes(
+      limit: number,
+    ): readonly { readonly device: string; readonly incarnation: string; readonly size: number }[] {
       return driver
         .prepare(
-          "SELECT number, device, incarnation, own FROM incarnations WHERE own = 0 ORDER BY number",
+          `SELECT device, incarnations.incarnation AS incarnation,
+             (SELECT max(size) FROM commits WHERE commits.incarnation = incarnations.number) AS size
+           FROM incarnations WHERE own = 0 AND size IS NOT NULL ORDER BY number DESC LIMIT ?`,
         )
-        .all<KnownLog>();
+        .all<{ device: string; incarnation: string; size: number }>(limit);
     },
     /** Greatest sequence; the size of an own log. */
     lastSequence(log: number): number {
@@ -235,6 +247,21 @@ export function createSyncTables(driver: SqliteDriver) {
         ) !== undefined
       );
     },
+    /** The newest receipt of at least that size. */
+    receiptCovering(log: number, size: number) {
+      return one<{
+        readonly leaf: string;
+        readonly log: string;
+        readonly index: number;
+        readonly treeSize: number;
+        readonly path: Uint8Array;
+      }>(
+        `SELECT leaf, log, leaf_index AS "index", log_size AS treeSize, path FROM server_leaves
+         WHERE incarnation = ? AND kind = 'receipt' AND size >= ? ORDER BY number DESC LIMIT 1`,
+        log,
+        size,
+      );
+    },
     /** Where a kept statement stands in the server log. */
     leafPlace(number: number): { readonly log: string; readonly index: number } | undefined {
       return one(`SELECT log, leaf_index AS "index" FROM server_leaves WHERE number = ?`, number);
@@ -298,6 +325,9 @@ export function createSyncTables(driver: SqliteDriver) {
       return driver
         .prepare("SELECT scope, position FROM pulls ORDER BY position, scope")
         .all<{ scope: string; position: number }>();
+    },
+    dropPull(scope: string): void {
+      driver.prepare("DELETE FROM pulls WHERE scope = ?").run(scope);
     },
     putPull(scope: string, position: number): void {
       driver

@@ -4,9 +4,9 @@
  */
 import { errorCodes, type ErrorCode } from "../std/errors.ts";
 import type { Clock } from "../std/ports.ts";
+import type { Outbox } from "../outbox/outbox.ts";
 import type { Disposition } from "./messages/push.ts";
 import type { PushVerdict } from "./judge-push.ts";
-import type { PushOutbox } from "./push-outbox.ts";
 import { acknowledged, clipRanges, isInRanges, subtractRanges } from "./ranges.ts";
 import { keepCheckpoint } from "./server-log-view.ts";
 import type { PlannedPush, PushOutcome } from "./sync-store.ts";
@@ -14,7 +14,7 @@ import type { SyncTables } from "./sync-tables.ts";
 
 export interface TakePushDeps {
   readonly tables: SyncTables;
-  readonly outbox: PushOutbox;
+  readonly outbox: Outbox;
   readonly clock: Clock;
 }
 
