@@ -183,11 +183,11 @@ export interface Holdfast {
   /** Withdraws an event: op `retract`, of its type unless another is given. */
   retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendAnswer>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
+  resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** What waits to be delivered, what was given up on, and an operator's acts on it. */
   readonly outbox: OutboxDesk;
   /** Exchanging events with other devices through a server. */
   readonly sync: SyncDesk;
-  resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;

@@ -10,7 +10,6 @@ import {
   type EnrolAnswer,
   type EnrolRequest,
   everyScope,
-  fromBase64url,
   HoldfastError,
   isHoldfastError,
   emptyRange,
