@@ -15,6 +15,7 @@ import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
+import { startCommand } from "./commands/start.ts";
 import { statusCommand } from "./commands/status.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
@@ -54,6 +55,7 @@ export function createProgram(): Command {
     statusCommand(),
     exportCommand(),
     demoCommand(),
+    startCommand(),
     serveCommand(),
   ];
   for (const command of commands) program.addCommand(command);
