@@ -94,6 +94,7 @@ export {
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
+export type * from "./client/outbox-desk.ts";
 export type { StoreDeps } from "./client/store-life.ts";
 export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";

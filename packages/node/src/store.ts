@@ -55,6 +55,7 @@ import {
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  type OutboxOptions,
   type Projection,
   type Registry,
   createRegistry,
@@ -103,6 +104,8 @@ export interface OpenStoreOptions extends StoreLocation {
   /** Go on from an older copy of the store, on a new incarnation. */
   readonly acceptRollback?: boolean;
   readonly observer?: Observer;
+  /** Bounds of the outbox; default: `outboxPolicyDefault`. */
+  readonly outbox?: OutboxOptions;
 }
 
 const databaseFileName = "store.db";
@@ -260,6 +263,7 @@ function openWith(
     app: options.app ?? version,
     readOnly: options.readOnly ?? false,
     acceptRollback: options.acceptRollback ?? false,
+    ...(options.outbox === undefined ? {} : { outbox: options.outbox }),
   });
 }
 

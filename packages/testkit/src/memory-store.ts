@@ -19,6 +19,7 @@ import {
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  type OutboxOptions,
   type Place,
   type ProcessIdentity,
   type Projection,
@@ -84,6 +85,7 @@ export interface TestOpenOptions {
   readonly observer?: Observer;
   readonly readOnly?: boolean;
   readonly acceptRollback?: boolean;
+  readonly outbox?: OutboxOptions;
   readonly process?: ProcessIdentity;
   readonly clock?: Clock;
   readonly timers?: Timers;
@@ -161,6 +163,7 @@ export async function createTestStore(
         app: "testkit",
         readOnly: options.readOnly ?? false,
         acceptRollback: options.acceptRollback ?? false,
+        outbox: options.outbox ?? {},
       });
     },
   };

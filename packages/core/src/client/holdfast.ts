@@ -23,6 +23,7 @@ import type { AppendResult, Expectation } from "../store/append.ts";
 import type { EventReceipt } from "../sync/receipts.ts";
 import type { SyncWatermarks } from "../sync/sync-store.ts";
 import type { AbortSignalLike } from "../sync/transport.ts";
+import type { OutboxDesk } from "./outbox-desk.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {
@@ -182,6 +183,8 @@ export interface Holdfast {
   retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendAnswer>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
   resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
+  /** What waits to be delivered, what was given up on, and an operator's acts on it. */
+  readonly outbox: OutboxDesk;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;

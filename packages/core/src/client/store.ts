@@ -17,6 +17,7 @@ import { createDelivery } from "./delivery.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
 import { createModelReader } from "./model-reader.ts";
+import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
@@ -97,6 +98,7 @@ export function storeOver(life: StoreLife): Holdfast {
       const draft = resolution(corrected, id, wanted);
       return append(draft, expect === undefined ? {} : { expect });
     },
+    outbox: createOutboxDesk(life, events.get),
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => statusOf(life),
