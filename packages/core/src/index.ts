@@ -103,3 +103,18 @@ export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
 export { openEvent, type OpenEventDeps } from "./client/open-event.ts";
 export { readAll } from "./projection/fold.ts";
+export * from "./sync/codec.ts";
+export * from "./sync/codec/bodies.ts";
+export * from "./sync/codec/error-codec.ts";
+export * from "./sync/codec/json-codec.ts";
+export * from "./sync/codec/message-shapes.ts";
+export * from "./sync/codec/push-codec.ts";
+export { type JsonSchema, type Members, type Shape } from "./sync/codec/shape.ts";
+export {
+  decodeTokenRequest,
+  encodeTokenRequest,
+  tokenAnswerShape,
+} from "./sync/codec/token-codec.ts";
+export * from "./sync/http-port.ts";
+export * from "./sync/http-transport.ts";
+export * from "./sync/server-url.ts";

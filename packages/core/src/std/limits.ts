@@ -146,6 +146,29 @@ export const limits = {
   argon2MemoryKibMax: 256 * 1024,
   argon2PassesMax: 16,
   argon2LanesMax: 16,
+  /** One event on the wire: header and frames with their nonces, tags, salts and lengths. */
+  bodyBytesMax: 260 * 1024,
+  /** A JSON message, and the control part of a binary one. */
+  messageJsonBytesMax: 8 * 1024 * 1024,
+  /** One push request: leaves, bodies and control. */
+  pushRequestBytesMax: 8 * 1024 * 1024,
+  /** One pull page: bodies and all that proves them. */
+  pullPageBytesMax: 32 * 1024 * 1024,
+  /** Hashes of one inclusion or consistency path. */
+  proofPathHashesMax: 128,
+  /** Text of one grant. */
+  grantBytesMax: 8 * 1024,
+  /** Access tokens and assertions. */
+  tokenBytesMax: 8 * 1024,
+  tokenFormBytesMax: 16 * 1024,
+  /** Devices of one tenant that one answer lists. */
+  devicesMax: 100_000,
+  /** Candidates that one answer lists. */
+  conflictsMax: 10_000,
+  /** Leaves of the server log of one answer. */
+  logLeavesMax: 1_000,
+  /** One request to a server, from its start to the last byte of the answer. */
+  requestMsMax: 60_000,
 } as const;
 
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
@@ -153,3 +176,13 @@ invariant(limits.eventBytesMax > limits.headerBytesMax, "an event holds its head
 invariant(limits.leaseExpiryMs > limits.leaseWaitMsMax, "nobody takes over a lease by waiting");
 invariant(limits.commitBytesMax > limits.eventBytesMax, "a commit holds at least one event");
 invariant(limits.noteSignaturesMax >= 16, "a note may carry the 16 signatures that C2SP demands");
+invariant(
+  limits.bodyBytesMax > limits.eventBytesMax + limits.eventSectionsMax * 256,
+  "a body holds the largest event with what encryption adds",
+);
+invariant(limits.pushBytesMax >= limits.bodyBytesMax, "an exchange holds the largest event");
+invariant(
+  limits.pushRequestBytesMax >
+    limits.pushLeavesMax * 32 + limits.pushBytesMax + limits.noteBytesMax,
+  "a push request holds its leaves, bodies and note",
+);

@@ -176,6 +176,68 @@ export const metrics = {
     help: "Problems found by verify",
     labels: ["code"],
   },
+  api_requests: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests answered by the server, by route and class of status",
+    labels: ["operation", "result"],
+  },
+  api_refusals: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests refused by the server",
+    labels: ["code"],
+  },
+  api_auth: {
+    kind: "counter",
+    unit: "1",
+    help: "Assertions and access tokens judged by the server",
+    labels: ["operation", "result"],
+  },
+  api_tails: { kind: "gauge", unit: "1", help: "Open live tails" },
+  server_pushes: {
+    kind: "counter",
+    unit: "1",
+    help: "Pushes that the server answered",
+    labels: ["result"],
+  },
+  server_push_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "From the arrival of a push to its durable, checkpointed answer",
+  },
+  server_placed_events: {
+    kind: "counter",
+    unit: "events",
+    help: "Events that the server took into the shared view",
+  },
+  server_dispositions: {
+    kind: "counter",
+    unit: "events",
+    help: "Bodies that were not accepted as they came",
+    labels: ["disposition", "code"],
+  },
+  server_quarantined: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests kept in quarantine",
+    labels: ["code"],
+  },
+  server_group_calls: {
+    kind: "histogram",
+    unit: "1",
+    help: "Calls of one transaction of the server",
+  },
+  server_checkpoints: { kind: "counter", unit: "1", help: "Checkpoints signed" },
+  server_pulls: {
+    kind: "counter",
+    unit: "1",
+    help: "Pulls that the server answered",
+    labels: ["result"],
+  },
+  server_pulled_events: { kind: "counter", unit: "events", help: "Events handed out by pulls" },
+  server_enrolments: { kind: "counter", unit: "1", help: "Devices enrolled", labels: ["role"] },
+  server_revocations: { kind: "counter", unit: "1", help: "Devices revoked" },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
 
 /** Every span, with what it covers. */
@@ -206,6 +268,9 @@ export const logEvents = {
   outbox_full: "The outbox is full: appends in the normal lane are refused",
   breaker_opened: "A circuit breaker opened",
   breaker_closed: "A circuit breaker closed",
+  api_failed: "The server failed on a request through no fault of its caller",
+  server_started: "The server listens",
+  server_stopped: "The server has stopped",
 } as const;
 
 /** Name of a declared metric. */
