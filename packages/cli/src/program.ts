@@ -17,6 +17,7 @@ import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
 import { startCommand } from "./commands/start.ts";
 import { statusCommand } from "./commands/status.ts";
+import { syncCommand } from "./commands/sync.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { watchCommand } from "./commands/watch.ts";
@@ -53,6 +54,7 @@ export function createProgram(): Command {
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),
+    syncCommand(),
     exportCommand(),
     demoCommand(),
     startCommand(),

@@ -107,6 +107,7 @@ export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
 export type * from "./client/sync-desk.ts";
+export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
 export type * from "./client/outbox-desk.ts";
