@@ -66,6 +66,7 @@ export type * from "./sync/messages/pull.ts";
 export type * from "./sync/messages/push.ts";
 export type * from "./sync/messages/token.ts";
 export * from "./sync/access-fold.ts";
+export { type Authorizer, type AuthorizerDeps, createAuthorizer } from "./sync/auth.ts";
 export type * from "./sync/access-table.ts";
 export * from "./sync/enrol.ts";
 export * from "./sync/enrolment-code.ts";
@@ -105,7 +106,7 @@ export {
 } from "./projection/read-models.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
-export { grantStoreOf } from "./client/grant-store.ts";
+export { grantStoreOf, syncStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
 export type * from "./client/outbox-desk.ts";
 export type { StoreDeps } from "./client/store-life.ts";

@@ -7,6 +7,7 @@ import type { AccessDraft, GrantRow, GrantStore } from "../sync/grant-store.ts";
 import { tenantWords } from "../sync/invitations.ts";
 import { createKeyLedger } from "../sync/key-ledger.ts";
 import { localValues } from "../sync/local-values.ts";
+import type { SyncStore } from "../sync/sync-store.ts";
 import type { Holdfast } from "./holdfast.ts";
 import type { StoreLife } from "./store-life.ts";
 
@@ -27,6 +28,11 @@ export function offerGrantStore(store: Holdfast, life: StoreLife): Holdfast {
  */
 export function grantStoreOf(store: Holdfast): GrantStore {
   return behind(store).grants;
+}
+
+/** The store side of sync of an open store: for the engine, and for enrolment. */
+export function syncStoreOf(store: Holdfast): SyncStore {
+  return behind(store).life.sync;
 }
 
 /** The life of an open store: for tests that bring other devices' events into it. */
