@@ -1,5 +1,5 @@
 /** The port of grants over an open store: the writer loop, its session, its keyring. */
-import { accessRevokedType, keyGrantedType } from "../event/system.ts";
+import { accessRevokedType, keyGrantedType, systemPubFault } from "../event/system.ts";
 import { incarnationOpenedType } from "../seal/incarnation.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { PreparedDraft } from "../store/append.ts";
@@ -122,6 +122,10 @@ function createGrantStore(life: StoreLife): GrantStore {
 
 function prepare(draft: AccessDraft, actor: string, at: number): PreparedDraft {
   const { type, pub } = draft;
+  const fault = systemPubFault(type, pub);
+  if (fault !== undefined) {
+    throw new HoldfastError("draft_invalid", { path: `/pub/${fault}`, reason: "not its form" });
+  }
   const isKey = type === keyGrantedType;
   return {
     id: undefined,

@@ -13,7 +13,7 @@ import {
   enrolmentProof,
 } from "./enrolment-code.ts";
 import type { GrantStore } from "./grant-store.ts";
-import { noteNode } from "./invitations.ts";
+import { foundTenant } from "./invitations.ts";
 import type { EnrolAnswer } from "./messages/enrol.ts";
 import type { SyncStore } from "./sync-store.ts";
 import type { AbortSignalLike, Transport } from "./transport.ts";
@@ -60,7 +60,7 @@ export async function enrol(
   }
   checkFounder(founder, answer.founder);
   await store.enrolled(code.url, hello, answer, code.key);
-  if (founder === own.device) await noteNode(deps.grants, answer.node, hello.reads);
+  if (founder === own.device) await foundTenant(deps.grants, answer.node, hello.reads);
   return answer;
 }
 
