@@ -20,10 +20,10 @@ import type {
 import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
-import type { OutboxDesk } from "./outbox-desk.ts";
 import type { EventReceipt } from "../sync/receipts.ts";
 import type { SyncWatermarks } from "../sync/sync-store.ts";
 import type { AbortSignalLike } from "../sync/transport.ts";
+import type { OutboxDesk } from "./outbox-desk.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {

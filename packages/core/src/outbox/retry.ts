@@ -96,10 +96,10 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
     "redirect_refused",
     "answer_malformed",
   ],
-  server: ["server_failed", "answer_too_large"],
+  server: ["server_failed", "answer_too_large", "sync_no_progress"],
   busy: ["server_busy", "server_behind", "requests_too_many"],
-  stale: ["device_log_forked", "incarnation_contended"],
-  local: ["lease_lost", "outbox_lease_lost", "sync_cancelled"],
+  stale: ["push_stale", "push_reopened", "device_log_forked", "incarnation_contended"],
+  local: ["lease_lost", "outbox_lease_lost", "sync_cancelled", "sync_closed", "breaker_open"],
   auth: [
     "token_refused",
     "assertion_refused",
@@ -112,6 +112,7 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
   refused: ["event_too_large"],
   size: ["message_too_large", "push_too_large", "batch_too_large"],
   contradiction: [
+    "server_key_changed",
     "message_malformed",
     "request_malformed",
     "opening_wrong",

@@ -144,6 +144,21 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       if (outcome.status === "stored" && outcome.events > 0) deps.onCommitted();
       return outcome;
     },
+    evidence: () => tables().halted(),
+    async halt(code) {
+      await turn(({ tables: of, within }) => {
+        within(() => {
+          of.halt(code, clock.now());
+        });
+      });
+    },
+    async resumed(actor, reason) {
+      await turn(({ tables: of, within }) => {
+        within(() => {
+          of.resume({ actor, reason, at: clock.now() });
+        });
+      });
+    },
     watermarks() {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
