@@ -12,8 +12,10 @@ import { logCommand } from "./commands/log.ts";
 import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
 import { statusCommand } from "./commands/status.ts";
+import { syncCommand } from "./commands/sync.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { watchCommand } from "./commands/watch.ts";
@@ -49,8 +51,10 @@ export function createProgram(): Command {
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),
+    syncCommand(),
     exportCommand(),
     demoCommand(),
+    serveCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of allCommands(program)) {

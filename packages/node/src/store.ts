@@ -84,6 +84,11 @@ export interface InitStoreOptions extends StoreLocation {
   readonly passphrase: string;
   /** What people call the tenant; kept outside of every header. */
   readonly tenant: string;
+  /**
+   * The tenant that the store joins, by its id, and the device that founded it: both from an enrolment code.
+   * Its pseudonym key arrives as a grant. Absent: the store founds a tenant.
+   */
+  readonly joins?: { readonly tenant: string; readonly founder: string };
 }
 
 /** What {@link openStore} takes. */
@@ -144,17 +149,15 @@ export async function initStore(
     random: systemRandom,
     files: keyringFiles(directory, state, storeId),
     provider,
-    tenant: base64url(systemRandom.bytes(16)),
+    tenant: options.joins?.tenant ?? base64url(systemRandom.bytes(16)),
+    pseudonymKey: options.joins === undefined ? "make" : "await",
     storeId,
   });
   const medium = createStoreMedium(directory, state, storeId, true);
-  createStore({
-    crypto,
-    clock: systemClock,
-    process: createProcessIdentity(),
-    keyring,
-    medium,
-  });
+  createStore(
+    { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium },
+    options.joins === undefined ? {} : { founder: options.joins.founder },
+  );
   const registry = createRegistry([]);
   const store = await openWith(keyring, medium, {
     ...options,

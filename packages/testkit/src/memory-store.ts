@@ -115,8 +115,14 @@ export function createTestProcess(): ProcessIdentity {
   return { holder: `test/${openers}`, isGone: () => false };
 }
 
-/** Makes a new store; its first incarnation comes with the first opener. */
-export async function createTestStore(ports: TestStorePorts): Promise<TestStore> {
+/**
+ * Makes a new store; its first incarnation comes with the first opener. `joins`: of a tenant that is there,
+ * whose pseudonym key arrives as a grant.
+ */
+export async function createTestStore(
+  ports: TestStorePorts,
+  joins?: { readonly tenant: string; readonly founder: string },
+): Promise<TestStore> {
   const { crypto, random } = ports;
   const files = { store: createMemoryRecordFile(), registered: createMemoryRecordFile() };
   const marks = new Map<string, ReturnType<typeof createMemoryMark>>();
@@ -170,15 +176,19 @@ export async function createTestStore(ports: TestStorePorts): Promise<TestStore>
     random,
     files,
     provider,
-    tenant: base64url(random.bytes(16)),
+    tenant: joins?.tenant ?? base64url(random.bytes(16)),
+    pseudonymKey: joins === undefined ? "make" : "await",
   });
-  createStore({
-    crypto,
-    clock: ports.clock,
-    process: createTestProcess(),
-    keyring,
-    medium: store.medium,
-  });
+  createStore(
+    {
+      crypto,
+      clock: ports.clock,
+      process: createTestProcess(),
+      keyring,
+      medium: store.medium,
+    },
+    joins === undefined ? {} : { founder: joins.founder },
+  );
   keyring[Symbol.dispose]();
   return store;
 }

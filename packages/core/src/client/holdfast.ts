@@ -6,6 +6,7 @@
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { Conflict } from "../event/conflicts.ts";
+import type { OutboxStatus } from "../outbox/outbox.ts";
 import type {
   AggregateQuery,
   AggregateRow,
@@ -19,12 +20,35 @@ import type {
 import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
+import type { EventReceipt } from "../sync/receipts.ts";
+import type { SyncOptions } from "../sync/create-engine.ts";
+import type { SyncEngine, SyncState } from "../sync/engine.ts";
+import type { ServerIdentity, SyncWatermarks } from "../sync/sync-store.ts";
+import type { AbortSignalLike, Transport } from "../sync/transport.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {
   /** Checked against the stream of the first draft before anything is sealed. */
   readonly expect?: Expectation;
 }
+
+/** How long to wait. */
+export interface WaitOptions {
+  readonly signal?: AbortSignalLike;
+}
+
+/** What `append` answers; recorded events can be followed to the server. */
+export type AppendAnswer =
+  | (Extract<AppendResult, { readonly status: "appended" }> & {
+      /**
+       * Resolves when a receipt covers every event of the call and none of them is owed. Rejects with
+       * `delivery_abandoned` when the signal ends the wait, `store_closed` when the store was closed.
+       */
+      delivered(options?: WaitOptions): Promise<void>;
+      /** The receipt that covers the last event of the call; `undefined` while there is none. */
+      receipt(): EventReceipt | undefined;
+    })
+  | Exclude<AppendResult, { readonly status: "appended" }>;
 
 /** Which events to read; all conditions must hold. Streams, scopes and actors in words or as ids. */
 export interface LogQuery {
@@ -93,7 +117,11 @@ export interface StoreStatus {
   readonly events: number;
   /** Of the incarnation that this store writes: size of its log and root hash, base64. */
   readonly head: { readonly sequence: number; readonly root: string };
-  readonly outbox: { readonly waiting: number; readonly oldestMs: number | undefined };
+  readonly outbox: OutboxStatus;
+  /** Where sync stands. */
+  readonly sync: SyncWatermarks;
+  /** What the engine that was opened last is doing; `undefined` without one. */
+  readonly engine: SyncState | undefined;
   readonly projections: readonly ReadModelStatus[];
   readonly findings: readonly Finding[];
 }
@@ -103,9 +131,11 @@ export interface Holdfast {
   /**
    * Records drafts. Refuses with a code and nothing recorded: `draft_invalid`, `payload_invalid`,
    * `event_type_unknown`, `json_*`, `event_too_large`, `batch_too_large`, `stream_scope_conflict`,
-   * `event_id_conflict`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
+   * `event_id_conflict`, `outbox_full`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
    */
-  append(drafts: Draft | readonly Draft[], options?: AppendOptions): Promise<AppendResult>;
+  append(drafts: Draft | readonly Draft[], options?: AppendOptions): Promise<AppendAnswer>;
+  /** The server's receipt for one event. Throws `event_not_found`, `receipt_missing`. */
+  receipt(idOrLeaf: string): EventReceipt;
   /** Events in order of position. */
   read(query?: LogQuery): readonly RecordedEvent[];
   /** One event by its id or its leaf. */
@@ -151,13 +181,20 @@ export interface Holdfast {
    * Corrects an event: a new event of its type on its stream, op `amend`, naming it and the reason. Throws
    * `event_not_found` and what `append` throws.
    */
-  amend(idOrLeaf: string, correction: Correction): Promise<AppendResult>;
+  amend(idOrLeaf: string, correction: Correction): Promise<AppendAnswer>;
   /** Withdraws an event: op `retract`, of its type unless another is given. */
-  retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendResult>;
+  retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendAnswer>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
-  resolve(stream: string, resolution: Resolution): Promise<AppendResult>;
+  resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
+  /**
+   * An engine that syncs this store through that transport, stopped; it is woken by commits and closed with the
+   * store. Throws `store_read_only`.
+   */
+  sync(transport: Transport, options?: SyncOptions): SyncEngine;
+  /** The server that this store is enrolled at. */
+  server(): ServerIdentity | undefined;
   verify(options?: VerifyOptions): VerifyReport;
   status(): StoreStatus;
   /** The pseudonyms of words in this tenant. */
@@ -208,6 +245,8 @@ export interface Resolution {
   readonly why?: string;
   readonly reason?: string;
 }
+
+export type { EventReceipt };
 
 /** Operations that an application may use on its own event types. */
 export type ApplicationOperation = Extract<

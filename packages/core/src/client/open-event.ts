@@ -15,7 +15,8 @@ import { headerOf } from "../store/sqlite-event-log.ts";
 export interface OpenEventDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
-  readonly keyring: Pick<Keyring, "dataKey">;
+  /** With `signingKeys`, content of other installations whose key was not granted counts as owed. */
+  readonly keyring: Pick<Keyring, "dataKey"> & Partial<Pick<Keyring, "signingKeys">>;
 }
 
 /**
@@ -43,6 +44,9 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
   for (const { section, key, bytes } of stored.frames) {
     const plaintext = openSection(deps, header, leaf, section, key, bytes as Uint8Array);
     if (plaintext === undefined) {
+      if (isAwaited(deps, header, key, bytes as Uint8Array)) {
+        return recordedEvent(deps, stored, header, undefined, "owed");
+      }
       throw new HoldfastError("section_unopened", { position: stored.position, section });
     }
     opened.set(section, plaintext);
@@ -50,6 +54,19 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
   const known = deps.registry.types.get(header.type);
   const content = fromSections(known?.encoding ?? "text", opened);
   return recordedEvent(deps, stored, header, content, "opened");
+}
+
+/** Is it another installation's event, whose data key has not been granted to this one? */
+function isAwaited(
+  { keyring }: OpenEventDeps,
+  { inc }: Header,
+  key: string,
+  frame: Uint8Array,
+): boolean {
+  const own = keyring.signingKeys?.();
+  if (own === undefined || own.some(({ incarnation }) => incarnation === inc)) return false;
+  const generation = frameGeneration(frame);
+  return generation !== undefined && keyring.dataKey(key, generation) === undefined;
 }
 
 function openSection(

@@ -8,6 +8,7 @@ import type {
   Problem,
   StreamRow,
 } from "../proof/log-source.ts";
+import { createSyncRows } from "../sync/sync-rows.ts";
 import { verifyLog } from "../proof/verify.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
@@ -31,7 +32,8 @@ export function checkStore(
   const problems: Problem[] = [];
   let verdict = { events: 0, commits: 0, sections: 0 };
   const keys = new Map(deps.keyring.signingKeys().map((key) => [key.incarnation, key.spki]));
-  const source = createLogSource(session.driver);
+  const sync = createSyncRows(session.driver);
+  const source = { ...createLogSource(session.driver), sync };
   try {
     const walked = verifyLog({
       crypto: deps.crypto,
@@ -154,7 +156,9 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
        ON incarnations.number = commits.incarnation
      WHERE device = ? AND incarnations.incarnation = ? AND size > ? ORDER BY size LIMIT ?`,
   );
-  const origins = driver.prepare("SELECT device, incarnation FROM incarnations ORDER BY number");
+  const origins = driver.prepare(
+    "SELECT device, incarnation, own FROM incarnations ORDER BY number",
+  );
   const streams = driver.prepare(
     "SELECT stream, scope, vector, frontier FROM streams WHERE stream > ? ORDER BY stream LIMIT ?",
   );

@@ -4,6 +4,7 @@
 import type { Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
+import type { OutboxOptions } from "../outbox/policy.ts";
 import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
@@ -18,8 +19,16 @@ import {
   type SessionDeps,
 } from "../store/session.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
-import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
+import { pulledHash } from "../store/pulled.ts";
+import {
+  becomeWriter,
+  createMarker,
+  openNextIncarnation,
+  type TenureDeps,
+} from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
+import { createReplica } from "../sync/replica.ts";
+import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
 import { openEvent, recordedEvent } from "./open-event.ts";
 
@@ -35,6 +44,8 @@ export interface StoreDeps extends SessionDeps {
   readonly readOnly: boolean;
   /** Go on from an older copy of the store, on a new incarnation. */
   readonly acceptRollback: boolean;
+  /** Bounds of the outbox; default: `outboxPolicyDefault`. */
+  readonly outbox?: OutboxOptions;
 }
 
 /** One open connection with everything that hangs on it. */
@@ -56,6 +67,8 @@ export class StoreLife {
   readonly deps: StoreDeps;
   /** `undefined` in a store that is open for reading. */
   readonly writer: Writer | undefined;
+  /** What sync plans from and stores into. */
+  readonly sync: SyncStore;
   /** Called after every commit, and before a session is given up. */
   readonly listeners = new Set<{ committed(models: ReadModels): void; reopened(): void }>();
   readonly #tenure: TenureDeps;
@@ -67,6 +80,7 @@ export class StoreLife {
     this.deps = deps;
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
+    const marker = createMarker(this.#tenure);
     this.#session = this.#open();
     try {
       for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
@@ -76,8 +90,10 @@ export class StoreLife {
       this.#session.driver.close();
       throw error;
     }
-    if (deps.readOnly) return;
-    const marker = createMarker(this.#tenure);
+    if (deps.readOnly) {
+      this.sync = this.#createReplica(marker);
+      return;
+    }
     this.writer = createWriter({
       ...deps,
       newId,
@@ -91,15 +107,48 @@ export class StoreLife {
       },
       committed: (identity, note) => {
         try {
-          marker.write(identity, note);
+          const pulled = pulledHash(this.current().driver);
+          marker.write(identity, { ...note, pulled });
         } catch {
-          // The commit stands; the mark lags until it can be written again.
-          this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
-          deps.observer.log("warn", "mark_unwritable");
+          this.#markUnwritable();
         }
         this.#committed();
       },
     });
+    this.sync = this.#createReplica(marker);
+  }
+
+  /** The store side of sync. */
+  #createReplica(marker: ReturnType<typeof createMarker>): SyncStore {
+    const { crypto, clock, keyring, process } = this.deps;
+    return createReplica({
+      crypto,
+      clock,
+      keyring,
+      writer: this.writer,
+      session: () => this.current(),
+      worker: process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128),
+      openIncarnation: async (token, reason) => {
+        marker.forget();
+        await openNextIncarnation(this.#tenure, this.#writable(), token, reason);
+      },
+      pulled: ({ identity, head }) => {
+        try {
+          marker.write(identity, { ...head(), pulled: pulledHash(this.current().driver) });
+        } catch {
+          this.#markUnwritable();
+        }
+      },
+      onCommitted: () => {
+        this.#committed();
+      },
+    });
+  }
+
+  /** The commit stands; the mark lags until it can be written again. */
+  #markUnwritable(): void {
+    this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
+    this.deps.observer.log("warn", "mark_unwritable");
   }
 
   get findings(): readonly Finding[] {
@@ -173,7 +222,8 @@ export class StoreLife {
   #dress(session: Session): ClientSession {
     const { driver, log } = session;
     const deps = this.deps;
-    const outbox = createOutbox({ driver, clock: deps.clock });
+    const { clock, observer, outbox: options = {} } = deps;
+    const outbox = createOutbox({ driver, clock, observer, options });
     const models = createReadModels({
       driver,
       log,

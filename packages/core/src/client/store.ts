@@ -6,20 +6,30 @@ import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
+import type { PreparedDraft } from "../store/append.ts";
+import type { AppendResult } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
 import { readOwnLog, type SessionDeps } from "../store/session.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import { amendment, resolution, retraction } from "./corrections.ts";
+import { createDelivery } from "./delivery.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
 import { createModelReader } from "./model-reader.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
+import { createStoreSync } from "./sync.ts";
+
+/** What {@link createStore} may be told. */
+export interface CreateStoreOptions {
+  /** Device that founded the tenant which the store joins; absent: this store's first device founds its own. */
+  readonly founder?: string;
+}
 
 /** Makes the tables of a new store in an empty database. Its first event follows with the first writer. */
-export function createStore(deps: SessionDeps): void {
+export function createStore(deps: SessionDeps, options: CreateStoreOptions = {}): void {
   const pageKey = deps.keyring.pageKey();
   const driver = deps.medium.openDriver(pageKey, { readOnly: false });
   pageKey.fill(0);
@@ -31,6 +41,7 @@ export function createStore(deps: SessionDeps): void {
       insert.run("store_id", deps.keyring.storeId);
       insert.run("tenant", deps.keyring.tenant);
       insert.run("created_at", String(deps.clock.now()));
+      if (options.founder !== undefined) insert.run("founder", options.founder);
     });
   } finally {
     driver.close();
@@ -67,15 +78,19 @@ function recordable(clock: Clock): Clock {
   };
 }
 
-function storeOver(life: StoreLife): Holdfast {
+/** The store that an application sees, over its life. */
+export function storeOver(life: StoreLife): Holdfast {
   const { keyring } = life.deps;
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);
-  const append: Holdfast["append"] = (...call) => appendTo(life, ...call);
+  const { followed, receipt } = createDelivery(life);
+  const sync = createStoreSync(life);
+  const append: Holdfast["append"] = async (...call) => followed(await appendTo(life, ...call));
   return {
     ...events,
     ...models,
     append,
+    receipt,
     amend: async (idOrLeaf, correction) => append(amendment(corrected, idOrLeaf, correction)),
     retract: async (idOrLeaf, withdrawal) => append(retraction(corrected, idOrLeaf, withdrawal)),
     async resolve(stream, wanted) {
@@ -86,12 +101,15 @@ function storeOver(life: StoreLife): Holdfast {
     },
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
-    status: () => statusOf(life),
+    status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),
+    sync: (transport, options) => sync.open(transport, options),
+    server: () => life.sync.server(),
     streamId: (resourceKey) => keyring.streamOf(resourceKey),
     scopeId: (subjectKey, site = "") => keyring.scopeOf(subjectKey, site),
     actorId: (actorKey) => keyring.actorOf(actorKey),
     async close() {
       endLive();
+      await sync.close();
       await life.close();
     },
   };
@@ -100,7 +118,7 @@ function storeOver(life: StoreLife): Holdfast {
 async function appendTo(
   life: StoreLife,
   ...[drafts, options]: Parameters<Holdfast["append"]>
-): ReturnType<Holdfast["append"]> {
+): Promise<AppendResult> {
   life.current();
   const { writer } = life;
   if (writer === undefined) throw new HoldfastError("store_read_only");
@@ -118,11 +136,20 @@ async function appendTo(
     throw new HoldfastError("batch_too_large", { bytes, limit: limits.commitBytesMax });
   }
   if (prepared.length === 0) return { status: "appended", events: [] };
+  refuseWhenFull(life, prepared);
   return writer.append({ drafts: prepared, expect });
 }
 
+/** Urgent events are never refused: a call that brings one is let through. */
+function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): void {
+  if (prepared.some(({ lane }) => lane === "urgent")) return;
+  if (life.current().outbox.pressure.level() !== "full") return;
+  life.deps.observer.count("outbox_refusals", 1);
+  throw new HoldfastError("outbox_full", { events: prepared.length });
+}
+
 /** Where the store stands now. */
-function statusOf(life: StoreLife): StoreStatus {
+function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
   const session = life.current();
   const own = readOwnLog(life.deps, session);
   const keyring = life.deps.keyring.findings.map(({ code, copy, line }): Finding => ({
@@ -139,6 +166,7 @@ function statusOf(life: StoreLife): StoreStatus {
     events: session.log.head(),
     head: { sequence: own?.size ?? 0, root: own?.root ?? "" },
     outbox,
+    sync: life.sync.watermarks(),
     projections: session.models.status(),
     findings: [...keyring, ...life.findings],
   };

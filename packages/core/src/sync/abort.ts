@@ -37,7 +37,7 @@ export function createAbort(): Abort {
 
 /**
  * One call to the outside: ends with its answer, with `sync_cancelled` once the signal is set off, or with
- * `exchange_timeout`. Whoever was called is told; its late answer goes nowhere.
+ * `network_timeout`. Whoever was called is told; its late answer goes nowhere.
  */
 export function bounded<T>(
   timers: Timers,
@@ -48,7 +48,7 @@ export function bounded<T>(
   if (outer.aborted) return Promise.reject(new HoldfastError("sync_cancelled"));
   const inner = createAbort();
   return new Promise<T>((resolve, reject) => {
-    const end = (code: "sync_cancelled" | "exchange_timeout"): void => {
+    const end = (code: "sync_cancelled" | "network_timeout"): void => {
       finish();
       reject(new HoldfastError(code));
       inner.abort();
@@ -57,7 +57,7 @@ export function bounded<T>(
       end("sync_cancelled");
     };
     const stopTimer = timers.after(milliseconds, () => {
-      end("exchange_timeout");
+      end("network_timeout");
     });
     const finish = (): void => {
       stopTimer();
@@ -71,7 +71,7 @@ export function bounded<T>(
       },
       (error: unknown) => {
         finish();
-        reject(error as Error);
+        reject(error);
       },
     );
   });

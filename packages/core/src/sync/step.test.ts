@@ -2,9 +2,9 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { limits } from "../std/limits.ts";
 import {
-  createLane,
+  createSyncLane,
   isActive,
-  type Lane,
+  type SyncLane,
   type LaneEffect,
   type LaneInput,
   laneState,
@@ -26,7 +26,7 @@ const outside: fc.Arbitrary<LaneInput> = fc
 
 /** What an engine would do: one piece of work at a time, one timer, inputs only as they can occur. */
 interface Play {
-  lane: Lane;
+  lane: SyncLane;
   work: "none" | "exchange" | "refresh";
   aborted: boolean;
   timer: boolean;
@@ -76,7 +76,7 @@ const plays = fc.array(
 test("never two runs at once, and no state without its exit, whatever happens", () => {
   fc.assert(
     fc.property(plays, (moves) => {
-      const state: Play = { lane: createLane(), work: "none", aborted: false, timer: false };
+      const state: Play = { lane: createSyncLane(), work: "none", aborted: false, timer: false };
       for (const move of moves) {
         if ("input" in move) play(state, move.input);
         else if ("due" in move) {
@@ -99,20 +99,20 @@ test("halted is left by a person alone", () => {
       fc.oneof(outside, endings, fc.constant<LaneInput>({ kind: "due" })),
       fc.constantFrom<Phase>("halted", "halting"),
       (input, phase) => {
-        const { lane, effects } = step({ ...createLane(), phase }, input);
+        const { lane, effects } = step({ ...createSyncLane(), phase }, input);
         expect(effects).toEqual([]);
         if (input.kind !== "resumed") expect(["halted", "halting"]).toContain(lane.phase);
       },
     ),
   );
-  expect(step(createLane("halted"), { kind: "resumed" }).lane.phase).toBe("stopped");
+  expect(step(createSyncLane("halted"), { kind: "resumed" }).lane.phase).toBe("stopped");
 });
 
 test("from every phase a healthy server and a person lead to idle", () => {
   for (const phase of phases) {
     const state: Play = {
-      lane: { ...createLane(), phase },
-      work: isActive({ ...createLane(), phase }) ? "exchange" : "none",
+      lane: { ...createSyncLane(), phase },
+      work: isActive({ ...createSyncLane(), phase }) ? "exchange" : "none",
       aborted: false,
       timer: true,
     };
@@ -127,7 +127,7 @@ test("from every phase a healthy server and a person lead to idle", () => {
 });
 
 test("a loop without progress ends in backoff after its bound", () => {
-  let lane = step(createLane(), { kind: "start" }).lane;
+  let lane = step(createSyncLane(), { kind: "start" }).lane;
   let runs = 1;
   while (lane.phase === "running") {
     const next = step(lane, { kind: "failed", class: "now" });
@@ -138,8 +138,18 @@ test("a loop without progress ends in backoff after its bound", () => {
   expect(lane.phase).toBe("backing-off");
 });
 
+test("exchanges do not become smaller for ever", () => {
+  let lane = step(createSyncLane(), { kind: "start" }).lane;
+  let runs = 0;
+  for (; lane.phase === "running"; runs++) {
+    lane = step(lane, { kind: "failed", class: "smaller" }).lane;
+    expect(runs).toBeLessThanOrEqual(limits.syncHalvingsMax);
+  }
+  expect(lane.phase).toBe("backing-off");
+});
+
 test("a server that accepts and refuses in turn does not keep a lane busy", () => {
-  let lane = step(createLane(), { kind: "start" }).lane;
+  let lane = step(createSyncLane(), { kind: "start" }).lane;
   let refreshes = 0;
   for (let round = 0; round < 20 && lane.phase !== "backing-off"; round++) {
     lane = step(lane, { kind: "failed", class: "auth" }).lane;
@@ -153,12 +163,12 @@ test("a server that accepts and refuses in turn does not keep a lane busy", () =
 });
 
 test("failures grow the backoff until a success, and Retry-After is handed on", () => {
-  let lane = step(createLane(), { kind: "start" }).lane;
+  let lane = step(createSyncLane(), { kind: "start" }).lane;
   for (const failures of [1, 2, 3]) {
     const failed = step(lane, { kind: "failed", class: "after", retryAfterMs: 7_000 });
     expect(failed.effects).toEqual([{ kind: "back-off", failures, atLeastMs: 7_000 }]);
     lane = step(failed.lane, { kind: "due" }).lane;
   }
   lane = step(lane, { kind: "succeeded", more: false }).lane;
-  expect(lane).toEqual({ phase: "idle", failures: 0, immediate: 0 });
+  expect(lane).toEqual({ phase: "idle", failures: 0, immediate: 0, halvings: 0 });
 });

@@ -88,12 +88,14 @@ export type LaneEffect =
   | { readonly kind: "wait-auth" };
 
 /** State of one lane. */
-export interface Lane {
+export interface SyncLane {
   readonly phase: Phase;
   /** Failures since the last success: how far the backoff has grown. */
   readonly failures: number;
   /** Exchanges repeated at once since the last progress; bounded by `limits.syncImmediateMax`. */
   readonly immediate: number;
+  /** Exchanges made smaller since the last progress; bounded by `limits.syncHalvingsMax`. */
+  readonly halvings: number;
 }
 
 type Cell = readonly [next: Phase, ...effects: LaneEffect["kind"][]];
@@ -252,27 +254,29 @@ const visible: Readonly<Record<Phase, LaneState>> = {
 };
 
 /** A lane that was never started, or one that a person must look at first. */
-export function createLane(phase: "stopped" | "halted" = "stopped"): Lane {
-  return { phase, failures: 0, immediate: 0 };
+export function createSyncLane(phase: "stopped" | "halted" = "stopped"): SyncLane {
+  return { phase, failures: 0, immediate: 0, halvings: 0 };
 }
 
 /** What an application sees of a phase. */
-export function laneState({ phase }: Lane): LaneState {
+export function laneState({ phase }: SyncLane): LaneState {
   return visible[phase];
 }
 
 /** Is an exchange or a refresh under way? */
-export function isActive({ phase }: Lane): boolean {
+export function isActive({ phase }: SyncLane): boolean {
   return visible[phase] === "running";
 }
 
 /** The column of the table: repeating at once turns into waiting when it was done too often. */
-export function inputKind(lane: Lane, input: LaneInput): InputKind {
+export function inputKind(lane: SyncLane, input: LaneInput): InputKind {
   if (input.kind === "succeeded") return input.more ? "succeeded-more" : "succeeded";
   if (input.kind !== "failed") return input.kind;
   const spent = lane.immediate >= limits.syncImmediateMax;
   if (input.class === "halt") return "evidence";
-  if (input.class === "smaller") return "failed-smaller";
+  if (input.class === "smaller") {
+    return lane.halvings >= limits.syncHalvingsMax ? "failed-after" : "failed-smaller";
+  }
   if (input.class === "now") return spent ? "failed-after" : "failed-now";
   const first = lane.phase === "running" || lane.phase === "woken";
   if (input.class === "auth") return spent && first ? "failed-after" : "unauthorised";
@@ -281,28 +285,29 @@ export function inputKind(lane: Lane, input: LaneInput): InputKind {
 
 /** The next state of a lane, and what is to be done. Total: every phase answers every input. */
 export function step(
-  lane: Lane,
+  lane: SyncLane,
   input: LaneInput,
-): { readonly lane: Lane; readonly effects: readonly LaneEffect[] } {
+): { readonly lane: SyncLane; readonly effects: readonly LaneEffect[] } {
   const kind = inputKind(lane, input);
   const [phase, ...effects] = table[lane.phase][kind];
   const next = { phase, ...counted(lane, phase, kind) };
   return { lane: next, effects: effects.map((effect) => effectOf(effect, next, input)) };
 }
 
-function counted(lane: Lane, next: Phase, kind: InputKind): Omit<Lane, "phase"> {
-  const { failures, immediate } = lane;
-  if (!isActive(lane)) return { failures, immediate };
-  if (kind === "succeeded-more") return { failures: 0, immediate: 0 };
-  if (kind === "succeeded") return { failures: 0, immediate: next === "idle" ? 0 : immediate };
-  if (next === "backing-off") return { failures: failures + 1, immediate: 0 };
-  if (kind === "failed-now" || kind === "unauthorised") {
-    return { failures, immediate: immediate + 1 };
+function counted(lane: SyncLane, next: Phase, kind: InputKind): Omit<SyncLane, "phase"> {
+  const { failures, immediate, halvings } = lane;
+  if (!isActive(lane)) return { failures, immediate, halvings };
+  if (kind === "succeeded-more") return { failures: 0, immediate: 0, halvings: 0 };
+  if (kind === "succeeded") {
+    return { failures: 0, immediate: next === "idle" ? 0 : immediate, halvings: 0 };
   }
-  return { failures, immediate };
+  if (next === "backing-off") return { failures: failures + 1, immediate: 0, halvings: 0 };
+  const again = kind === "failed-now" || kind === "unauthorised" ? 1 : 0;
+  const halved = kind === "failed-smaller" ? 1 : 0;
+  return { failures, immediate: immediate + again, halvings: halvings + halved };
 }
 
-function effectOf(kind: LaneEffect["kind"], lane: Lane, input: LaneInput): LaneEffect {
+function effectOf(kind: LaneEffect["kind"], lane: SyncLane, input: LaneInput): LaneEffect {
   switch (kind) {
     case "back-off": {
       const atLeastMs = input.kind === "failed" ? (input.retryAfterMs ?? 0) : 0;
