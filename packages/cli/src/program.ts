@@ -16,8 +16,10 @@ import { outboxCommand } from "./commands/outbox.ts";
 import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
 import { statusCommand } from "./commands/status.ts";
+import { syncCommand } from "./commands/sync.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { watchCommand } from "./commands/watch.ts";
@@ -57,8 +59,10 @@ export function createProgram(): Command {
     enrollCommand(),
     devicesCommand(),
     grantsCommand(),
+    syncCommand(),
     exportCommand(),
     demoCommand(),
+    serveCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of allCommands(program)) {

@@ -17,7 +17,13 @@ import { createAbort } from "./abort.ts";
 import { createAuthorizer } from "./auth.ts";
 import type { SyncEngine, SyncReport, SyncState } from "./engine.ts";
 import { createExchange, type EndpointBreaker } from "./exchange.ts";
-import { createLaneLoop, type LaneLoop, type LaneName, type LaneWork } from "./lane.ts";
+import {
+  createLaneLoop,
+  type LaneLoop,
+  type LaneName,
+  type LaneWork,
+  type WorkEnd,
+} from "./lane.ts";
 import { createPullLane } from "./pull-lane.ts";
 import { createPushLane } from "./push-lane.ts";
 import { type LaneInput, laneState } from "./step.ts";
@@ -198,7 +204,6 @@ class RunningSync implements SyncEngine {
 
   wake(): void {
     if (this.#started) this.#push.send({ kind: "wake" });
-    this.#notify();
   }
 
   async resume(actor: string, reason: string): Promise<void> {
@@ -230,7 +235,7 @@ class RunningSync implements SyncEngine {
     return createLaneLoop({
       ...this.#deps,
       name,
-      work,
+      work: { ...work, run: (signal) => this.#keepingEvidence(work, signal) },
       halted: this.#evidence !== undefined,
       changed: (input, code) => {
         this.#changed(name, input, code);
@@ -238,10 +243,24 @@ class RunningSync implements SyncEngine {
     });
   }
 
+  /** A halt is kept before the lane hears of it, so that a restart does not forget it. */
+  async #keepingEvidence(work: LaneWork, signal: AbortSignalLike): Promise<WorkEnd> {
+    const end = await work.run(signal);
+    if (end.input.kind !== "failed" || end.input.class !== "halt") return end;
+    try {
+      await this.#deps.store.halt(end.code ?? "internal");
+    } catch (error) {
+      // This engine halts all the same; the next one finds the contradiction again.
+      if (!isHoldfastError(error)) throw error;
+    }
+    return end;
+  }
+
   #changed(name: LaneName, input: LaneInput, code: string | undefined): void {
     if (code !== undefined) this.#lastFailure = code;
     const other = name === "push" ? this.#pull : this.#push;
     if (input.kind === "failed" && input.class === "halt") this.#halt(code ?? "internal", other);
+    if (input.kind === "succeeded" && !input.more) this.#measure();
     if (input.kind === "token-refused") this.#deps.observer.log("warn", "sync_needs_auth");
     // What one lane learned of token and endpoint, the other need not wait for.
     const { phase } = other.lane;
@@ -309,16 +328,19 @@ class RunningSync implements SyncEngine {
 
   /** Listeners hear of changes, not of steps that change nothing. */
   #notify(): void {
-    const { observer, clock } = this.#deps;
-    const state = this.state();
-    const { oldestUnacknowledgedAt: oldest } = state.watermarks;
-    const age = oldest === undefined ? 0 : Math.max(0, clock.now() - oldest);
-    observer.gauge("sync_oldest_unacknowledged", age);
     if (this.#listeners.size === 0) return;
+    const state = this.state();
     const text = JSON.stringify(state);
     if (text === this.#told) return;
     this.#told = text;
     for (const listener of this.#listeners) this.#tell(listener, state);
+  }
+
+  #measure(): void {
+    const { observer, clock } = this.#deps;
+    const { oldestUnacknowledgedAt: oldest } = this.#watermarks();
+    const age = oldest === undefined ? 0 : Math.max(0, clock.now() - oldest);
+    observer.gauge("sync_oldest_unacknowledged", age);
   }
 
   /** Apart from the step: what a listener throws is the application's to hear of, and stops no lane. */
@@ -332,6 +354,7 @@ class RunningSync implements SyncEngine {
     this.#stopWatchdog = this.#deps.timers.after(
       limits.watchdogMs,
       () => {
+        this.#measure();
         this.#push.watch();
         this.#pull.watch();
         this.#watch();
