@@ -4,7 +4,6 @@
  */
 import {
   checkProvenLeaf,
-  type HoldfastError,
   isHoldfastError,
   parseCheckpoint,
   parseNote,
@@ -42,12 +41,12 @@ const steps = fc.array(
     fc.record<Step>({
       act: fc.constantFrom(
         "record",
-        "record",
         "push",
         "push",
         "push",
         "repeat",
         "branch",
+        "push-branch",
         "push-branch",
       ),
       device: fc.nat(2),
@@ -145,7 +144,7 @@ async function answerTo(here: TestServer, log: Modelled, sent: Sent): Promise<Ex
     return answer.status === "fork" ? { status, index: answer.index, size } : { status, size };
   } catch (error) {
     if (!isHoldfastError(error)) throw error;
-    return { status: (error as HoldfastError).code };
+    return { status: error.code };
   }
 }
 
@@ -163,8 +162,10 @@ async function take(here: TestServer, logs: readonly Modelled[], together: reado
   for (const step of together) {
     const log = logs[step.device] as Modelled;
     if (step.act === "record") log.device.record(Array.from({ length: step.count }, () => ({})));
-    else if (step.act === "branch") log.branches.push(branchOff(log, step.count));
-    else {
+    else if (step.act === "branch") {
+      log.branches.push(branchOff(log, step.count));
+      log.device.record([{}]);
+    } else {
       const branch = log.branches[step.from % Math.max(1, log.branches.length)];
       const picked = step.act === "repeat" ? log.last : step.act === "push" ? undefined : branch;
       log.last = picked ?? choose(log, step);
