@@ -153,7 +153,7 @@ function tenantReads(
           bytes: Uint8Array;
           at: number;
         }>(tenantNumber(tenant) ?? -1, limit)
-        .map(({ first, ...row }) => ({ ...row, tenant, from: first })),
+        .map(({ first, bytes, ...row }) => ({ ...row, tenant, from: first, bytes: owned(bytes) })),
   };
 }
 
