@@ -13,3 +13,4 @@ export * from "./schemas.ts";
 export * from "./sealed-batches.ts";
 export * from "./pushing-device.ts";
 export * from "./test-server.ts";
+export * from "./server-store.suite.ts";
