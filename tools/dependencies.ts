@@ -58,6 +58,14 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Ajitomi Daisuke",
   },
   {
+    name: "@journeyapps/wa-sqlite",
+    version: "2.0.6",
+    licence: "MIT",
+    why: "SQLite as synchronous WebAssembly over a file system of ours: the simulator's disk",
+    keeper:
+      "Roy Hashimoto and JourneyApps; the licence stands in its LICENSE file, not in its manifest",
+  },
+  {
     name: "@noble/ciphers",
     version: "2.4.0",
     licence: "MIT",
@@ -77,6 +85,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "SHA-256, HMAC, Argon2id where the platform has none that is synchronous, and in parity tests",
     keeper: "Paul Miller",
+  },
+  {
+    name: "@sigstore/verify",
+    version: "4.1.3",
+    licence: "Apache-2.0",
+    why: "Checks checkpoints and inclusion proofs of our server log in tests: a verifier that is not ours",
+    keeper: "the Sigstore project",
   },
   {
     name: "@standard-schema/spec",
@@ -265,6 +280,9 @@ export const developmentLicences: readonly {
   },
 ];
 
+/** Licences that a person read in the package's LICENSE file, because its manifest names none. */
+const licencesInFiles: ReadonlyMap<string, string> = new Map([["@journeyapps/wa-sqlite", "MIT"]]);
+
 /** One package of the lockfile. */
 export interface LockedPackage {
   readonly name?: string;
@@ -342,7 +360,7 @@ export function checkLock(lock: Lock): readonly string[] {
     if (locked.integrity === undefined) problems.push(`${name}: no integrity in the lockfile`);
     if (locked.hasInstallScript === true)
       problems.push(`${name}: runs a script at install; take a package that ships its binaries`);
-    const licence = locked.license ?? "none";
+    const licence = locked.license ?? licencesInFiles.get(name) ?? "none";
     if (permissiveLicences.has(licence)) continue;
     const excused = developmentLicences.some(
       (row) => row.name.test(name) && row.licence === licence && locked.dev === true,

@@ -75,7 +75,7 @@ describe("packages", () => {
     ["packages/core/src/std/a.ts", 'import "@holdfast/node";', "no other package"],
     ["packages/node/src/a.ts", 'import "@holdfast/testkit";', "only @holdfast/core"],
     ["packages/testkit/src/a.ts", 'await import("@holdfast/node");', "only @holdfast/core"],
-    ["packages/cli/src/a.ts", 'import "@holdfast/server";', "@holdfast/server/admin-client"],
+    ["packages/cli/src/a.ts", 'import "@holdfast/server";', "@holdfast/server/serve"],
     ["packages/console/src/a.ts", 'import { x } from "@holdfast/server/api";', "(types)"],
     ["packages/node/src/a.ts", 'import "../../core/src/std/bytes.ts";', "by its name"],
     ["tests/a.test.ts", 'import "holdfast";', "imports holdfast"],
@@ -86,7 +86,7 @@ describe("packages", () => {
   });
 
   it.each([
-    ["packages/cli/src/a.ts", 'import "@holdfast/packs"; import "@holdfast/server/admin-client";'],
+    ["packages/cli/src/a.ts", 'import "@holdfast/packs"; import "@holdfast/server/serve";'],
     ["packages/console/src/a.ts", 'import type { X } from "@holdfast/server/api";'],
     ["packages/core/src/std/a.test.ts", 'import "@holdfast/testkit"; import "node:fs";'],
     ["tools/a.ts", 'import "@holdfast/core"; import "holdfast";'],

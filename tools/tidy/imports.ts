@@ -86,7 +86,7 @@ const packageRules: Readonly<Record<string, PackageRule>> = {
   "packages/web": { from: ["@holdfast/core"] },
   "packages/server": { from: ["@holdfast/core", "@holdfast/node"] },
   "packages/cli": {
-    from: ["@holdfast/core", "@holdfast/node", "@holdfast/packs", "@holdfast/server"],
+    from: ["@holdfast/core", "@holdfast/node", "@holdfast/packs", "@holdfast/server/serve"],
   },
   "packages/packs": { from: ["@holdfast/core"] },
   "packages/console": { from: [], types: ["@holdfast/server/api"] },

@@ -67,14 +67,11 @@ export type * from "./sync/messages/push.ts";
 export type * from "./sync/messages/token.ts";
 export * from "./sync/access-fold.ts";
 export { type Authorizer, type AuthorizerDeps, createAuthorizer } from "./sync/auth.ts";
-export type * from "./sync/access-table.ts";
 export * from "./sync/enrol.ts";
 export * from "./sync/enrolment-code.ts";
 export * from "./sync/grant-exchange.ts";
 export type * from "./sync/grant-store.ts";
 export { invite, type InvitationTerms, tenantScope, withdrawAccess } from "./sync/invitations.ts";
-export type * from "./sync/key-ledger.ts";
-export type * from "./sync/local-values.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";
 export type * from "./sync/transport.ts";
@@ -84,18 +81,23 @@ export { createSyncEngine, type SyncEngineDeps, type SyncOptions } from "./sync/
 export type { EndpointBreaker } from "./sync/exchange.ts";
 export * from "./projection/projection.ts";
 export * from "./outbox/outbox.ts";
-export * from "./outbox/attempts.ts";
+export type { Attempt, AttemptResult } from "./outbox/attempts.ts";
+export { type BreakerOptions, type Breakers, createBreakers } from "./outbox/breakers.ts";
+export {
+  type DeadLetter,
+  type DeadLetterFilter,
+  type LetterReason,
+  severities,
+  type Severity,
+} from "./outbox/dead-letters.ts";
+export type { EntryDetail, EntryFilter, EntryState, ListedEntry } from "./outbox/entries.ts";
+export type { ForcedRelease, LeaseMetadata, OutboxLeaseRow, TakenOver } from "./outbox/leases.ts";
+export type { Lane } from "./outbox/turns.ts";
+export type { OutboxProblem } from "./outbox/whole.ts";
 export * from "./outbox/backoff.ts";
 export * from "./outbox/breaker.ts";
-export * from "./outbox/breakers.ts";
-export * from "./outbox/dead-letters.ts";
-export * from "./outbox/entries.ts";
-export * from "./outbox/leases.ts";
 export * from "./outbox/policy.ts";
 export * from "./outbox/retry.ts";
-export * from "./outbox/settlement.ts";
-export type * from "./outbox/turns.ts";
-export type * from "./outbox/whole.ts";
 export {
   type BuildStep,
   createReadModels,

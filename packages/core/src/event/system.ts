@@ -21,12 +21,18 @@ export const roles: readonly Role[] = ["device", "reader", "auditor", "admin"];
 /** Every scope of the tenant, present and future. */
 export const everyScope = "*";
 
+/** Event type that grants access. */
 export const accessGrantedType = "AccessGranted";
+/** Event type that withdraws access. */
 export const accessRevokedType = "AccessRevoked";
+/** Event type that names the grants of keys. */
 export const keyGrantedType = "KeyGranted";
+/** Event type that records an enrolment. */
 export const deviceEnrolledType = "DeviceEnrolled";
+/** Event type that records a revocation. */
 export const deviceRevokedType = "DeviceRevoked";
 
+/** Plaintext of `AccessGranted`: whose installation may read which scopes, in which role. */
 export type AccessGrantedPub = {
   readonly device: string;
   /** X25519 public key that data keys are wrapped to, base64. */
@@ -35,6 +41,7 @@ export type AccessGrantedPub = {
   readonly scopes: readonly string[];
 };
 
+/** Plaintext of `AccessRevoked`: which scopes an installation may no longer read. */
 export type AccessRevokedPub = { readonly device: string; readonly scopes: readonly string[] };
 /** Keys that were wrapped to one installation. The tenant's id stands for its pseudonym key. */
 export type KeyGrantedPub = {
@@ -48,11 +55,13 @@ export type KeyGrantedPub = {
     readonly grant: string;
   }[];
 };
+/** Plaintext of `DeviceEnrolled`, recorded by the server's node. */
 export type DeviceEnrolledPub = {
   readonly device: string;
   readonly incarnation: string;
   readonly role: Role;
 };
+/** Plaintext of `DeviceRevoked`, recorded by the server's node. */
 export type DeviceRevokedPub = { readonly device: string };
 
 const device = (value: unknown): boolean =>

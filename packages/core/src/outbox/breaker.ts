@@ -14,6 +14,7 @@
 import { limits } from "../std/limits.ts";
 import { type ByFailureClass, breakerThresholdsDefault, type FailureClass } from "./retry.ts";
 
+/** When a breaker opens, for how long (ms), and how that grows. */
 export interface BreakerPolicy {
   readonly thresholds: ByFailureClass;
   readonly cooldownFirstMs: number;

@@ -13,6 +13,7 @@ import type { Observer } from "../telemetry/observer.ts";
 import type { OutboxPolicy } from "./policy.ts";
 import type { Lane } from "./turns.ts";
 
+/** How much an operator should care about a dead letter. */
 export type Severity = "low" | "medium" | "high" | "critical";
 /** Every severity, least first. */
 export const severities: readonly Severity[] = ["low", "medium", "high", "critical"];

@@ -6,6 +6,7 @@ import type { Attempt, Attempts } from "./attempts.ts";
 import type { DeadLetter, DeadLetters } from "./dead-letters.ts";
 import type { Lane } from "./turns.ts";
 
+/** Where an entry stands; what is delivered has no entry any more. */
 export type EntryState = "waiting" | "leased" | "dead";
 
 /** One entry with what its event's header says. Times are UTC milliseconds. */

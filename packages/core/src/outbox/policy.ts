@@ -3,6 +3,7 @@ import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import { attemptsMaxDefault, type ByFailureClass } from "./retry.ts";
 
+/** Bounds, maximum attempts and retention (ms) of an outbox. */
 export interface OutboxPolicy {
   /** Entries beyond which appends in the normal lane are refused with `outbox_full`. */
   readonly entriesMax: number;

@@ -13,6 +13,7 @@ import { limits } from "../std/limits.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { outboxWaitMsMax } from "./backoff.ts";
 
+/** Urgent entries never wait behind normal ones. */
 export type Lane = "urgent" | "normal";
 
 /** An entry that waits and is due. */

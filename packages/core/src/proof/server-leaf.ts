@@ -24,6 +24,7 @@ export type IndexRanges = readonly (readonly [from: number, to: number])[];
 /** The ranges themselves, or their digest where they are too many to list. */
 export type Owed = IndexRanges | { readonly count: number; readonly hash: string };
 
+/** What a leaf of a server log states. */
 export type ServerLeafKind = "receipt" | "enrol" | "revoke" | "key" | "epoch";
 
 /** What the server states about one device log. */

@@ -11,6 +11,7 @@ export type LaneState =
   | "halted"
   | "stopped";
 
+/** Where sync stands; told to subscribers at each change. */
 export interface SyncState {
   readonly push: LaneState;
   readonly pull: LaneState;

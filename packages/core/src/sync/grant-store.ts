@@ -39,6 +39,7 @@ export interface GrantWrites {
   opened(key: string, generation: number): number;
 }
 
+/** What the exchange of grants reads and changes of a store. */
 export interface GrantStore {
   readonly crypto: Crypto;
   readonly clock: Clock;

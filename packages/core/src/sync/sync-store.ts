@@ -58,6 +58,7 @@ export type PushOutcome =
   /** The server contradicts what it has signed: kept as evidence; sync stops for a person. */
   | { readonly status: "contradiction"; readonly code: string };
 
+/** What came of a page. */
 export type PullOutcome =
   | { readonly status: "stored"; readonly events: number; readonly more: boolean }
   | { readonly status: "contradiction"; readonly code: string };
@@ -79,6 +80,7 @@ export interface SyncWatermarks {
   readonly pulledThrough: number | undefined;
 }
 
+/** See the module header; every change is one transaction, durable when it resolves. */
 export interface SyncStore {
   server(): ServerIdentity | undefined;
   /** Origin of the device log that signs assertions: the newest own incarnation. */
