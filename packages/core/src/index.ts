@@ -110,7 +110,6 @@ export type * from "./client/sync-desk.ts";
 export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
-export type * from "./client/outbox-desk.ts";
 export type { StoreDeps } from "./client/store-life.ts";
 export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
