@@ -23,11 +23,19 @@ afterAll(async () => {
 
 /** Runs the command with `--json`; its rows, or the code of its refusal. */
 function run(store: string, ...args: readonly string[]) {
+  // A code is a secret: it comes from the environment, never from an argument.
+  const [command, code = ""] = args;
+  if (command === "enroll") return execute(store, ["enroll", ...args.slice(2)], code);
+  return execute(store, args, "");
+}
+
+function execute(store: string, args: readonly string[], code: string) {
   const env = {
     ...process.env,
     HOLDFAST_STORE: join(folder, store),
     HOLDFAST_STATE: join(folder, "state"),
     HOLDFAST_PASSPHRASE: "correct horse battery staple",
+    HOLDFAST_CODE: code,
   };
   const child = spawn(process.execPath, [launcher, ...args, "--json"], { env });
   let [out, err] = ["", ""];

@@ -1,10 +1,11 @@
-import { invite, isoTime, type Role, roles, withdrawAccess } from "@holdfast/core";
+import { type AccessRow, type EnrolledDevice, everyScope, isoTime, roles } from "@holdfast/core";
 import { Command, Option } from "commander";
-import { table } from "../output.ts";
-import { withServer } from "../server.ts";
+import { withDesk } from "../desk.ts";
+import { counted, table } from "../output.ts";
+import { withStore } from "../store.ts";
 import { collect, contextOf, span } from "./options.ts";
 
-/** `holdfast devices …`: the installations of the tenant, and who may read what. */
+/** `holdfast devices ls|invite|revoke`: who syncs in the tenant. */
 export function devicesCommand(): Command {
   return new Command("devices")
     .description("the devices of the tenant: list, invite, revoke")
@@ -13,67 +14,85 @@ export function devicesCommand(): Command {
     .addCommand(revokeCommand());
 }
 
+function deviceWire(device: EnrolledDevice, access: readonly AccessRow[], own: string) {
+  const { device: id, role, status, enrolledAt, logs } = device;
+  const events = logs.reduce((sum, { size }) => sum + size, 0);
+  const scopes = access.filter((row) => row.device === id).map(({ scope }) => scope);
+  const enrolled_at = isoTime(enrolledAt);
+  return { device: id, this_device: id === own, role, status, enrolled_at, events, scopes };
+}
+
 function lsCommand(): Command {
   return new Command("ls")
-    .description("devices that are enrolled, with the scopes that they may read")
+    .description("devices as the server lists them, with the scopes that the log grants them")
     .action(async (_, command: Command) => {
       const { options, output } = contextOf(command);
-      await withServer(options, async ({ grants, transport, call }) => {
-        const rows = grants.rows();
-        const listed = (await transport.devices(call)).map(({ device, role, status, ...more }) => ({
-          device,
-          role,
-          status,
-          enrolled_at: isoTime(more.enrolledAt),
-          scopes: rows.filter((row) => row.device === device).map(({ scope }) => scope),
+      await withStore(options, "write", async (store) => {
+        const listed = await withDesk(store, async (desk) => ({
+          devices: await desk.devices(),
+          access: desk.access(),
         }));
-        for (const device of listed) await output.row(device);
-        const header = ["DEVICE", "ROLE", "STATUS", "ENROLLED", "SCOPES"];
-        const cells = listed.map(({ device, role, status, enrolled_at, scopes }) => {
-          return [device, role, status, enrolled_at, scopes.join(" ")];
-        });
+        const own = store.status().device;
+        const rows = listed.devices.map((each) => deviceWire(each, listed.access, own));
+        for (const row of rows) await output.row(row);
+        const cells = rows.map((row) => [
+          row.device + (row.this_device ? " *" : ""),
+          row.role,
+          row.status,
+          row.enrolled_at,
+          row.events,
+          row.scopes.includes(everyScope) ? "all" : counted(row.scopes.length, "scope"),
+        ]);
+        const header = ["device", "role", "status", "enrolled", "events", "reads"];
         await output.say(table(header, cells));
+        await output.say(`${counted(rows.length, "device")}; * is this one`);
       });
     });
 }
 
+interface InviteOptions {
+  readonly role: (typeof roles)[number];
+  readonly scope?: readonly string[];
+  readonly for: number;
+}
+
 function inviteCommand(): Command {
   return new Command("invite")
-    .description("make an enrolment code for one device; this device admits it by itself later")
+    .description("make an enrolment code for a new device; admins only")
     .addOption(new Option("--role <role>", "what it may do").choices(roles).default("device"))
-    .option("--scope <words>", "a scope that it may read, repeatable; default: all", collect)
-    .option("--expires <span>", "how long the code holds: 90s, 15m, 12h, 30d", span, 86_400_000)
+    .option("--scope <words>", "subject whose records it may read; repeatable; default: all", collect)
+    .option("--for <span>", "how long the code holds: 90s, 15m, 12h, 30d", span, 24 * 3_600_000)
     .action(async (_, command: Command) => {
-      const { options, output } = contextOf<{
-        readonly role: Role;
-        readonly scope?: readonly string[];
-        readonly expires: number;
-      }>(command);
-      await withServer(options, async ({ store, grants, server, transport, call, hello }) => {
-        const scopes = options.scope?.map((words) => store.scopeId(words)) ?? ["*"];
-        const at = { url: server.url, hello: await hello() };
-        const terms = { role: options.role, scopes, lifeMs: options.expires };
-        const code = await invite(grants, transport, call, at, terms);
-        await output.row({ code, expires_at: isoTime(at.hello.time + options.expires) });
-        await output.say(code);
-        await output.say("Whoever holds this code joins the tenant. Hand it over in person.");
+      const { options, output } = contextOf<InviteOptions>(command);
+      await withStore(options, "write", async (store) => {
+        const named = options.scope?.map((words) => store.scopeId(words));
+        const terms = {
+          role: options.role,
+          scopes: named ?? [everyScope],
+          lifeMs: options.for,
+        };
+        const code = await withDesk(store, (desk) => desk.invite(terms));
+        await output.row({ code, role: terms.role, scopes: terms.scopes });
+        await output.say(`Code for one ${terms.role}, used once; hand it over in confidence:\n  ${code}`);
+        await output.say("There: HOLDFAST_CODE=… holdfast enroll. Then sync there, here, and there again.");
       });
     });
 }
 
 function revokeCommand(): Command {
   return new Command("revoke")
-    .description("end a device's access: no new grants, new keys, and the server refuses it")
-    .argument("<device>", "device id")
-    .requiredOption("--why <reason>", "reason code")
+    .description("end a device's access; what it had delivered stays")
+    .argument("<device>", "id of the device")
+    .requiredOption("--why <code>", "reason code; recorded")
     .action(async (device: string, _, command: Command) => {
       const { options, output } = contextOf<{ readonly why: string }>(command);
-      await withServer(options, async ({ grants, transport, call }) => {
-        // Recorded first: keys change even when the server cannot be told just now.
-        await withdrawAccess(grants, device, options.why);
-        await transport.revoke({ device, why: options.why }, call);
+      await withStore(options, "write", async (store) => {
+        await withDesk(store, (desk) => desk.revoke(device, options.why));
         await output.row({ device, status: "revoked" });
-        await output.say(`${device} is revoked. What it was granted before it can still open.`);
+        await output.say(
+          `${device} is revoked: it gets no more keys, and what is recorded from now on has new ones.`,
+        );
+        await output.say("Next: holdfast sync, so that the other devices hear of it.");
       });
     });
 }

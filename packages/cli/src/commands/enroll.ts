@@ -1,65 +1,83 @@
 import { existsSync, readdirSync } from "node:fs";
-import {
-  enrol,
-  type EnrolmentCode,
-  grantStoreOf,
-  parseEnrolmentCode,
-  syncStoreOf,
-} from "@holdfast/core";
+import { readFile } from "node:fs/promises";
+import { isCancel, password } from "@clack/prompts";
+import { type EnrolmentCode, HoldfastError, parseEnrolmentCode } from "@holdfast/core";
 import { initStore } from "@holdfast/node";
 import { Command } from "commander";
+import { withDesk } from "../desk.ts";
 import { readPassphrase } from "../secrets.ts";
-import { withTransport } from "../server.ts";
-import { storeDirectory, type StoreOptions, UsageError, withStore } from "../store.ts";
+import { type StoreOptions, storeDirectory, UsageError, withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
-/** `holdfast enroll`: presents a code to the server that it names; makes the store where there is none. */
+interface EnrollOptions {
+  readonly codeFile?: string;
+  readonly tenant?: string;
+}
+
+const notes = `
+The code is a secret that is used once. It comes from --code-file, from HOLDFAST_CODE, or from a prompt.
+"holdfast serve" prints the code that founds a tenant, "holdfast devices invite" makes those of further
+devices. Where there is no store yet one is made; for a founding code, name its tenant with --tenant.`;
+
+/** `holdfast enroll`: makes a store one of the devices that sync through a server. */
 export function enrollCommand(): Command {
   return new Command("enroll")
-    .description(
-      "enrol the store at the server that a code names; an empty folder gets a new store",
-    )
-    .argument("<code>", "enrolment code, hf1-…")
-    .option(
-      "--tenant <label>",
-      "name of the tenant, for a new store; stays a label outside the log",
-    )
-    .action(async (text: string, _, command: Command) => {
-      const { options, output } = contextOf<{ readonly tenant?: string }>(command);
+    .description("enrol the store at a server with a code; makes the store of an invited device")
+    .option("--code-file <file>", "file that holds the code")
+    .option("--tenant <label>", "label of a store that is made; default: the tenant's id")
+    .addHelpText("after", notes)
+    .action(async (_, command: Command) => {
+      const { options, output } = contextOf<EnrollOptions>(command);
+      const directory = storeDirectory(options);
+      const text = await readCode(options);
       const code = parseEnrolmentCode(text);
-      const made = await makeStore(options, code, options.tenant);
-      await withStore(options, "write", (store) =>
-        withTransport(code.url, async (transport) => {
-          const grants = grantStoreOf(store);
-          const deps = { crypto: grants.crypto, store: syncStoreOf(store), grants, transport };
-          const { tenant, device, role, founder } = await enrol(deps, code);
-          await output.row({ server: code.url, tenant, device, role, founder, made });
-          if (made) await output.say(`A new store is in ${storeDirectory(options)}.`);
-          await output.say(`Enrolled at ${code.url}.`);
-          await output.say(`  tenant  ${tenant}\n  device  ${device}\n  role    ${role}`);
-          await output.say(
-            founder === device
-              ? "This device founded the tenant."
-              : "Sync now, and again after an admin's device has synced: then the keys arrive.",
-          );
-        }),
-      );
+      const made = await makeStoreFor(code, directory, options);
+      await withStore(options, "write", async (store) => {
+        const answer = await withDesk(store, (desk) => desk.enrol(text));
+        const { tenant, device, role, founder } = answer;
+        await output.row({ tenant, device, role, founder, server: code.url, made });
+        if (made) await output.say(`A new store is in ${directory}.`);
+        await output.say(`Enrolled at ${code.url} as ${role}.`);
+        await output.say(`  tenant  ${tenant}\n  device  ${device}`);
+        await output.say(
+          code.joins === undefined
+            ? "Next: holdfast sync; then holdfast devices invite, for the next device."
+            : "Next: holdfast sync here, then on a device of an admin, then here again: the keys follow.",
+        );
+      });
     });
 }
 
-/** Makes the store in an empty folder: of the code's tenant, or of one of its own. */
-async function makeStore(
-  options: StoreOptions,
+/** Makes the store where there is none: of the code's tenant, or of a new one. */
+async function makeStoreFor(
   { joins }: EnrolmentCode,
-  label: string | undefined,
+  directory: string,
+  options: EnrollOptions & StoreOptions,
 ): Promise<boolean> {
-  const directory = storeDirectory(options);
   if (existsSync(directory) && readdirSync(directory).length > 0) return false;
-  if (joins === undefined && label === undefined) {
+  const tenant = options.tenant ?? joins?.tenant;
+  if (tenant === undefined) {
     throw new UsageError("The code founds a tenant: name it with --tenant LABEL.");
   }
   const passphrase = await readPassphrase(options, "ask twice");
-  const tenant = label ?? joins?.tenant ?? "";
   await initStore({ directory, passphrase, tenant, ...(joins !== undefined && { joins }) });
   return true;
+}
+
+async function readCode({ codeFile }: EnrollOptions): Promise<string> {
+  if (codeFile !== undefined) {
+    try {
+      return await readFile(codeFile, "utf8");
+    } catch (cause) {
+      throw new HoldfastError("input_unreadable", { argument: "--code-file" }, { cause });
+    }
+  }
+  const given = process.env["HOLDFAST_CODE"];
+  if (given !== undefined) return given;
+  if (!process.stdin.isTTY) {
+    throw new UsageError("Give the code: --code-file FILE, or HOLDFAST_CODE.");
+  }
+  const answer = await password({ message: "Enrolment code", output: process.stderr });
+  if (isCancel(answer) || answer === undefined) throw new UsageError("No code was given.");
+  return answer;
 }

@@ -1,33 +1,45 @@
-import { grantStoreOf, isoTime } from "@holdfast/core";
+import { isoTime } from "@holdfast/core";
 import { Command } from "commander";
-import { table } from "../output.ts";
+import { withDesk } from "../desk.ts";
+import { counted, table } from "../output.ts";
 import { withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
-/** `holdfast grants …`: keys that this device sent and received. */
+/** `holdfast grants ls`: keys that went to devices, and who may read what. */
 export function grantsCommand(): Command {
   return new Command("grants")
-    .description("keys that were granted: to this device, and by it")
-    .addCommand(
-      new Command("ls")
-        .description("grants, oldest first; never a key itself")
-        .action(async (_, command: Command) => {
-          const { options, output } = contextOf(command);
-          await withStore(options, "read", async (store) => {
-            const grants = grantStoreOf(store);
-            const listed = grants.grants().map(({ key, generation, recipient, state, at }) => {
-              const { tenant } = store.status();
-              const scope = key === tenant ? "" : (grants.keyring.dataKeyById(key)?.scope ?? "");
-              const kind = key === tenant ? "pseudonym" : "data";
-              return { key, kind, generation, scope, recipient, state, at: isoTime(at) };
-            });
-            for (const grant of listed) await output.row(grant);
-            const header = ["KEY", "KIND", "SCOPE", "RECIPIENT", "STATE", "AT"];
-            const cells = listed.map(({ key, kind, scope, recipient, state, at }) => {
-              return [key, kind, scope, recipient, state, at];
-            });
-            await output.say(table(header, cells));
-          });
+    .description("who may read what, and the keys that were granted")
+    .addCommand(lsCommand());
+}
+
+function lsCommand(): Command {
+  return new Command("ls")
+    .description("keys that this device has granted or was granted; --access: who may read what")
+    .option("--access", "access by device and scope, as the log says")
+    .action(async (_, command: Command) => {
+      const { options, output } = contextOf<{ readonly access?: boolean }>(command);
+      await withStore(options, "read", (store) =>
+        withDesk(store, async (desk) => {
+          if (options.access === true) {
+            const rows = desk.access().map(({ device, scope, role }) => ({ device, scope, role }));
+            for (const row of rows) await output.row(row);
+            const cells = rows.map(({ device, scope, role }) => [device, scope, role]);
+            await output.say(table(["device", "scope", "role"], cells));
+            await output.say(counted(rows.length, "row"));
+            return;
+          }
+          const rows = desk.grants().map(({ at, ...row }) => ({ ...row, at: isoTime(at) }));
+          for (const row of rows) await output.row(row);
+          const cells = rows.map((row) => [
+            row.key,
+            row.generation,
+            row.recipient,
+            row.state,
+            row.at,
+          ]);
+          await output.say(table(["key", "generation", "recipient", "state", "at"], cells));
+          await output.say(counted(rows.length, "grant"));
         }),
-    );
+      );
+    });
 }
