@@ -12,9 +12,6 @@ import { initStore } from "@holdfast/node";
 import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
 import { startTalker, type Talker } from "./processes.ts";
 
-/** Long figures instead of samples. */
-export const full = process.env["HOLDFAST_FULL"] === "1";
-
 const main =
   process.env["E2E_MAIN"] ??
   fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));

@@ -66,6 +66,7 @@ export type * from "./sync/messages/pull.ts";
 export type * from "./sync/messages/push.ts";
 export type * from "./sync/messages/token.ts";
 export * from "./sync/access-fold.ts";
+export type { AccessRow } from "./sync/access-table.ts";
 export { type Authorizer, type AuthorizerDeps, createAuthorizer } from "./sync/auth.ts";
 export * from "./sync/enrol.ts";
 export * from "./sync/enrolment-code.ts";

@@ -86,7 +86,7 @@ export function createAttempts(deps: {
 }
 
 /** Half-open ranges [from, to) of ascending positions. */
-export function rangesOf(positions: readonly number[]): readonly (readonly [number, number])[] {
+function rangesOf(positions: readonly number[]): readonly (readonly [number, number])[] {
   const ranges: [number, number][] = [];
   for (const position of positions) {
     const open = ranges.at(-1);
