@@ -65,12 +65,6 @@ interface Turn {
   within<T>(work: () => T): T;
 }
 
-/** What sync is halted for; an empty text: a person has resumed it. */
-function haltOf(tables: SyncTables): string | undefined {
-  const code = tables.value("halted") ?? "";
-  return code === "" ? undefined : code;
-}
-
 /** The store side of sync. */
 export function createReplica(deps: ReplicaDeps): SyncStore {
   const { clock, crypto, keyring } = deps;
@@ -168,24 +162,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     watermarks() {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
-    },
-    evidence: () => haltOf(tables()),
-    async halt(code) {
-      await turn(({ tables: of, within }) => {
-        within(() => {
-          of.put("halted", code);
-        });
-      });
-    },
-    async resumed(actor, reason) {
-      await turn(({ tables: of, within }) => {
-        within(() => {
-          const at = clock.now();
-          const resumption = { at, code: haltOf(of) ?? "", actor, reason };
-          of.put(`resumed/${at}`, JSON.stringify(resumption));
-          of.put("halted", "");
-        });
-      });
     },
   };
 
