@@ -23,19 +23,17 @@ afterAll(async () => {
 
 /** Runs the command with `--json`; its rows, or the code of its refusal. */
 function run(store: string, ...args: readonly string[]) {
-  // A code is a secret: it comes from the environment, never from an argument.
-  const [command, code = ""] = args;
-  if (command === "enroll") return execute(store, ["enroll", ...args.slice(2)], code);
-  return execute(store, args, "");
+  return runWith(store, undefined, ...args);
 }
 
-function execute(store: string, args: readonly string[], code: string) {
+/** The code is a secret: it goes by the environment. */
+function runWith(store: string, code: string | undefined, ...args: readonly string[]) {
   const env = {
     ...process.env,
     HOLDFAST_STORE: join(folder, store),
     HOLDFAST_STATE: join(folder, "state"),
     HOLDFAST_PASSPHRASE: "correct horse battery staple",
-    HOLDFAST_CODE: code,
+    ...(code !== undefined && { HOLDFAST_CODE: code }),
   };
   const child = spawn(process.execPath, [launcher, ...args, "--json"], { env });
   let [out, err] = ["", ""];
@@ -63,14 +61,14 @@ async function foundingCode(): Promise<string> {
 it("founds a tenant, lets a device in by a code, and revokes it", { timeout: 60_000 }, async () => {
   const founding = await foundingCode();
   expect(await run("first", "devices", "ls")).toMatchObject([{ error: { code: "store_missing" } }]);
-  expect(await run("first", "enroll", "hf1-nothing")).toMatchObject([
+  expect(await runWith("first", "hf1-nothing", "enroll")).toMatchObject([
     { error: { code: "enrol_code_malformed" } },
   ]);
-  const [founder] = await run("first", "enroll", founding, "--tenant", "Ward 3");
+  const [founder] = await runWith("first", founding, "enroll", "--tenant", "Ward 3");
   expect(founder).toMatchObject({ role: "admin", made: true, server: api.url });
   expect(founder?.["founder"]).toBe(founder?.["device"]);
   const [invitation] = await run("first", "devices", "invite", "--scope", "ada");
-  const joined = await run("second", "enroll", String(invitation?.["code"]));
+  const joined = await runWith("second", String(invitation?.["code"]), "enroll");
   expect(joined).toMatchObject([{ role: "device", made: true, tenant: founder?.["tenant"] }]);
   const device = String(joined[0]?.["device"]);
   const isListed = async () =>

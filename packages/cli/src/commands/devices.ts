@@ -53,7 +53,7 @@ function lsCommand(): Command {
 interface InviteOptions {
   readonly role: (typeof roles)[number];
   readonly scope?: readonly string[];
-  readonly for: number;
+  readonly expires: number;
 }
 
 function inviteCommand(): Command {
@@ -65,7 +65,7 @@ function inviteCommand(): Command {
       "subject whose records it may read; repeatable; default: all",
       collect,
     )
-    .option("--for <span>", "how long the code holds: 90s, 15m, 12h, 30d", span, 24 * 3_600_000)
+    .option("--expires <span>", "how long the code holds: 90s, 15m, 12h, 30d", span, 24 * 3_600_000)
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<InviteOptions>(command);
       await withStore(options, "write", async (store) => {
@@ -73,7 +73,7 @@ function inviteCommand(): Command {
         const terms = {
           role: options.role,
           scopes: named ?? [everyScope],
-          lifeMs: options.for,
+          lifeMs: options.expires,
         };
         const code = await withDesk(store, (desk) => desk.invite(terms));
         await output.row({ code, role: terms.role, scopes: terms.scopes });

@@ -16,15 +16,20 @@ interface EnrollOptions {
 
 const notes = `
 The code is a secret that is used once. It comes from --code-file, from HOLDFAST_CODE, or from a prompt.
-"holdfast serve" prints the code that founds a tenant, "holdfast devices invite" makes those of further
-devices. Where there is no store yet one is made; for a founding code, name its tenant with --tenant.`;
+"holdfast serve" prints the code that founds a tenant; "holdfast devices invite" makes codes for further devices.
+An empty or missing folder gets a new store.`;
 
 /** `holdfast enroll`: makes a store one of the devices that sync through a server. */
 export function enrollCommand(): Command {
   return new Command("enroll")
-    .description("enrol the store at a server with a code; makes the store of an invited device")
+    .description(
+      "enrol the store at the server that a code names; an empty folder gets a new store",
+    )
     .option("--code-file <file>", "file that holds the code")
-    .option("--tenant <label>", "label of a store that is made; default: the tenant's id")
+    .option(
+      "--tenant <label>",
+      "name of the tenant, for a new store; stays a label outside the log",
+    )
     .addHelpText("after", notes)
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<EnrollOptions>(command);
@@ -35,7 +40,7 @@ export function enrollCommand(): Command {
       await withStore(options, "write", async (store) => {
         const answer = await withDesk(store, (desk) => desk.enrol(text));
         const { tenant, device, role, founder } = answer;
-        await output.row({ tenant, device, role, founder, server: code.url, made });
+        await output.row({ server: code.url, tenant, device, role, founder, made });
         if (made) await output.say(`A new store is in ${directory}.`);
         await output.say(`Enrolled at ${code.url} as ${role}.`);
         await output.say(`  tenant  ${tenant}\n  device  ${device}`);
@@ -48,19 +53,20 @@ export function enrollCommand(): Command {
     });
 }
 
-/** Makes the store where there is none: of the code's tenant, or of a new one. */
+/** Makes the store in an empty folder: of the tenant in the code, or of one of its own. Was it made? */
 async function makeStoreFor(
-  { joins }: EnrolmentCode,
+  code: EnrolmentCode,
   directory: string,
   options: EnrollOptions & StoreOptions,
 ): Promise<boolean> {
   if (existsSync(directory) && readdirSync(directory).length > 0) return false;
+  const { joins } = code;
   const tenant = options.tenant ?? joins?.tenant;
   if (tenant === undefined) {
     throw new UsageError("The code founds a tenant: name it with --tenant LABEL.");
   }
   const passphrase = await readPassphrase(options, "ask twice");
-  await initStore({ directory, passphrase, tenant, ...(joins !== undefined && { joins }) });
+  await initStore({ directory, passphrase, tenant, ...(joins === undefined ? {} : { joins }) });
   return true;
 }
 

@@ -28,16 +28,21 @@ function lsCommand(): Command {
             await output.say(counted(rows.length, "row"));
             return;
           }
-          const rows = desk.grants().map(({ at, ...row }) => ({ ...row, at: isoTime(at) }));
+          const { tenant } = store.status();
+          const rows = desk.grants().map(({ at, ...row }) => {
+            const kind = row.key === tenant ? "pseudonym" : "data";
+            return { ...row, kind, at: isoTime(at) };
+          });
           for (const row of rows) await output.row(row);
           const cells = rows.map((row) => [
             row.key,
+            row.kind,
             row.generation,
             row.recipient,
             row.state,
             row.at,
           ]);
-          await output.say(table(["key", "generation", "recipient", "state", "at"], cells));
+          await output.say(table(["key", "kind", "generation", "recipient", "state", "at"], cells));
           await output.say(counted(rows.length, "grant"));
         }),
       );

@@ -35,7 +35,7 @@ export function syncStoreOf(store: Holdfast): SyncStore {
   return behind(store).life.sync;
 }
 
-/** The life of an open store: for what else is put together over it. */
+/** The life of an open store: for tests that bring other devices' events into it. */
 export function lifeOf(store: Holdfast): StoreLife {
   return behind(store).life;
 }
