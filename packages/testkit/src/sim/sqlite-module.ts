@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import createModule from "@journeyapps/wa-sqlite/dist/wa-sqlite.mjs";
+import { pathToFileURL } from "node:url";
 import type { Chance } from "../chance.ts";
 import { type DiskFailure, DiskError, type DiskUser, type SimDisk, type SimFile } from "./disk.ts";
 
@@ -259,11 +259,19 @@ function createLayer(sqlite: { readonly module: SqliteModule; acting: Acting | u
 
 let loading: Promise<Sqlite> | undefined;
 
+interface SqliteBuild {
+  /** Makes an instance. */
+  readonly default: (options: { readonly wasmBinary: Uint8Array }) => Promise<SqliteModule>;
+}
+
 async function load(): Promise<Sqlite> {
+  // The package has types of its asynchronous API only; and its build, left to itself, fetches the binary
+  // by URL, which Node does not do for files.
   const require = createRequire(import.meta.url);
-  const path = require.resolve("@journeyapps/wa-sqlite/dist/wa-sqlite.wasm");
-  // Left to itself, the build fetches the file by URL, which Node does not do for files.
-  const module = (await createModule({ wasmBinary: readFileSync(path) })) as SqliteModule;
+  const build = require.resolve("@journeyapps/wa-sqlite/dist/wa-sqlite.mjs");
+  const binary = require.resolve("@journeyapps/wa-sqlite/dist/wa-sqlite.wasm");
+  const { default: createModule } = (await import(pathToFileURL(build).href)) as SqliteBuild;
+  const module = await createModule({ wasmBinary: readFileSync(binary) });
   const base = { module, acting: undefined as Acting | undefined };
   const { layer, state } = createLayer(base);
   module.vfs_register(layer, true);

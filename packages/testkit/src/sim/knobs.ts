@@ -1,0 +1,62 @@
+/**
+ * What a seed turns on. Each class of faults is on in about half of the seeds, so that runs without it are
+ * explored as well: a fault that hides another one would otherwise always do so.
+ */
+import type { Chance } from "../chance.ts";
+
+/** One in so many; 0: never. */
+export type OneIn = number;
+
+/** What a run does, and what is done to it. Times are virtual milliseconds. */
+export interface Knobs {
+  readonly devices: number;
+  /** How long faults go on. */
+  readonly faultMs: number;
+  /** Calls of one device before it only watches. */
+  readonly calls: number;
+  /** Mean time between two calls of a device. */
+  readonly thinkMs: number;
+  /** Streams that devices share, and that each has alone. */
+  readonly streams: { readonly shared: number; readonly own: number };
+  /** Mean time between two kills of a device's process; 0: none. */
+  readonly killEveryMs: number;
+  /** A kill strikes at an access to the disk, rather than between two steps. */
+  readonly killAtAccess: boolean;
+  /** Power goes with one in so many kills. */
+  readonly powerLoss: OneIn;
+  /** Accesses to the disk that fail. */
+  readonly readErrors: OneIn;
+  readonly writeErrors: OneIn;
+  readonly syncErrors: OneIn;
+  /** Mean time between two spells of a full disk; 0: none. */
+  readonly fullEveryMs: number;
+  /** Mean time between two jumps of the wall clock; 0: none. */
+  readonly jumpEveryMs: number;
+  /** Clocks that run fast or slow, parts of a thousand. */
+  readonly drift: number;
+  /** Mean time between two pauses of a process; 0: none. */
+  readonly pauseEveryMs: number;
+}
+
+/** Draws the knobs of a seed. */
+export function drawKnobs(chance: Chance): Knobs {
+  const sometimes = <T>(value: T, off: T): T => (chance.oneIn(2) ? value : off);
+  const between = (low: number, high: number): number => low + chance.integer(high - low + 1);
+  return {
+    devices: 1,
+    faultMs: between(5_000, 30_000),
+    calls: between(10, 40),
+    thinkMs: between(20, 400),
+    streams: { shared: between(1, 3), own: between(0, 2) },
+    killEveryMs: sometimes(between(300, 6_000), 0),
+    killAtAccess: !chance.oneIn(3),
+    powerLoss: sometimes(between(1, 3), 0),
+    readErrors: sometimes(between(30, 3_000), 0),
+    writeErrors: sometimes(between(20, 1_000), 0),
+    syncErrors: sometimes(between(10, 200), 0),
+    fullEveryMs: sometimes(between(2_000, 10_000), 0),
+    jumpEveryMs: sometimes(between(1_000, 10_000), 0),
+    drift: sometimes(between(0, 20) - 10, 0),
+    pauseEveryMs: sometimes(between(2_000, 10_000), 0),
+  };
+}
