@@ -4,7 +4,7 @@
  */
 import { type Holdfast, isHoldfastError, type Keyring } from "@holdfast/core";
 import type { Chance } from "../chance.ts";
-import { createDisk, type DiskFaults } from "./disk.ts";
+import { createDisk, type DiskFaults, type SimDisk } from "./disk.ts";
 import type { Knobs, OneIn } from "./knobs.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type SimProcess, startProcess, type WallClock } from "./sim-process.ts";
@@ -15,6 +15,8 @@ export interface DevicePorts {
   readonly scheduler: Scheduler;
   readonly store: SimStorePorts;
   readonly knobs: Knobs;
+  /** Stands between the device and its disk: planted bugs. */
+  readonly disk: (disk: SimDisk) => SimDisk;
   /** Of this device alone. */
   readonly chance: Chance;
   /** Ends the run: something broke that must not. */
@@ -63,7 +65,7 @@ export interface SimDevice {
   arm(): void;
 }
 
-const restartMsMax = 2_000;
+const restartMsMax = 500;
 
 /** A device with an empty disk. */
 export function createDevice(name: string, ports: DevicePorts): SimDevice {
@@ -76,7 +78,7 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
         ? 0
         : (chance.integer(2 * Math.abs(knobs.drift) + 1) - Math.abs(knobs.drift)) / 1_000,
   };
-  const site: SimSite = { disk: createDisk(), place: { folder: `/${name}`, identity: "1" } };
+  const site: SimSite = { disk: ports.disk(createDisk()), place: { folder: `/${name}`, identity: "1" } };
   let lives = 0;
   let process: SimProcess | undefined;
   let open: OpenDevice | undefined;

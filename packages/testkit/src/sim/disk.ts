@@ -114,6 +114,7 @@ export interface SimDisk {
   readonly accesses: number;
   has(name: string): boolean;
   names(): readonly string[];
+  nameOf(file: SimFile): string;
   /** Opens or makes a file; its name is durable with its first sync. `undefined`: there is none. */
   open(user: DiskUser, name: string, create: boolean): SimFile | undefined;
   /** Fills `target` from an offset; the number of bytes that there were. */
@@ -204,6 +205,7 @@ export function createDisk(): SimDisk {
     },
     has: (name) => live.has(name),
     names: () => [...live.keys()].toSorted(),
+    nameOf,
     open(user, name, create) {
       if (!user.alive) throw new DiskError("dead");
       const known = live.get(name);

@@ -42,21 +42,24 @@ export interface Knobs {
 export function drawKnobs(chance: Chance): Knobs {
   const sometimes = <T>(value: T, off: T): T => (chance.oneIn(2) ? value : off);
   const between = (low: number, high: number): number => low + chance.integer(high - low + 1);
+  const calls = between(10, 40);
+  const thinkMs = between(20, 400);
   return {
     devices: 1,
-    faultMs: between(5_000, 30_000),
-    calls: between(10, 40),
-    thinkMs: between(20, 400),
+    // Faults strike while there is work; the rest of the time would be spent watching.
+    faultMs: Math.round(1.3 * calls * thinkMs) + 1_000,
+    calls,
+    thinkMs,
     streams: { shared: between(1, 3), own: between(0, 2) },
-    killEveryMs: sometimes(between(300, 6_000), 0),
+    killEveryMs: sometimes(between(2, 20) * thinkMs, 0),
     killAtAccess: !chance.oneIn(3),
     powerLoss: sometimes(between(1, 3), 0),
     readErrors: sometimes(between(30, 3_000), 0),
     writeErrors: sometimes(between(20, 1_000), 0),
     syncErrors: sometimes(between(10, 200), 0),
-    fullEveryMs: sometimes(between(2_000, 10_000), 0),
-    jumpEveryMs: sometimes(between(1_000, 10_000), 0),
+    fullEveryMs: sometimes(between(5, 40) * thinkMs, 0),
+    jumpEveryMs: sometimes(between(5, 40) * thinkMs, 0),
     drift: sometimes(between(0, 20) - 10, 0),
-    pauseEveryMs: sometimes(between(2_000, 10_000), 0),
+    pauseEveryMs: sometimes(between(10, 60) * thinkMs, 0),
   };
 }

@@ -58,6 +58,15 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
   const { scheduler, ledger, knobs } = ports;
   const { chance, name } = device;
   const retries: Retry[] = [];
+  /** Calls whose answer nobody has heard: made again when their process has died. */
+  const unanswered = new Set<Retry>();
+  const surfaces = new WeakMap<Holdfast, Holdfast>();
+
+  function surfaceOf(store: Holdfast): Holdfast {
+    const known = surfaces.get(store) ?? ports.surface(store);
+    surfaces.set(store, known);
+    return known;
+  }
   let calls = 0;
   let words = 0;
 
@@ -126,10 +135,15 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
       drafts: made.map(({ draft }) => draft),
       words: made.map(({ word }) => word),
     };
+    if (again !== undefined) scheduler.note(`${name} again ${again.words.join(" ")}`);
     offer(call);
+    unanswered.add(call);
     try {
-      hearAnswer(await open.hear(store.append(call.drafts)), call);
+      const result = await open.hear(store.append(call.drafts));
+      unanswered.delete(call);
+      hearAnswer(result, call);
     } catch (error) {
+      unanswered.delete(call);
       hearRefusal(error, call);
     }
   }
@@ -182,9 +196,9 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
   }
 
   async function actOnce(open: OpenDevice): Promise<void> {
-    const store = ports.surface(open.store);
+    const store = surfaceOf(open.store);
     const kind = chance.integer(20);
-    const again = chance.oneIn(2) ? retries.shift() : undefined;
+    const again = chance.oneIn(4) ? undefined : retries.shift();
     try {
       if (again !== undefined || kind < 13) await append(open, store, again);
       else if (kind < 16) await correct(open, store);
@@ -201,6 +215,10 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
       return calls;
     },
     async run(open) {
+      for (const call of unanswered) {
+        if (call.drafts.every(({ id }) => id !== undefined)) retries.push(call);
+      }
+      unanswered.clear();
       while (calls < knobs.calls) {
         await open.sleep(thinkTime(chance, knobs.thinkMs));
         calls += 1;
@@ -226,7 +244,7 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
       };
       offer(call);
       try {
-        hearAnswer(await open.hear(ports.surface(open.store).append(call.drafts)), call);
+        hearAnswer(await open.hear(surfaceOf(open.store).append(call.drafts)), call);
         return undefined;
       } catch (error) {
         if (!isHoldfastError(error)) throw error;

@@ -84,7 +84,7 @@ export function createWorld(options: WorldOptions): World {
   };
   const inhabitants: readonly Inhabitant[] = Array.from({ length: knobs.devices }, (_, at) => {
     const chance = chanceOf(seed, 100 + at);
-    const device = createDevice(`d${at + 1}`, { scheduler, store, knobs, chance, fail });
+    const device = createDevice(`d${at + 1}`, { scheduler, store, knobs, chance, fail, disk: plant.disk });
     const work = createWork(device, { scheduler, ledger, knobs, surface: plant.surface });
     return { device, work };
   });
@@ -157,7 +157,7 @@ function strike({ scheduler, knobs }: Context, device: SimDevice, chance: Chance
   });
   every(knobs.fullEveryMs, "disk full", () => {
     device.fill(true);
-    scheduler.after(chance.integer(3_000), `${device.name} disk has room`, () => {
+    scheduler.after(chance.integer(1_000), `${device.name} disk has room`, () => {
       device.fill(false);
     });
   });
@@ -167,7 +167,7 @@ function strike({ scheduler, knobs }: Context, device: SimDevice, chance: Chance
   });
   every(knobs.pauseEveryMs, "pause", () => {
     device.pause();
-    scheduler.after(chance.integer(10_000), `${device.name} resume`, () => {
+    scheduler.after(chance.integer(3_000), `${device.name} resume`, () => {
       device.resume();
     });
   });
