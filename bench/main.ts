@@ -1,11 +1,12 @@
 /**
- * `npm run bench -- append|query|read|open|verify|memory [--json] [--profile] [--quick] [--folder DIR]`
+ * `npm run bench -- append|query|read|open|verify|memory|ingest [--json] [--profile] [--quick] [--folder DIR]`
  *
  * Text for people first; the last line of standard output is one JSON object. README.md says how to read it.
  */
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchAppend } from "./append.ts";
+import { benchIngest } from "./ingest.ts";
 import { benchMemory } from "./memory.ts";
 import type { Report } from "./measure.ts";
 import { benchOpen } from "./open.ts";
@@ -48,6 +49,10 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     benchVerify({ folder, events: quick ? 200 : 100_000, commit: 100, rounds: quick ? 1 : 3 }),
   memory: ({ folder, quick }) =>
     benchMemory({ folder, events: quick ? 50 : 10_000, built: !quick }),
+  ingest: ({ folder, quick }) =>
+    quick
+      ? benchIngest({ folder, rounds: 1, pushes: 2, batch: 20 })
+      : benchIngest({ folder, rounds: 6, pushes: 10, batch: 500 }),
 };
 
 const { values, positionals } = parseArgs({

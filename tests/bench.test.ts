@@ -42,6 +42,7 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   open: { open: timing, raw: timing, key_derivation: timing },
   verify: { headers: timing, commitments: timing, raw: timing },
   memory: { empty_node_mb: { steady: number, peak: number }, appended_mb: { live: number } },
+  ingest: { ours: timing, raw: timing },
 };
 
 describe("npm run bench", () => {
@@ -71,7 +72,7 @@ describe("npm run bench", () => {
   it("refuses an unknown subject with exit code 2", () => {
     const { status, stderr } = runBench("speed");
     expect(status).toBe(2);
-    expect(stderr).toContain("append|query|read|open|verify|memory");
+    expect(stderr).toContain("append|query|read|open|verify|memory|ingest");
   });
 
   it("profiles by self time", () => {

@@ -2,7 +2,7 @@ import { errorCodes } from "@holdfast/core";
 import { createProgram } from "holdfast";
 import { describe, expect, it } from "vitest";
 import { readText } from "./project.ts";
-import { cliPage, groupsOf, referencePages } from "./reference.ts";
+import { cliPage, errorsSource, groupsOf, referencePages } from "./reference.ts";
 
 describe("the reference of command and codes", () => {
   it.each(referencePages().map(({ path, text }) => [path, text] as const))(
@@ -13,9 +13,7 @@ describe("the reference of command and codes", () => {
   );
 
   it("names every error code once", () => {
-    const named = groupsOf(readText("packages/core/src/std/errors.ts")).flatMap(
-      ([, codes]) => codes,
-    );
+    const named = groupsOf(errorsSource()).flatMap(([, codes]) => codes);
     expect(named).toEqual(Object.keys(errorCodes));
   });
 

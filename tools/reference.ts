@@ -86,6 +86,17 @@ export function cliPage(program: Program): string {
   ].join("\n\n")}\n`;
 }
 
+const errorsPath = "packages/core/src/std/errors.ts";
+
+/** The file of the codes, with the tables that it spreads in their places. */
+export function errorsSource(): string {
+  const source = readText(errorsPath);
+  return source.replaceAll(/^ {2}\.\.\.(\w+),$/gm, (spread, name: string) => {
+    const from = new RegExp(`import \\{ ${name} \\} from "\\./([\\w-]+\\.ts)"`).exec(source)?.[1];
+    return from === undefined ? spread : readText(`packages/core/src/std/${from}`);
+  });
+}
+
 /** Headings of the table of codes, from its comments, each with its codes in order. */
 export function groupsOf(source: string): readonly (readonly [string, readonly ErrorCode[]])[] {
   const groups: [string, ErrorCode[]][] = [];
@@ -122,7 +133,7 @@ export function referencePages(): readonly Page[] {
     { path: "docs/reference/cli.md", text: cliPage(createProgram()) },
     {
       path: "docs/reference/errors.md",
-      text: errorsPage(readText("packages/core/src/std/errors.ts")),
+      text: errorsPage(errorsSource()),
     },
   ];
 }

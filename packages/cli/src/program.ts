@@ -9,6 +9,7 @@ import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
 import { logCommand } from "./commands/log.ts";
+import { outboxCommand } from "./commands/outbox.ts";
 import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
@@ -46,6 +47,7 @@ export function createProgram(): Command {
     historyCommand(),
     watchCommand(),
     conflictsCommand(),
+    outboxCommand(),
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),

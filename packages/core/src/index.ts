@@ -65,11 +65,36 @@ export type * from "./sync/messages/log.ts";
 export type * from "./sync/messages/pull.ts";
 export type * from "./sync/messages/push.ts";
 export type * from "./sync/messages/token.ts";
+export * from "./sync/access-fold.ts";
+export type * from "./sync/access-table.ts";
+export * from "./sync/enrol.ts";
+export * from "./sync/enrolment-code.ts";
+export * from "./sync/grant-exchange.ts";
+export type * from "./sync/grant-store.ts";
+export { invite, type InvitationTerms, tenantScope, withdrawAccess } from "./sync/invitations.ts";
+export type * from "./sync/key-ledger.ts";
+export type * from "./sync/local-values.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";
 export type * from "./sync/transport.ts";
+export * from "./sync/step.ts";
+export * from "./sync/batch-size.ts";
+export { createSyncEngine, type SyncEngineDeps, type SyncOptions } from "./sync/create-engine.ts";
+export type { EndpointBreaker } from "./sync/exchange.ts";
 export * from "./projection/projection.ts";
 export * from "./outbox/outbox.ts";
+export * from "./outbox/attempts.ts";
+export * from "./outbox/backoff.ts";
+export * from "./outbox/breaker.ts";
+export * from "./outbox/breakers.ts";
+export * from "./outbox/dead-letters.ts";
+export * from "./outbox/entries.ts";
+export * from "./outbox/leases.ts";
+export * from "./outbox/policy.ts";
+export * from "./outbox/retry.ts";
+export * from "./outbox/settlement.ts";
+export type * from "./outbox/turns.ts";
+export type * from "./outbox/whole.ts";
 export {
   type BuildStep,
   createReadModels,
@@ -80,9 +105,27 @@ export {
 } from "./projection/read-models.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
-export { createStore, openHoldfast } from "./client/store.ts";
+export type * from "./client/outbox-desk.ts";
+export { grantStoreOf } from "./client/grant-store.ts";
+export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
+export type * from "./client/outbox-desk.ts";
 export type { StoreDeps } from "./client/store-life.ts";
 export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
 export { openEvent, type OpenEventDeps } from "./client/open-event.ts";
 export { readAll } from "./projection/fold.ts";
+export * from "./sync/codec.ts";
+export * from "./sync/codec/bodies.ts";
+export * from "./sync/codec/error-codec.ts";
+export * from "./sync/codec/json-codec.ts";
+export * from "./sync/codec/message-shapes.ts";
+export * from "./sync/codec/push-codec.ts";
+export { type JsonSchema, type Members, type Shape } from "./sync/codec/shape.ts";
+export {
+  decodeTokenRequest,
+  encodeTokenRequest,
+  tokenAnswerShape,
+} from "./sync/codec/token-codec.ts";
+export * from "./sync/http-port.ts";
+export * from "./sync/http-transport.ts";
+export * from "./sync/server-url.ts";

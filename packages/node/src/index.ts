@@ -9,3 +9,4 @@ export * from "./random.ts";
 export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
 export * from "./store.ts";
+export * from "./http.ts";

@@ -55,6 +55,7 @@ import {
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  type OutboxOptions,
   type Projection,
   type Registry,
   createRegistry,
@@ -84,6 +85,11 @@ export interface InitStoreOptions extends StoreLocation {
   readonly passphrase: string;
   /** What people call the tenant; kept outside of every header. */
   readonly tenant: string;
+  /**
+   * The tenant that the store joins, by its id, and the device that founded it: both from an enrolment code.
+   * Its pseudonym key arrives as a grant. Absent: the store founds a tenant.
+   */
+  readonly joins?: { readonly tenant: string; readonly founder: string };
 }
 
 /** What {@link openStore} takes. */
@@ -98,6 +104,8 @@ export interface OpenStoreOptions extends StoreLocation {
   /** Go on from an older copy of the store, on a new incarnation. */
   readonly acceptRollback?: boolean;
   readonly observer?: Observer;
+  /** Bounds of the outbox; default: `outboxPolicyDefault`. */
+  readonly outbox?: OutboxOptions;
 }
 
 const databaseFileName = "store.db";
@@ -144,17 +152,15 @@ export async function initStore(
     random: systemRandom,
     files: keyringFiles(directory, state, storeId),
     provider,
-    tenant: base64url(systemRandom.bytes(16)),
+    tenant: options.joins?.tenant ?? base64url(systemRandom.bytes(16)),
+    pseudonymKey: options.joins === undefined ? "make" : "await",
     storeId,
   });
   const medium = createStoreMedium(directory, state, storeId, true);
-  createStore({
-    crypto,
-    clock: systemClock,
-    process: createProcessIdentity(),
-    keyring,
-    medium,
-  });
+  createStore(
+    { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium },
+    options.joins === undefined ? {} : { founder: options.joins.founder },
+  );
   const registry = createRegistry([]);
   const store = await openWith(keyring, medium, {
     ...options,
@@ -257,6 +263,7 @@ function openWith(
     app: options.app ?? version,
     readOnly: options.readOnly ?? false,
     acceptRollback: options.acceptRollback ?? false,
+    ...(options.outbox === undefined ? {} : { outbox: options.outbox }),
   });
 }
 

@@ -1,2 +1,9 @@
 export * from "./engine/server-store.ts";
 export * from "./engine/sync-server.ts";
+export type * from "./engine/engine-deps.ts";
+export { type CheckpointKey, serverLogOrigin } from "./engine/log/checkpoints.ts";
+export {
+  createSqliteServerStore,
+  type SqliteServerStoreDeps,
+} from "./engine/sqlite-server-store.ts";
+export { createSyncServer } from "./engine/create-sync-server.ts";

@@ -19,6 +19,7 @@ import {
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  type OutboxOptions,
   type Place,
   type ProcessIdentity,
   type Projection,
@@ -84,6 +85,7 @@ export interface TestOpenOptions {
   readonly observer?: Observer;
   readonly readOnly?: boolean;
   readonly acceptRollback?: boolean;
+  readonly outbox?: OutboxOptions;
   readonly process?: ProcessIdentity;
   readonly clock?: Clock;
   readonly timers?: Timers;
@@ -115,8 +117,14 @@ export function createTestProcess(): ProcessIdentity {
   return { holder: `test/${openers}`, isGone: () => false };
 }
 
-/** Makes a new store; its first incarnation comes with the first opener. */
-export async function createTestStore(ports: TestStorePorts): Promise<TestStore> {
+/**
+ * Makes a new store; its first incarnation comes with the first opener. `joins`: of a tenant that is there,
+ * whose pseudonym key arrives as a grant.
+ */
+export async function createTestStore(
+  ports: TestStorePorts,
+  joins?: { readonly tenant: string; readonly founder: string },
+): Promise<TestStore> {
   const { crypto, random } = ports;
   const files = { store: createMemoryRecordFile(), registered: createMemoryRecordFile() };
   const marks = new Map<string, ReturnType<typeof createMemoryMark>>();
@@ -155,6 +163,7 @@ export async function createTestStore(ports: TestStorePorts): Promise<TestStore>
         app: "testkit",
         readOnly: options.readOnly ?? false,
         acceptRollback: options.acceptRollback ?? false,
+        outbox: options.outbox ?? {},
       });
     },
   };
@@ -170,15 +179,19 @@ export async function createTestStore(ports: TestStorePorts): Promise<TestStore>
     random,
     files,
     provider,
-    tenant: base64url(random.bytes(16)),
+    tenant: joins?.tenant ?? base64url(random.bytes(16)),
+    pseudonymKey: joins === undefined ? "make" : "await",
   });
-  createStore({
-    crypto,
-    clock: ports.clock,
-    process: createTestProcess(),
-    keyring,
-    medium: store.medium,
-  });
+  createStore(
+    {
+      crypto,
+      clock: ports.clock,
+      process: createTestProcess(),
+      keyring,
+      medium: store.medium,
+    },
+    joins === undefined ? {} : { founder: joins.founder },
+  );
   keyring[Symbol.dispose]();
   return store;
 }

@@ -39,6 +39,22 @@ export function instant(text: string): number {
   return value;
 }
 
+const units: Readonly<Record<string, number>> = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** A span of time in milliseconds: `90s`, `15m`, `12h`, `30d`. */
+export function span(text: string): number {
+  const [, number, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  if (number === undefined || unit === undefined) {
+    throw new InvalidArgumentError("A span of time is needed: 90s, 15m, 12h, 30d.");
+  }
+  return Number(number) * (units[unit] ?? 0);
+}
+
 /** An option that may be given several times. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { table } from "../output.ts";
+import { counted, table } from "../output.ts";
 import { withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
@@ -14,7 +14,12 @@ export function statusCommand(): Command {
         await output.row({
           events,
           head,
-          outbox: { waiting: outbox.waiting, oldest_ms: outbox.oldestMs ?? null },
+          outbox: {
+            waiting: outbox.waiting,
+            leased: outbox.leased,
+            dead: outbox.dead,
+            oldest_ms: outbox.oldestMs ?? null,
+          },
           findings,
           projections: projections.map(({ stoppedAt, ...rest }) => {
             return { ...rest, ...(stoppedAt === undefined ? {} : { stopped_at: stoppedAt }) };
@@ -26,9 +31,10 @@ export function statusCommand(): Command {
         });
         const oldest =
           outbox.oldestMs === undefined ? "" : `, the oldest for ${outbox.oldestMs} ms`;
+        const dead = outbox.dead === 0 ? "" : `; ${counted(outbox.dead, "dead letter")}`;
         await output.say(`events      ${events}`);
         await output.say(`head        ${head.sequence}  ${head.root}`);
-        await output.say(`outbox      ${outbox.waiting} wait${oldest}`);
+        await output.say(`outbox      ${outbox.waiting} wait${oldest}${dead}`);
         await output.say(`store       ${ids.storeId}`);
         await output.say(`device      ${ids.device}/${ids.incarnation}`);
         await output.say(

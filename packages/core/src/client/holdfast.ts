@@ -6,6 +6,7 @@
  */
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { Conflict } from "../event/conflicts.ts";
+import type { OutboxStatus } from "../outbox/outbox.ts";
 import type {
   AggregateQuery,
   AggregateRow,
@@ -19,6 +20,7 @@ import type {
 import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
+import type { OutboxDesk } from "./outbox-desk.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {
@@ -93,7 +95,7 @@ export interface StoreStatus {
   readonly events: number;
   /** Of the incarnation that this store writes: size of its log and root hash, base64. */
   readonly head: { readonly sequence: number; readonly root: string };
-  readonly outbox: { readonly waiting: number; readonly oldestMs: number | undefined };
+  readonly outbox: OutboxStatus;
   readonly projections: readonly ReadModelStatus[];
   readonly findings: readonly Finding[];
 }
@@ -103,7 +105,7 @@ export interface Holdfast {
   /**
    * Records drafts. Refuses with a code and nothing recorded: `draft_invalid`, `payload_invalid`,
    * `event_type_unknown`, `json_*`, `event_too_large`, `batch_too_large`, `stream_scope_conflict`,
-   * `event_id_conflict`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
+   * `event_id_conflict`, `outbox_full`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
    */
   append(drafts: Draft | readonly Draft[], options?: AppendOptions): Promise<AppendResult>;
   /** Events in order of position. */
@@ -156,6 +158,8 @@ export interface Holdfast {
   retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendResult>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
   resolve(stream: string, resolution: Resolution): Promise<AppendResult>;
+  /** What waits to be delivered, what was given up on, and an operator's acts on it. */
+  readonly outbox: OutboxDesk;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;

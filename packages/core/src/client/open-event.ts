@@ -6,7 +6,7 @@ import { type EventContent, fromSections } from "../seal/content.ts";
 import { frameGeneration, openFrame } from "../seal/frame.ts";
 import { leafHash } from "../proof/tree.ts";
 import { base64url, fromBase64url, utf8 } from "../std/bytes.ts";
-import { HoldfastError } from "../std/errors.ts";
+import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { StoredEvent } from "../store/event-log.ts";
 import { headerOf } from "../store/sqlite-event-log.ts";
@@ -15,7 +15,8 @@ import { headerOf } from "../store/sqlite-event-log.ts";
 export interface OpenEventDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
-  readonly keyring: Pick<Keyring, "dataKey">;
+  /** With `signingKeys`, content of other installations whose key was not granted counts as owed. */
+  readonly keyring: Pick<Keyring, "dataKey"> & Partial<Pick<Keyring, "signingKeys">>;
 }
 
 /**
@@ -41,6 +42,10 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
   const opened = new Map<string, Uint8Array>();
   const leaf = fromBase64url(stored.leaf) as Uint8Array;
   for (const { section, key, bytes } of stored.frames) {
+    // Its key was not granted to this installation, or not yet.
+    if (keyOf(deps, key, bytes as Uint8Array) === undefined) {
+      return recordedEvent(deps, stored, header, undefined, "closed");
+    }
     const plaintext = openSection(deps, header, leaf, section, key, bytes as Uint8Array);
     if (plaintext === undefined) {
       throw new HoldfastError("section_unopened", { position: stored.position, section });
@@ -50,6 +55,30 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
   const known = deps.registry.types.get(header.type);
   const content = fromSections(known?.encoding ?? "text", opened);
   return recordedEvent(deps, stored, header, content, "opened");
+}
+
+/**
+ * As {@link openEvent}, for folds: a section of another device's event that does not open is as closed as one
+ * without a key, and `verify` names it. A read model must not stop, nor a pull fail, for what others sent.
+ */
+export function openToFold(
+  deps: OpenEventDeps & { readonly keyring: Pick<Keyring, "signingKeys"> },
+  stored: StoredEvent,
+): RecordedEvent {
+  try {
+    return openEvent(deps, stored);
+  } catch (error) {
+    const header = headerOf(stored);
+    const own = deps.keyring.signingKeys().some(({ incarnation }) => incarnation === header.inc);
+    if (own || !isHoldfastError(error, "section_unopened")) throw error;
+    return recordedEvent(deps, stored, header, undefined, "closed");
+  }
+}
+
+/** The key of a frame; of a malformed frame any, so that opening it says so. */
+function keyOf(deps: OpenEventDeps, id: string, frame: Uint8Array): unknown {
+  const generation = frameGeneration(frame);
+  return generation === undefined ? id : deps.keyring.dataKey(id, generation);
 }
 
 function openSection(

@@ -8,18 +8,20 @@ import type {
   Problem,
   StreamRow,
 } from "../proof/log-source.ts";
+import { createSyncRows } from "../sync/sync-rows.ts";
 import { verifyLog } from "../proof/verify.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { readOwnLog, type Session, type SessionDeps } from "../store/session.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import type { Outbox } from "../outbox/outbox.ts";
+import type { AccessTable } from "../sync/access-table.ts";
 import type { VerifyOptions, VerifyReport } from "./holdfast.ts";
 
 const listedMax = 20;
 
 /** What is checked: an open session with its outbox. */
-type CheckedSession = Session & { readonly outbox: Outbox };
+type CheckedSession = Session & { readonly outbox: Outbox; readonly access: AccessTable };
 type CheckDeps = SessionDeps & { readonly observer: Observer };
 
 export function checkStore(
@@ -31,7 +33,8 @@ export function checkStore(
   const problems: Problem[] = [];
   let verdict = { events: 0, commits: 0, sections: 0 };
   const keys = new Map(deps.keyring.signingKeys().map((key) => [key.incarnation, key.spki]));
-  const source = createLogSource(session.driver);
+  const sync = createSyncRows(session.driver);
+  const source = { ...createLogSource(session.driver), sync };
   try {
     const walked = verifyLog({
       crypto: deps.crypto,
@@ -56,6 +59,7 @@ export function checkStore(
     problems.push({ code, object: `keyring ${copy}`, message: `line ${line}` });
   }
   problems.push(...checked("table outbox", () => outboxProblems(session)));
+  problems.push(...checked("table access", () => accessProblems(session)));
   problems.push(...pageProblems(session.driver));
   for (const { code } of problems) deps.observer.count("verify_problems", 1, { code });
   end(problems.length === 0 ? "ok" : "error");
@@ -92,6 +96,14 @@ function outboxProblems(session: CheckedSession): readonly Problem[] {
   return session.outbox.check(listedMax).map(({ position, kind }) => {
     return { code: `outbox_entry_${kind}`, object: `event ${position}`, message: "outbox" };
   });
+}
+
+function accessProblems(session: CheckedSession): readonly Problem[] {
+  const message = "not as the log's access events say";
+  return session.access
+    .check()
+    .slice(0, listedMax)
+    .map((row) => ({ code: "access_wrong", object: `access of ${row}`, message }));
 }
 
 /**
@@ -154,7 +166,9 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
        ON incarnations.number = commits.incarnation
      WHERE device = ? AND incarnations.incarnation = ? AND size > ? ORDER BY size LIMIT ?`,
   );
-  const origins = driver.prepare("SELECT device, incarnation FROM incarnations ORDER BY number");
+  const origins = driver.prepare(
+    "SELECT device, incarnation, own FROM incarnations ORDER BY number",
+  );
   const streams = driver.prepare(
     "SELECT stream, scope, vector, frontier FROM streams WHERE stream > ? ORDER BY stream LIMIT ?",
   );

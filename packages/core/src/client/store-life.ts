@@ -4,10 +4,13 @@
 import type { Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
+import type { OutboxOptions } from "../outbox/policy.ts";
 import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Random, Timers } from "../std/ports.ts";
+import { type AccessTable, createAccessTable } from "../sync/access-table.ts";
+import { type ClosedSections, createClosedSections } from "../sync/closed-sections.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import {
   openAccepted,
@@ -17,11 +20,19 @@ import {
   type Session,
   type SessionDeps,
 } from "../store/session.ts";
-import { inTransaction } from "../store/sqlite-event-log.ts";
-import { becomeWriter, createMarker, type TenureDeps } from "../store/tenure.ts";
+import { type AppendParticipant, inTransaction } from "../store/sqlite-event-log.ts";
+import { pulledHash } from "../store/pulled.ts";
+import {
+  becomeWriter,
+  createMarker,
+  openNextIncarnation,
+  type TenureDeps,
+} from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
+import { createReplica } from "../sync/replica.ts";
+import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
-import { openEvent, recordedEvent } from "./open-event.ts";
+import { openToFold, recordedEvent } from "./open-event.ts";
 
 /** What a platform and an application supply to open a store. */
 export interface StoreDeps extends SessionDeps {
@@ -35,13 +46,17 @@ export interface StoreDeps extends SessionDeps {
   readonly readOnly: boolean;
   /** Go on from an older copy of the store, on a new incarnation. */
   readonly acceptRollback: boolean;
+  /** Bounds of the outbox; default: `outboxPolicyDefault`. */
+  readonly outbox?: OutboxOptions;
 }
 
 /** One open connection with everything that hangs on it. */
 export interface ClientSession extends Session {
   readonly outbox: Outbox;
   readonly models: ReadModels;
-  readonly participants: readonly [Outbox, ReadModels];
+  readonly access: AccessTable;
+  readonly closed: ClosedSections;
+  readonly participants: readonly AppendParticipant[];
 }
 
 /** Failures of a medium that may still be read. */
@@ -56,6 +71,8 @@ export class StoreLife {
   readonly deps: StoreDeps;
   /** `undefined` in a store that is open for reading. */
   readonly writer: Writer | undefined;
+  /** What sync plans from and stores into. */
+  readonly sync: SyncStore;
   /** Called after every commit, and before a session is given up. */
   readonly listeners = new Set<{ committed(models: ReadModels): void; reopened(): void }>();
   readonly #tenure: TenureDeps;
@@ -67,6 +84,7 @@ export class StoreLife {
     this.deps = deps;
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
+    const marker = createMarker(this.#tenure);
     this.#session = this.#open();
     try {
       for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
@@ -76,8 +94,10 @@ export class StoreLife {
       this.#session.driver.close();
       throw error;
     }
-    if (deps.readOnly) return;
-    const marker = createMarker(this.#tenure);
+    if (deps.readOnly) {
+      this.sync = this.#createReplica(marker);
+      return;
+    }
     this.writer = createWriter({
       ...deps,
       newId,
@@ -91,15 +111,48 @@ export class StoreLife {
       },
       committed: (identity, note) => {
         try {
-          marker.write(identity, note);
+          const pulled = pulledHash(this.current().driver);
+          marker.write(identity, { ...note, pulled });
         } catch {
-          // The commit stands; the mark lags until it can be written again.
-          this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
-          deps.observer.log("warn", "mark_unwritable");
+          this.#markUnwritable();
         }
         this.#committed();
       },
     });
+    this.sync = this.#createReplica(marker);
+  }
+
+  /** The store side of sync. */
+  #createReplica(marker: ReturnType<typeof createMarker>): SyncStore {
+    const { crypto, clock, keyring, process } = this.deps;
+    return createReplica({
+      crypto,
+      clock,
+      keyring,
+      writer: this.writer,
+      session: () => this.current(),
+      worker: process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128),
+      openIncarnation: async (token, reason) => {
+        marker.forget();
+        await openNextIncarnation(this.#tenure, this.#writable(), token, reason);
+      },
+      pulled: ({ identity, head }) => {
+        try {
+          marker.write(identity, { ...head(), pulled: pulledHash(this.current().driver) });
+        } catch {
+          this.#markUnwritable();
+        }
+      },
+      onCommitted: () => {
+        this.#committed();
+      },
+    });
+  }
+
+  /** The commit stands; the mark lags until it can be written again. */
+  #markUnwritable(): void {
+    this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
+    this.deps.observer.log("warn", "mark_unwritable");
   }
 
   get findings(): readonly Finding[] {
@@ -155,6 +208,19 @@ export class StoreLife {
     end("ok");
   }
 
+  /** Runs work that writes, with the lease held, in one transaction; told to listeners like a commit. */
+  async transact<T>(work: (session: ClientSession) => T): Promise<T> {
+    if (this.writer === undefined) throw new HoldfastError("store_read_only");
+    const result = await this.writer.exclusively(({ driver, lease }, token) =>
+      inTransaction(driver, () => {
+        lease.assertHeld(token);
+        return work(this.current());
+      }),
+    );
+    this.#committed();
+    return result;
+  }
+
   #open(): ClientSession {
     const { readOnly, acceptRollback } = this.deps;
     const open = readOnly ? openForReading : acceptRollback ? openAccepted : openForWriting;
@@ -173,7 +239,8 @@ export class StoreLife {
   #dress(session: Session): ClientSession {
     const { driver, log } = session;
     const deps = this.deps;
-    const outbox = createOutbox({ driver, clock: deps.clock });
+    const { clock, observer, outbox: options = {} } = deps;
+    const outbox = createOutbox({ driver, clock, observer, options });
     const models = createReadModels({
       driver,
       log,
@@ -181,13 +248,16 @@ export class StoreLife {
       observer: deps.observer,
       registry: deps.registry,
       projections: deps.projections,
-      open: (stored) => openEvent(deps, stored),
+      open: (stored) => openToFold(deps, stored),
       openAppended: ({ position, sealed, content }) =>
         content === undefined
-          ? openEvent(deps, { ...sealed, position })
+          ? openToFold(deps, { ...sealed, position })
           : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
     });
-    return { ...session, outbox, models, participants: [outbox, models] };
+    const access = createAccessTable({ driver, keyring: deps.keyring });
+    const closed = createClosedSections({ driver, keyring: deps.keyring });
+    const participants = [outbox, access, closed, models];
+    return { ...session, outbox, models, access, closed, participants };
   }
 
   #committed(): void {

@@ -6,6 +6,7 @@ import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
+import type { PreparedDraft } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
 import { readOwnLog, type SessionDeps } from "../store/session.ts";
@@ -13,13 +14,21 @@ import { inTransaction } from "../store/sqlite-event-log.ts";
 import { amendment, resolution, retraction } from "./corrections.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
+import { offerGrantStore } from "./grant-store.ts";
 import { createModelReader } from "./model-reader.ts";
+import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
 
+/** What {@link createStore} may be told. */
+export interface CreateStoreOptions {
+  /** Device that founded the tenant which the store joins; absent: this store's first device founds its own. */
+  readonly founder?: string;
+}
+
 /** Makes the tables of a new store in an empty database. Its first event follows with the first writer. */
-export function createStore(deps: SessionDeps): void {
+export function createStore(deps: SessionDeps, options: CreateStoreOptions = {}): void {
   const pageKey = deps.keyring.pageKey();
   const driver = deps.medium.openDriver(pageKey, { readOnly: false });
   pageKey.fill(0);
@@ -31,6 +40,7 @@ export function createStore(deps: SessionDeps): void {
       insert.run("store_id", deps.keyring.storeId);
       insert.run("tenant", deps.keyring.tenant);
       insert.run("created_at", String(deps.clock.now()));
+      if (options.founder !== undefined) insert.run("founder", options.founder);
     });
   } finally {
     driver.close();
@@ -51,7 +61,7 @@ export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
     const life = new StoreLife(deps);
     await life.start();
     end("ok");
-    return storeOver(life);
+    return offerGrantStore(storeOver(life), life);
   } catch (error) {
     end("error");
     throw error;
@@ -67,7 +77,8 @@ function recordable(clock: Clock): Clock {
   };
 }
 
-function storeOver(life: StoreLife): Holdfast {
+/** The store that an application sees, over its life. */
+export function storeOver(life: StoreLife): Holdfast {
   const { keyring } = life.deps;
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);
@@ -84,6 +95,7 @@ function storeOver(life: StoreLife): Holdfast {
       const draft = resolution(corrected, id, wanted);
       return append(draft, expect === undefined ? {} : { expect });
     },
+    outbox: createOutboxDesk(life, events.get),
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => statusOf(life),
@@ -118,7 +130,16 @@ async function appendTo(
     throw new HoldfastError("batch_too_large", { bytes, limit: limits.commitBytesMax });
   }
   if (prepared.length === 0) return { status: "appended", events: [] };
+  refuseWhenFull(life, prepared);
   return writer.append({ drafts: prepared, expect });
+}
+
+/** Urgent events are never refused: a call that brings one is let through. */
+function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): void {
+  if (prepared.some(({ lane }) => lane === "urgent")) return;
+  if (life.current().outbox.pressure.level() !== "full") return;
+  life.deps.observer.count("outbox_refusals", 1);
+  throw new HoldfastError("outbox_full", { events: prepared.length });
 }
 
 /** Where the store stands now. */

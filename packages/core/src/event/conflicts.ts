@@ -26,6 +26,7 @@ import {
 } from "./causal-history.ts";
 import type { Header } from "./event.ts";
 import type { ConflictSide, CustomStrategy, Registry } from "./registry.ts";
+import { isSystemType } from "./system.ts";
 
 /** An event of the stream, with what it takes to tell whether two events say the same. */
 export interface ContendingEvent {
@@ -84,6 +85,8 @@ export function findConflicts(
 export function isExclusive(header: Header, registry: TypeLookup): boolean {
   if (header.vv === undefined) return false;
   if (header.op === "resolve") return true;
+  // What access events say together is settled by their fold, not by a person.
+  if (isSystemType(header.type)) return false;
   return registry.types.get(header.type)?.concurrency !== "independent";
 }
 

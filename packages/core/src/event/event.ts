@@ -167,7 +167,7 @@ export interface RecordedEvent {
   /** The exact recorded text, for types whose content is a text. */
   readonly text: string | undefined;
   /** `opened`, or why the payload is absent. */
-  readonly content: "opened" | "owed" | "shredded" | "evicted" | "none";
+  readonly content: "opened" | "closed" | "owed" | "shredded" | "evicted" | "none";
 }
 
 /** Names one device log: device and incarnation. */

@@ -13,7 +13,7 @@ import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import { type Header, operations, operationsWithReason } from "./event.ts";
 import { isName } from "./registry.ts";
-import { systemPubFault } from "./system.ts";
+import { isSystemType, systemPubFault } from "./system.ts";
 import { isUuidV7 } from "./uuid.ts";
 
 /** Version of the header format that this release writes. */
@@ -277,7 +277,7 @@ function checkRules(fields: Fields): void {
   const { op, type, pub, why, sec } = fields as unknown as Header;
   if (operationsWithReason.has(op) && why === undefined) refuse("/why", "rule");
   if (Object.hasOwn(sec, "blob")) refuse("/sec/blob", "rule");
-  if (type === openingType && pub === undefined) refuse("/pub", "rule");
+  if ((type === openingType || isSystemType(type)) && pub === undefined) refuse("/pub", "rule");
   if (pub === undefined) return;
   if (type !== openingType && !operationsWithPub.has(op)) refuse("/pub", "rule");
   if (type === openingType) checkOpening(pub);

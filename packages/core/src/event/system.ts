@@ -6,11 +6,12 @@
  * | --- | --- | --- |
  * | AccessGranted | access | {device, hpke b64, role, scopes: ["*"] or scope ids} |
  * | AccessRevoked | access | {device, scopes} |
- * | KeyGranted | key | {key, generation, device} |
+ * | KeyGranted | key | {device, hpke b64, keys: [{key, generation, grant}]}: `grant` is SHA-256 of its text, b64u |
  * | DeviceEnrolled | access | {device, incarnation, role} |
  * | DeviceRevoked | access | {device} |
  */
-import { fromBase64 } from "../std/bytes.ts";
+import { fromBase64, fromBase64url } from "../std/bytes.ts";
+import { limits } from "../std/limits.ts";
 
 /** What a device may do at the server. */
 export type Role = "device" | "reader" | "auditor" | "admin";
@@ -35,10 +36,17 @@ export type AccessGrantedPub = {
 };
 
 export type AccessRevokedPub = { readonly device: string; readonly scopes: readonly string[] };
+/** Keys that were wrapped to one installation. The tenant's id stands for its pseudonym key. */
 export type KeyGrantedPub = {
-  readonly key: string;
-  readonly generation: number;
   readonly device: string;
+  /** The key that they were wrapped to, base64. */
+  readonly hpke: string;
+  readonly keys: readonly {
+    readonly key: string;
+    readonly generation: number;
+    /** SHA-256 of the grant's text, base64url: who receives a grant learns from the log who sent it. */
+    readonly grant: string;
+  }[];
 };
 export type DeviceEnrolledPub = {
   readonly device: string;
@@ -59,11 +67,23 @@ const role = (value: unknown): boolean => roles.includes(value as Role);
 const key32 = (value: unknown): boolean =>
   typeof value === "string" && fromBase64(value)?.length === 32;
 const generation = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 1;
+const digest = (value: unknown): boolean =>
+  typeof value === "string" && fromBase64url(value)?.length === 32;
+const grantedKey = (value: unknown): boolean => {
+  if (typeof value !== "object" || value === null || Object.keys(value).length !== 3) return false;
+  const fields = value as Readonly<Record<string, unknown>>;
+  return device(fields["key"]) && generation(fields["generation"]) && digest(fields["grant"]);
+};
+const keys = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.length <= limits.keysPerEventMax &&
+  value.every(grantedKey);
 
 const schemas: Readonly<Record<string, Readonly<Record<string, (value: unknown) => boolean>>>> = {
   [accessGrantedType]: { device, hpke: key32, role, scopes },
   [accessRevokedType]: { device, scopes },
-  [keyGrantedType]: { key: device, generation, device },
+  [keyGrantedType]: { device, hpke: key32, keys },
   [deviceEnrolledType]: { device, incarnation, role },
   [deviceRevokedType]: { device },
 };

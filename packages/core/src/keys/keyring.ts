@@ -54,6 +54,9 @@ export interface DataKey {
   frameKey(section: string, leaf: Uint8Array): Bytes;
 }
 
+/** A data key by its names. */
+export type HeldDataKey = Pick<DataKey, "id" | "scope" | "section" | "generation">;
+
 /** A data key in the open: what a grant carries. Whoever receives it wipes `key`. */
 export interface DataKeyMaterial {
   readonly id: string;
@@ -83,7 +86,10 @@ export interface Keyring extends Disposable {
   readonly findings: readonly KeyringFinding[];
   /** 32 bytes, a fresh copy: the caller wipes it. */
   pageKey(): Bytes;
-  /** Pseudonyms: HMAC under the tenant's pseudonym key, 16 bytes, base64url (22 characters). */
+  /**
+   * Pseudonyms: HMAC under the tenant's pseudonym key, 16 bytes, base64url (22 characters). Throw
+   * `pseudonym_key_awaited` while that key has not arrived.
+   */
   scopeOf(subjectKey: string, site: string, n?: number): string;
   streamOf(resourceKey: string): string;
   actorOf(actorKey: string): string;
@@ -96,6 +102,13 @@ export interface Keyring extends Disposable {
   dataKeyToSeal(scope: string, section: string): DataKey;
   /** The key to open with. On a miss the file is read once more if it has changed. */
   dataKey(id: string, generation: number): DataKey | undefined;
+  /**
+   * Makes a new key, with a new id, in place of each own key of those scopes, for what is sealed from now on;
+   * the former ones open. Durable when it returns: how many were made.
+   */
+  renewDataKeys(concerns: (scope: string) => boolean): number;
+  /** Every data key here, in all its generations, own and granted; without its bytes. */
+  dataKeys(): readonly HeldDataKey[];
   /** The newest generation of a key. */
   dataKeyById(id: string): DataKey | undefined;
   /** Pending keys durable in both copies, before the COMMIT that uses them; nothing to do costs nothing. */
@@ -341,6 +354,19 @@ function keyringOver(parts: KeyringParts): Keyring {
       const found = records.find((index) => index.own.get(ownKey(scope, section)));
       return found === undefined ? makeDataKey(scope, section) : handle(found);
     },
+    renewDataKeys(concerns) {
+      records.refresh();
+      const former = [...records.index().own.values()].filter(({ scope }) => concerns(scope));
+      for (const { scope, section } of former) makeDataKey(scope, section);
+      records.flush();
+      return former.length;
+    },
+    dataKeys: () =>
+      [...records.index().data.values()].flatMap((generations) =>
+        [...generations.values()].map(({ id, scope, section, generation }) => {
+          return { id, scope, section, generation };
+        }),
+      ),
     dataKey(id, generation) {
       const record = findData(id, generation);
       return record && handle(record);
@@ -416,7 +442,7 @@ function createPseudonymMac(
   return () => {
     const record = records.find((index) => index.pseudonym);
     if (record === undefined) {
-      throw new HoldfastError("keyring_record_missing", { record: "pseudonym" });
+      throw new HoldfastError("pseudonym_key_awaited");
     }
     if (held?.wrapped === record.wrapped) return held.mac;
     const key = unwrapRecord(epochs, record, keyBytes);

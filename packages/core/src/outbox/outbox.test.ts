@@ -30,9 +30,9 @@ function made() {
 describe("outbox", () => {
   it("holds each own event once, with its lane, from the transaction that stored it", () => {
     const { driver, outbox, append } = made();
-    expect(outbox.status()).toEqual({ waiting: 0, oldestMs: undefined });
+    expect(outbox.status()).toEqual({ waiting: 0, leased: 0, dead: 0, oldestMs: undefined });
     append(1_000, 2_000, 3_000);
-    expect(outbox.status()).toEqual({ waiting: 3, oldestMs: 4_000 });
+    expect(outbox.status()).toEqual({ waiting: 3, leased: 0, dead: 0, oldestMs: 4_000 });
     const rows = driver
       .prepare("SELECT position, lane, state, attempts FROM outbox ORDER BY position")
       .all();
@@ -65,7 +65,7 @@ describe("outbox", () => {
   it("counts no age for an entry from the future", () => {
     const { outbox, append } = made();
     append(9_000);
-    expect(outbox.status()).toEqual({ waiting: 1, oldestMs: 0 });
+    expect(outbox.status()).toEqual({ waiting: 1, leased: 0, dead: 0, oldestMs: 0 });
   });
 
   it("finds entries that are missing or too many, and is made whole from the events", () => {
@@ -73,7 +73,7 @@ describe("outbox", () => {
     append(1_000, 2_000, 3_000, 4_000);
     driver.exec("DELETE FROM outbox WHERE position IN (1, 3)");
     driver.exec(
-      "PRAGMA foreign_keys = OFF; INSERT INTO outbox VALUES (99, 'normal', 'waiting', 0, 0, NULL)",
+      "PRAGMA foreign_keys = OFF; INSERT INTO outbox VALUES (99, 'normal', 'waiting', 0, 0, NULL, NULL)",
     );
     const problems = outbox.check(10);
     expect(problems).toEqual(
@@ -87,7 +87,7 @@ describe("outbox", () => {
     expect(outbox.check(1)).toHaveLength(1);
     expect(inTransaction(driver, () => outbox.rebuild())).toBe(4);
     expect(outbox.check(10)).toEqual([]);
-    expect(outbox.status()).toEqual({ waiting: 4, oldestMs: 4_000 });
+    expect(outbox.status()).toEqual({ waiting: 4, leased: 0, dead: 0, oldestMs: 4_000 });
     // What was there keeps its lane.
     const urgent = driver.prepare("SELECT position FROM outbox WHERE lane = 'urgent'").all();
     expect(urgent).toEqual([{ position: 2 }]);

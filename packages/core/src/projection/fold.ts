@@ -47,7 +47,8 @@ export function foldEvents(
   let incomplete = false;
   for (const event of events) {
     let { state } = point;
-    if (projection.types.includes(event.type)) {
+    // A closed event is folded when its key has come.
+    if (projection.types.includes(event.type) && event.content !== "closed") {
       if (event.known) {
         try {
           state = projection.fold(state, event);

@@ -85,6 +85,8 @@ export interface ReadModels extends AppendParticipant {
   beginBuild(model: string): void;
   /** Folds some more streams of the build, or swaps it in; in the caller's transaction. */
   stepBuild(model: string): BuildStep;
+  /** Folds streams anew, in the caller's transaction: sections of theirs have been opened. */
+  refold(streams: readonly string[]): void;
   /** Is a build of this version and registry under way? */
   isBuilding(model: string): boolean;
   /** Models that are not up to date: another version built them, or nobody yet, or not to the end. */
@@ -171,27 +173,13 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     return { rows, next: full ? cursorAfter(model.projection, query.order, last) : undefined };
   }
 
-  function rowAsOf(
-    model: Model,
-    build: Build,
-    stream: string,
-    moment: Moment,
-  ): ModelRow | undefined {
-    const head = deps.log.streams.get(stream);
-    if (head === undefined) return undefined;
-    const { projection } = model;
-    const state = stateAsOf(deps, projection, build.snapshots, stream, moment);
-    if (state === undefined) return undefined;
-    return { stream, scope: head.scope, columns: projection.row(state), state };
-  }
-
   function asOf(name: string, moment: Moment, query: ModelQuery): readonly ModelRow[] {
     const { model, build } = serving(name);
     // Conditions are checked before the fold, so that a bad one is refused and not merely unmet.
     compileQuery(model.projection, build.table.name, query);
     const rows: ModelRow[] = [];
     const take = (stream: string): void => {
-      const row = rowAsOf(model, build, stream, moment);
+      const row = rowAsOf(deps, model, build, stream, moment);
       if (row !== undefined && matches(row, query.where)) rows.push(row);
     };
     const named = query.where?.["stream"];
@@ -205,6 +193,12 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
         after = last;
       }
     return inOrder(rows, query.order).slice(0, query.limit ?? limits.queryRowsDefault);
+  }
+
+  function touch(model: Model, build: Build, stream: string): void {
+    if (build !== model.serving) return;
+    const { name } = model.projection;
+    touched.set(`${name}/${stream}`, { model: name, stream, row: build.table.get(stream) });
   }
 
   function stepBuild(name: string): BuildStep {
@@ -239,11 +233,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
         for (const model of models.values()) if (!model.upToDate) model.serving = undefined;
       }
       for (const [model, build] of folded) {
-        for (const stream of folding.apply(model, build, appended)) {
-          if (build !== model.serving) continue;
-          const { name } = model.projection;
-          touched.set(`${name}/${stream}`, { model: name, stream, row: build.table.get(stream) });
-        }
+        for (const stream of folding.apply(model, build, appended)) touch(model, build, stream);
       }
     },
     takeTouched() {
@@ -286,6 +276,15 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       model.building = createBuild(driver, model.projection, digest);
     },
     stepBuild,
+    refold(streams) {
+      sync();
+      for (const [model, build] of foldedBuilds()) {
+        for (const stream of reached(build, streams)) {
+          folding.refold(model, build, stream, 0);
+          touch(model, build, stream);
+        }
+      }
+    },
     isBuilding: (name) => modelOf(name).building !== undefined,
     unfinished() {
       sync();
@@ -299,6 +298,27 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       return [...models.values()].map((model) => statusOf(model));
     },
   };
+}
+
+/** One row as it was at a moment. */
+function rowAsOf(
+  deps: ReadModelsDeps,
+  model: Model,
+  build: Build,
+  stream: string,
+  moment: Moment,
+): ModelRow | undefined {
+  const head = deps.log.streams.get(stream);
+  if (head === undefined) return undefined;
+  const { projection } = model;
+  const state = stateAsOf(deps, projection, build.snapshots, stream, moment);
+  if (state === undefined) return undefined;
+  return { stream, scope: head.scope, columns: projection.row(state), state };
+}
+
+/** A stream that a build has not reached is folded when it is reached. */
+function reached(build: Build, streams: readonly string[]): readonly string[] {
+  return build.state === "building" ? streams.filter((stream) => stream <= build.cursor) : streams;
 }
 
 /** Folds streams into a build, in order, and remembers how far it is. */

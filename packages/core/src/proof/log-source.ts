@@ -58,6 +58,53 @@ export interface NoteRow {
 export interface OriginRow {
   readonly device: string;
   readonly incarnation: string;
+  /** 1 (default): of this store. */
+  readonly own?: number;
+}
+
+/** A checkpoint of the server log, as stored; `path` joins it to the one of size `before`. */
+export interface CheckpointRow {
+  readonly log: string;
+  readonly size: number;
+  readonly root: string;
+  readonly note: string;
+  readonly before: number;
+  readonly path: Uint8Array;
+}
+
+/** A statement of the server about a device log, as stored. */
+export interface ServerLeafRow {
+  readonly kind: string;
+  readonly size: number;
+  readonly leaf: string;
+  readonly log: string;
+  readonly leafIndex: number;
+  readonly logSize: number;
+  readonly path: Uint8Array;
+}
+
+/** A proof of several leaves under the note of that size, as stored. */
+export interface ProofRow {
+  readonly size: number;
+  /** JSON list. */
+  readonly indices: string;
+  readonly hashes: Uint8Array;
+}
+
+/** What sync keeps beside the events. */
+export interface SyncRows {
+  /** The pinned key, DER SPKI in base64. */
+  server(): { readonly key: string } | undefined;
+  /** In the order in which they were taken. */
+  checkpoints(): readonly CheckpointRow[];
+  serverLeaves(device: string, incarnation: string): readonly ServerLeafRow[];
+  links(
+    device: string,
+    incarnation: string,
+  ): readonly { readonly before: number; readonly size: number; readonly path: Uint8Array }[];
+  proofs(device: string, incarnation: string): readonly ProofRow[];
+  /** How far was pulled, and how far there was anything at the last page. */
+  pulled(): { readonly head: number; readonly positions: readonly number[] };
 }
 
 /** What is verified: rows as they are stored, in order. */
@@ -70,6 +117,8 @@ export interface LogSource {
   streams?(after: string, limit: number): readonly StreamRow[];
   /** Every device log that the store knows of, with or without events. */
   origins(): readonly OriginRow[];
+  /** Without it, nobody vouches for another installation's log. */
+  readonly sync?: SyncRows;
 }
 
 /** What verification needs. */

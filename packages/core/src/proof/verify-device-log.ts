@@ -24,6 +24,8 @@ import { createTreeBuilder } from "./tree.ts";
 export interface DeviceLogWalk {
   readonly commits: number;
   readonly key: { readonly algorithm: SignatureAlgorithm; readonly spki: Bytes } | undefined;
+  /** Leaf of the first event, base64url. */
+  readonly first?: string | undefined;
   /** Root hash at a size where a commit ended, base64. */
   rootAt(size: number): string | undefined;
   /** Checks the link to the event before and, for the first event, the opening. */
@@ -52,6 +54,7 @@ export function walkDeviceLog(
   let lastNote: NoteRow | undefined;
   let key: DeviceLogWalk["key"];
   let commits = 0;
+  let first: string | undefined;
 
   function checkLinks(header: Header | NewerHeader, object: string): void {
     if (header.seq !== tree.size + 1) {
@@ -125,7 +128,11 @@ export function walkDeviceLog(
       checkLinks(header, `event ${row.position}`);
       if (header.seq === 1) key = checkOpening(deps, report, row, header, find);
     },
+    get first() {
+      return first;
+    },
     append(row, leaf) {
+      if (tree.size === 0) first = row.leaf;
       tree.append(leaf);
       previous = row.leaf;
       checkNotes();

@@ -17,7 +17,8 @@ interface StreamWalk {
 }
 
 export interface StreamsWalk {
-  event(header: Header | NewerHeader, object: string): void;
+  /** `whole`: of a log without gaps, as own ones are. */
+  event(header: Header | NewerHeader, object: string, whole: boolean): void;
   /** Compares the stored heads with what was walked. */
   finish(): void;
 }
@@ -39,7 +40,7 @@ export function walkStreams(source: LogSource, report: Report): StreamsWalk {
   }
 
   return {
-    event(header, object) {
+    event(header, object, whole) {
       const stream = streamOf(header);
       if (stream.scope !== header.scope) report("scope_changed", object, "a stream has one scope");
       if (!isCurrentHeader(header)) {
@@ -48,11 +49,11 @@ export function walkStreams(source: LogSource, report: Report): StreamsWalk {
         return;
       }
       const origin = originKey(header.dev, header.inc);
-      const expected = (stream.counters.get(origin) ?? 0) + 1;
-      if (header.sseq !== expected && !stream.unreadable) {
-        report("stream_gap", object, `expected counter ${expected}`);
+      const last = stream.counters.get(origin) ?? 0;
+      if (whole && header.sseq !== last + 1 && !stream.unreadable) {
+        report("stream_gap", object, `expected counter ${last + 1}`);
       }
-      stream.counters.set(origin, header.sseq);
+      stream.counters.set(origin, Math.max(last, header.sseq));
       if (stream.frontier.size === 1 && stream.frontier.has(origin)) {
         stream.frontier.set(origin, header.sseq);
         return;

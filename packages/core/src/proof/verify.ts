@@ -7,6 +7,9 @@
  * note's signature under the signature profile (`allNotes`: every signature), the key's succession, and that
  * no event stands behind the last note and no note behind the last event. The newest signature covers every
  * earlier root, because each root is compared with the one tree that the newest note signs.
+ *
+ * Logs of other installations are parts: `verify-foreign-log.ts` checks them against what was pulled with them.
+ * What the server stated of own logs, and that its checkpoints are one chain, is checked as well.
  */
 import { type Header, originKey } from "../event/event.ts";
 import { isCurrentHeader, type NewerHeader, parseHeader } from "../event/header.ts";
@@ -14,7 +17,11 @@ import { base64url, type Bytes, concat, utf8 } from "../std/bytes.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import { type EventRow, type LogVerifyDeps, pageRows, type Problem } from "./log-source.ts";
 import { type DeviceLogWalk, walkDeviceLog } from "./verify-device-log.ts";
+import { walkForeignLog } from "./verify-foreign-log.ts";
+import { checkOwnReceipts } from "./verify-own-receipts.ts";
+import { walkServerLog } from "./verify-server-log.ts";
 import { walkStreams } from "./verify-streams.ts";
+import { walkWithheld } from "./verify-withheld.ts";
 
 /** What verification found. */
 export interface LogVerdict {
@@ -39,12 +46,21 @@ export function verifyLog(deps: LogVerifyDeps): LogVerdict {
   let events = 0;
   let sections = 0;
 
-  function logOf(device: string, incarnation: string): DeviceLogWalk {
+  const { sync } = source;
+  const serverLog = sync === undefined ? undefined : walkServerLog(crypto, sync, report);
+  const withheld = sync === undefined ? undefined : walkWithheld(sync, report);
+
+  function logOf(device: string, incarnation: string, own: boolean): DeviceLogWalk {
     const name = originKey(device, incarnation);
     const known = logs.get(name);
     if (known !== undefined) return known;
     const find = (other: string): DeviceLogWalk | undefined => logs.get(originKey(device, other));
-    const fresh = walkDeviceLog(deps, report, { device, incarnation }, find);
+    const names = { device, incarnation };
+    const foreign =
+      own || sync === undefined || serverLog === undefined
+        ? undefined
+        : walkForeignLog({ ...deps, sync, serverLog }, report, names, find);
+    const fresh = foreign ?? walkDeviceLog(deps, report, names, find);
     logs.set(name, fresh);
     return fresh;
   }
@@ -67,16 +83,18 @@ export function verifyLog(deps: LogVerifyDeps): LogVerdict {
     for (const name of read === undefined ? [] : wrongColumns(deps.tenant, row, read)) {
       report("column_wrong", object, `${name} is not as the header says`);
     }
-    const log = logOf(row.device, row.incarnation);
+    const own = row.own === 1;
+    const log = logOf(row.device, row.incarnation, own);
     if (read !== undefined) {
       log.link(row, read);
-      streams.event(read, object);
+      streams.event(read, object, own || sync === undefined);
+      if (isCurrentHeader(read)) withheld?.event(read, own);
     }
     log.append(row, leaf);
     if (read === undefined || !deps.openSections) return;
     for (const { section, fault } of checkSections(deps, row, read, leaf)) {
       if (fault === undefined) sections += 1;
-      else report(fault, object, `section ${section}`);
+      else if (fault !== "closed") report(fault, object, `section ${section}`);
     }
   }
 
@@ -91,8 +109,17 @@ export function verifyLog(deps: LogVerifyDeps): LogVerdict {
   }
   if (events < total) report("event_missing", `event ${events + 1}`, "rows cannot be read");
   // A log that lost all its events was never walked; its notes still speak of them.
-  for (const { device, incarnation } of source.origins()) logOf(device, incarnation);
+  for (const { device, incarnation, own = 1 } of source.origins()) {
+    logOf(device, incarnation, own === 1);
+  }
   for (const log of logs.values()) log.finish();
+  if (serverLog !== undefined) {
+    for (const { device, incarnation, own = 1 } of source.origins()) {
+      const log = logs.get(originKey(device, incarnation));
+      if (own === 1) checkOwnReceipts(deps, report, { device, incarnation }, serverLog, log);
+    }
+  }
+  withheld?.finish();
   streams.finish();
   const commits = [...logs.values()].reduce((sum, log) => sum + log.commits, 0);
   return { events, commits, sections, problems };
@@ -149,13 +176,27 @@ function checkSections(
     // Absent content is a problem unless a shred says that its key was destroyed.
     const gone = state === "shredded" && deps.isShredded(header.scope, section);
     if (gone) return { section, fault: undefined };
+    // The other device has not delivered it yet, or its key was not granted: nothing to compare.
+    if (row.own === 0 && isAwaited(deps, state, key, bytes)) return { section, fault: undefined };
     if (state !== "present") return { section: `${section} is ${state}`, fault: "frame_absent" };
     return { section, fault: sectionFault(deps, header, leaf, section, key, bytes) };
   });
 }
 
+function isAwaited(
+  { dataKey }: LogVerifyDeps,
+  state: string,
+  key: string,
+  frame: Uint8Array | null,
+): boolean {
+  if (state === "owed") return true;
+  if (state !== "present" || frame === null || frame.length < 17 + 32 + 16) return false;
+  const generation = new DataView(frame.buffer, frame.byteOffset).getUint32(1);
+  return dataKey(key, generation) === undefined;
+}
+
 function sectionFault(
-  { crypto, dataKey }: LogVerifyDeps,
+  { crypto, dataKey, ownKey }: LogVerifyDeps,
   header: Header | NewerHeader,
   leaf: Bytes,
   section: string,
@@ -165,7 +206,8 @@ function sectionFault(
   if (frame === null || frame.length < 17 + 32 + 16 || frame[0] !== 1) return "frame_malformed";
   const generation = new DataView(frame.buffer, frame.byteOffset).getUint32(1);
   const key = dataKey(keyId, generation);
-  if (key === undefined) return "key_missing";
+  // Keys of another device's sections come as grants, or never: then nobody here can tell.
+  if (key === undefined) return ownKey(header.inc) === undefined ? "closed" : "key_missing";
   const frameKey = key.frameKey(section, leaf);
   const aead = crypto.aead(frameKey);
   frameKey.fill(0);

@@ -5,7 +5,14 @@
  * are encrypted, and one note is signed for the whole group. Nothing here touches a medium; a sealing that
  * is not stored is forgotten, with its sequence numbers.
  */
-import type { Assurance, Header, Operation, SectionRef, VersionVector } from "../event/event.ts";
+import type {
+  Assurance,
+  Header,
+  Operation,
+  SectionRef,
+  SeenCheckpoint,
+  VersionVector,
+} from "../event/event.ts";
 import type { DataKey } from "../keys/keyring.ts";
 import { formatCheckpoint, deviceLogOrigin } from "../proof/checkpoint.ts";
 import { type CompactRange, createTreeBuilder, leafHash } from "../proof/tree.ts";
@@ -24,6 +31,8 @@ export interface Origin {
   readonly incarnation: string;
   readonly tier: Assurance;
   readonly app: string;
+  /** The newest checkpoint of the server log that the device knows: quoted, it cannot be denied later. */
+  readonly seen?: SeenCheckpoint | undefined;
 }
 
 /** Where a device log stands. */
@@ -164,6 +173,7 @@ function composeHeader(
     ...(draft.ref !== undefined && { ref: draft.ref }),
     ...(draft.vector !== undefined && { vv: draft.vector }),
     at: draft.at,
+    ...(origin.seen !== undefined && { seen: origin.seen }),
     act: draft.actor,
     ...(draft.role !== undefined && { role: draft.role }),
     ...(draft.session !== undefined && { sess: draft.session }),

@@ -74,6 +74,12 @@ export const limits = {
   pullScopesMax: 256,
   /** Device logs of which one pull says what it holds. */
   pullOriginsMax: 4_096,
+  /** An enrolment code as text. */
+  enrolmentCodeCharactersMax: 4_096,
+  /** Keys that one KeyGranted event names: they fit `pubBytesMax`. */
+  keysPerEventMax: 32,
+  /** Grants that wait for the event that names them. */
+  pendingGrantsMax: 1_000,
   /** Grants of one exchange. */
   grantsMax: 1_000,
   /** A lease of outbox entries that was not renewed for this long may be taken over. */
@@ -81,6 +87,22 @@ export const limits = {
   /** Backoff between attempts: full jitter up to first · 2^n, at most the second. */
   backoffFirstMs: 1_000,
   backoffMostMs: 300_000,
+  /** The longest wait that a server may ask for (Retry-After). */
+  retryAfterMsMax: 3_600_000,
+  /** First cooldown of a circuit breaker; doubles up to backoffMostMs. */
+  breakerCooldownFirstMs: 30_000,
+  /** A probe that did not end for this long is given up. */
+  breakerProbeMs: 60_000,
+  /** Entries of the outbox before appends in the normal lane are refused. */
+  outboxEntriesMax: 1_000_000,
+  /** Entries of one lease. */
+  outboxLeaseEntriesMax: 10_000,
+  /** Entries of a lane that one lease looks at before it gives up finding one that may go. */
+  outboxWalkEntriesMax: 8_192,
+  /** How long an archived dead letter is kept before it may be purged: 30 days. */
+  deadLetterRetentionMs: 2_592_000_000,
+  /** Message of a dead letter, and reason of a forced release. */
+  deadLetterMessageCharactersMax: 500,
   /** How long the server may gather pushes before it signs a checkpoint. */
   checkpointWaitMs: 50,
   /** Lifetime of an access token, and of the assertion that asks for one. */
@@ -88,6 +110,21 @@ export const limits = {
   assertionLifeMs: 60_000,
   /** Between two heartbeats of a live tail. */
   tailHeartbeatMs: 20_000,
+  /** Exchanges that a lane of sync repeats at once before it waits. */
+  syncImmediateMax: 3,
+  /** An exchange that takes longer is ended and made smaller. */
+  exchangeMsMax: 60_000,
+  /** What the size of a push aims at: how long one exchange takes. */
+  exchangeMsTarget: 2_000,
+  /** Between two looks for events while no live tail is open, and while one is. */
+  pollMs: 30_000,
+  pollBesideTailMs: 300_000,
+  /** A tail that lived so long ended for a reason of its own: it is opened again at once. */
+  tailSteadyMs: 10_000,
+  /** How often sync looks for a lane that forgot itself. */
+  watchdogMs: 60_000,
+  /** An access token is asked for anew so long before it expires. */
+  tokenMarginMs: 30_000,
   /** A signed note; room for all its signatures, post-quantum ones of some 5 kB among them. */
   noteBytesMax: 512 * 1024,
   /** Signatures of one note or envelope. C2SP signed-note demands that 16 are accepted. */
@@ -109,6 +146,29 @@ export const limits = {
   argon2MemoryKibMax: 256 * 1024,
   argon2PassesMax: 16,
   argon2LanesMax: 16,
+  /** One event on the wire: header and frames with their nonces, tags, salts and lengths. */
+  bodyBytesMax: 260 * 1024,
+  /** A JSON message, and the control part of a binary one. */
+  messageJsonBytesMax: 8 * 1024 * 1024,
+  /** One push request: leaves, bodies and control. */
+  pushRequestBytesMax: 8 * 1024 * 1024,
+  /** One pull page: bodies and all that proves them. */
+  pullPageBytesMax: 32 * 1024 * 1024,
+  /** Hashes of one inclusion or consistency path. */
+  proofPathHashesMax: 128,
+  /** Text of one grant. */
+  grantBytesMax: 8 * 1024,
+  /** Access tokens and assertions. */
+  tokenBytesMax: 8 * 1024,
+  tokenFormBytesMax: 16 * 1024,
+  /** Devices of one tenant that one answer lists. */
+  devicesMax: 100_000,
+  /** Candidates that one answer lists. */
+  conflictsMax: 10_000,
+  /** Leaves of the server log of one answer. */
+  logLeavesMax: 1_000,
+  /** One request to a server, from its start to the last byte of the answer. */
+  requestMsMax: 60_000,
 } as const;
 
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
@@ -116,3 +176,13 @@ invariant(limits.eventBytesMax > limits.headerBytesMax, "an event holds its head
 invariant(limits.leaseExpiryMs > limits.leaseWaitMsMax, "nobody takes over a lease by waiting");
 invariant(limits.commitBytesMax > limits.eventBytesMax, "a commit holds at least one event");
 invariant(limits.noteSignaturesMax >= 16, "a note may carry the 16 signatures that C2SP demands");
+invariant(
+  limits.bodyBytesMax > limits.eventBytesMax + limits.eventSectionsMax * 256,
+  "a body holds the largest event with what encryption adds",
+);
+invariant(limits.pushBytesMax >= limits.bodyBytesMax, "an exchange holds the largest event");
+invariant(
+  limits.pushRequestBytesMax >
+    limits.pushLeavesMax * 32 + limits.pushBytesMax + limits.noteBytesMax,
+  "a push request holds its leaves, bodies and note",
+);

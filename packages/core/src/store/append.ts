@@ -26,6 +26,8 @@ export interface PreparedDraft {
   readonly why: string | undefined;
   readonly lane: "normal" | "urgent";
   readonly sections: readonly SectionDraft[];
+  /** Plaintext fields, of system types only. */
+  readonly pub?: Readonly<Record<string, unknown>>;
   /** Plaintext bytes of all sections. */
   readonly bytes: number;
   readonly content: EventContent;

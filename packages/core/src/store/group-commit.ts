@@ -9,6 +9,7 @@ import type { CommitNote, SealedEvent } from "../seal/sealed-event.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { AppendCall, AppendedEvent, AppendResult, PreparedDraft } from "./append.ts";
 import { createPlanner, type PlannedCall, type PlannedDraft } from "./plan.ts";
+import { seenCheckpoint } from "./seen-checkpoint.ts";
 import { headerOf, inTransaction } from "./sqlite-event-log.ts";
 import {
   cachedHead,
@@ -104,7 +105,7 @@ export function createGroupCommit(deps: WriterDeps, tenancy: Tenancy): GroupComm
           random: deps.random,
           keyFor: (scope, section) => deps.keyring.dataKeyToSeal(scope, section),
         },
-        held.identity.origin,
+        { ...held.identity.origin, seen: seenCheckpoint(session.driver) },
         held.head,
         drafts.map(({ sealable }) => sealable),
       );
@@ -148,7 +149,7 @@ export function createGroupCommit(deps: WriterDeps, tenancy: Tenancy): GroupComm
       const { leaf } = sealed.events[at] as SealedEvent;
       const { prepared } = drafts[at] as { readonly prepared: PreparedDraft };
       if (prepared.lane === "urgent") urgent.add(leaf);
-      contents.set(leaf, prepared.content);
+      if (prepared.sections.length > 0) contents.set(leaf, prepared.content);
     }
     const batch = { events: sealed.events, note, urgent, contents };
     let wanted = false;

@@ -4,7 +4,11 @@ import type { Mark, MarkReading } from "./mark.ts";
 
 const place = { folder: "/here", identity: "1" };
 const roots: Readonly<Record<number, string>> = { 0: "r0", 4: "r4", 6: "r6" };
-const log = { size: 6, rootAt: (size: number): string | undefined => roots[size] };
+const log = {
+  size: 6,
+  rootAt: (size: number): string | undefined => roots[size],
+  wasPulled: (hash: string): boolean => hash === "" || hash === "p1" || hash === "p2",
+};
 
 function reading(mark: Partial<Mark> | undefined, damaged = 0): MarkReading {
   const whole: Mark = {
@@ -53,6 +57,15 @@ describe("what the mark says", () => {
     }),
   )("%s", (_, mark, judgement) => {
     expect(judgeMark(reading(mark), log, place)).toEqual(judgement);
+  });
+
+  it("finds an older copy by what was pulled", () => {
+    const judged = (mark: Partial<Mark>) => judgeMark(reading(mark), log, place);
+    expect(judged({ pulled: "p1" })).toEqual({ verdict: "same", findings: [] });
+    const back = { verdict: "rolled-back", findings: ["store_rolled_back"] };
+    expect(judged({ pulled: "p3" })).toEqual(back);
+    const copy = { verdict: "moved", findings: ["store_cloned"] };
+    expect(judged({ pulled: "p3", folder: "/there" })).toEqual(copy);
   });
 
   it("opens a new incarnation without a mark", () => {

@@ -32,6 +32,8 @@ export interface JudgedLog {
   readonly size: number;
   /** Root hash at a size where a commit ended, base64. */
   rootAt(size: number): string | undefined;
+  /** Did the store pass through this running hash of pulled leaves? */
+  wasPulled(hash: string): boolean;
 }
 
 /** Decides what a mark says about a device log in its place. */
@@ -44,6 +46,11 @@ export function judgeMark(reading: MarkReading, log: JudgedLog, place: Place): J
   const moved = !samePath || mark.identity !== place.identity;
   if (mark.size > log.size) {
     // Elsewhere, a copy that the original has outgrown; here, an older copy in place of the newest.
+    if (!samePath) return { verdict: "moved", findings: [...findings, "store_cloned"] };
+    return { verdict: "rolled-back", findings: [...findings, "store_rolled_back"] };
+  }
+  if (!log.wasPulled(mark.pulled)) {
+    // Own events are all here and pulled ones are not: an older copy with the same own log.
     if (!samePath) return { verdict: "moved", findings: [...findings, "store_cloned"] };
     return { verdict: "rolled-back", findings: [...findings, "store_rolled_back"] };
   }

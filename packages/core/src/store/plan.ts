@@ -113,6 +113,7 @@ export function createPlanner(deps: PlanDeps) {
         session: draft.session,
         why: draft.why,
         sections: draft.sections,
+        ...(draft.pub !== undefined && { pub: draft.pub }),
       },
     };
   }

@@ -29,7 +29,7 @@ CREATE TABLE outbox (
   next_at INTEGER,
   token INTEGER
 ) STRICT;
-CREATE INDEX outbox_by_turn ON outbox (state, lane DESC, position);
+CREATE INDEX outbox_by_turn ON outbox (state, lane, next_at, position);
 CREATE INDEX outbox_by_lease ON outbox (token) WHERE token IS NOT NULL;
 `;
 
@@ -42,6 +42,7 @@ CREATE TABLE attempts (
   first INTEGER NOT NULL,
   last INTEGER NOT NULL,
   entries INTEGER NOT NULL,
+  positions TEXT NOT NULL CHECK (json_valid(positions)),
   started_at INTEGER NOT NULL,
   ended_at INTEGER,
   result TEXT CHECK (result IN ('delivered', 'partly', 'failed', 'cancelled', 'lost')),
@@ -49,6 +50,7 @@ CREATE TABLE attempts (
   status INTEGER
 ) STRICT;
 CREATE INDEX attempts_by_position ON attempts (last, first);
+CREATE INDEX attempts_open ON attempts (token) WHERE ended_at IS NULL;
 
 CREATE TABLE dead_letters (
   position INTEGER PRIMARY KEY REFERENCES events (position),

@@ -16,6 +16,7 @@ import { type Judgement, judgeMark, type Place } from "./judge.ts";
 import { createLease, type Lease, type ProcessIdentity } from "./lease.ts";
 import { type MarkFile, type MarkReading, readMark } from "./mark.ts";
 import { configure, durableBarrier } from "./pragmas.ts";
+import { wasPulled } from "./pulled.ts";
 import { checkFormat, isOlderFormat, schemaDrift, upgradeSchema } from "./schema.ts";
 import { createSqliteEventLog, inTransaction, type SqliteEventLog } from "./sqlite-event-log.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
@@ -181,7 +182,12 @@ export function readOwnLog(
     return commitAt.get<{ root: string }>(own.number, at)?.root;
   };
   const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(own.incarnation));
-  const judgement = judgeMark(reading, { size, rootAt }, deps.medium.place);
+  const judged = {
+    size,
+    rootAt,
+    wasPulled: (hash: string) => wasPulled(deps.crypto, driver, hash),
+  };
+  const judgement = judgeMark(reading, judged, deps.medium.place);
   const note = commitAt.get<{ root: string; note: string }>(own.number, size)?.note;
   if (judgement.verdict === "rolled-back") return { ...own, size, root, reading, judgement };
   if (!attests(note, size, root)) {

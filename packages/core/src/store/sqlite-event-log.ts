@@ -64,6 +64,18 @@ export interface SqliteEventLog extends EventLog {
     batch: CommitBatch,
     participants: readonly AppendParticipant[],
   ): CommitOutcomeWithHeads;
+  /**
+   * Appends events of other installations, of any of their logs and with gaps, inside a transaction of the
+   * caller's. They were verified before; those that are here already are passed over. Throws
+   * `event_id_conflict`.
+   */
+  appendForeignWithin(
+    events: readonly SealedEvent[],
+    participants: readonly AppendParticipant[],
+  ): {
+    readonly appended: readonly AppendedRow[];
+    readonly heads: ReadonlyMap<string, StreamHead>;
+  };
   read(filter: EventFilter): readonly StoredEvent[];
   byLeaf(leaf: string): StoredEvent | undefined;
   byId(id: string): StoredEvent | undefined;
@@ -148,21 +160,51 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const firstPosition = head() + 1;
     const heads = new Map<string, StreamHead>();
     const appended = events.map((sealed, index): AppendedRow => {
-      const position = firstPosition + index;
-      insertEvent(position, number, sealed);
-      const { stream } = sealed.header;
-      const before = heads.get(stream) ?? streams.get(stream);
-      const after = advanceHead(before, sealed.header, position, () => headersOf(stream));
-      heads.set(stream, after);
+      const row = insertRow(firstPosition + index, number, sealed, heads);
       const urgent = batch.urgent?.has(sealed.leaf) ?? false;
       const content = batch.contents?.get(sealed.leaf);
-      return { position, sealed, foreign, urgent, content, before, after };
+      return { ...row, foreign, urgent, content };
     });
     for (const [stream, after] of heads) streams.put(stream, after);
     insertTiles(number, size, events);
     statements.insertCommit.run(number, note.size, note.root, note.text);
     for (const participant of participants) participant.apply(appended);
     return { status: "appended", firstPosition, heads };
+  }
+
+  function appendForeignWithin(
+    events: readonly SealedEvent[],
+    participants: readonly AppendParticipant[],
+  ) {
+    const heads = new Map<string, StreamHead>();
+    const appended: AppendedRow[] = [];
+    let position = head();
+    for (const sealed of events) {
+      if (statements.byLeaf.get(sealed.leaf) !== undefined) continue;
+      const { dev, inc } = sealed.header;
+      const number = incarnations.findOrAdd(dev, inc, true);
+      position += 1;
+      const row = insertRow(position, number, sealed, heads);
+      appended.push({ ...row, foreign: true, urgent: false, content: undefined });
+    }
+    for (const [stream, after] of heads) streams.put(stream, after);
+    if (appended.length > 0) for (const each of participants) each.apply(appended);
+    return { appended, heads };
+  }
+
+  /** Inserts one event and moves the head of its stream on. */
+  function insertRow(
+    position: number,
+    number: number,
+    sealed: SealedEvent,
+    heads: Map<string, StreamHead>,
+  ): Pick<AppendedRow, "position" | "sealed" | "before" | "after"> {
+    insertEvent(position, number, sealed);
+    const { stream } = sealed.header;
+    const before = heads.get(stream) ?? streams.get(stream);
+    const after = advanceHead(before, sealed.header, position, () => headersOf(stream));
+    heads.set(stream, after);
+    return { position, sealed, before, after };
   }
 
   function headersOf(stream: string): readonly { leaf: string; header: Header }[] {
@@ -247,6 +289,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     leafSource,
     append: (batch) => inTransaction(driver, () => appendWithin(batch, [])),
     appendWithin,
+    appendForeignWithin,
     read(filter) {
       const { sql, values } = selectEvents(filter);
       const rows = driver.prepare(sql).all<EventRow>(...values);

@@ -44,7 +44,9 @@ export function advanceHead(
   const origin = originKey(header.dev, header.inc);
   const frontier = before?.frontier ?? {};
   const last = comesLast(header, frontier);
-  const isLateCause = (before?.ahead[origin] ?? 0) >= header.sseq;
+  // Named by an effect that is here, or overtaken by a later event of its own log.
+  const known = Math.max(before?.ahead[origin] ?? 0, before?.vector[origin] ?? 0);
+  const isLateCause = known >= header.sseq;
   const seen = header.vv ?? {};
   const kept = Object.entries(frontier).filter(
     ([other, count]) => other !== origin && (seen[other] ?? 0) < count,
@@ -71,7 +73,7 @@ export function advanceHead(
   };
 }
 
-/** Events of a stream that this store holds. */
+/** Events that a stream had in all as far as is known here: at least as many as this store holds. */
 export function eventsOf(head: StreamHead | undefined): number {
   return Object.values(head?.vector ?? {}).reduce((sum, count) => sum + count, 0);
 }

@@ -18,12 +18,12 @@ import {
   successionStatement,
 } from "../seal/incarnation.ts";
 import { type Origin, sealGroup } from "../seal/seal.ts";
-import type { CommitNote } from "../seal/sealed-event.ts";
-import { base64, hex } from "../std/bytes.ts";
+import { base64, base64url, hex } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Clock, Random } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import { type Mark, readMark, writeMark } from "./mark.ts";
+import { pulledHash } from "./pulled.ts";
 import { type OwnLog, readOwnLog, type SessionDeps } from "./session.ts";
 import { inTransaction } from "./sqlite-event-log.ts";
 import { createCommitSigner, type StoreSession, type WriterIdentity } from "./tenancy.ts";
@@ -52,6 +52,19 @@ export async function becomeWriter(
   const key = keyOf(deps, own.incarnation);
   checkLastNote(deps, session, own, key);
   return { origin: originOf(deps, own.device, own.incarnation), key };
+}
+
+/**
+ * Opens an incarnation over the newest own log, whatever the mark says: its branch was forked, or the server
+ * holds more of it than this store. The lease is held; whoever writes must become the writer anew.
+ */
+export async function openNextIncarnation(
+  deps: TenureDeps,
+  session: StoreSession,
+  token: number,
+  reason: "fork" | "restored",
+): Promise<void> {
+  await openIncarnation(deps, session, token, readOwnLog(deps, session), reason);
 }
 
 function openingReason(deps: TenureDeps, own: OwnLog | undefined): OpeningReason | undefined {
@@ -136,13 +149,14 @@ async function openIncarnation(
   const sign = await createCommitSigner(deps, identity);
   const note = await sign(sealed);
   // A mark of an empty log first: it lags, and a crash before the next one does not look like a move.
-  writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()) }, 0);
+  const pulled = pulledHash(session.driver);
+  writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()), pulled }, 0);
   const outcome = inTransaction(session.driver, () => {
     session.lease.assertHeld(token);
     return session.log.appendWithin({ events: sealed.events, note }, session.participants);
   });
   invariant(outcome.status === "appended", "a new device log is empty");
-  markCommit(deps, identity, note);
+  markCommit(deps, identity, { ...note, pulled });
   if (reason === "rollback-accepted") acceptMarks(deps, session, incarnation);
   deps.observer.log("info", "incarnation_opened", { reason });
   return identity;
@@ -164,7 +178,7 @@ function acceptMarks(deps: TenureDeps, session: StoreSession, opened: string): v
     writeMarkFor(
       deps,
       identity,
-      { size, root: base64(rootOf(deps.crypto, range)) },
+      { size, root: base64(rootOf(deps.crypto, range)), pulled: pulledHash(session.driver) },
       mark.count + 1,
     );
   }
@@ -206,22 +220,21 @@ function openingDraft(
   origin: Origin,
   pub: IncarnationPub,
 ) {
-  const name = `device/${origin.device}`;
-  const stream = deps.keyring.streamOf(name);
+  const { stream, scope, actor } = deviceNames(deps, session, origin.device);
   const head = session.log.streams.get(stream);
   const own = originKey(origin.device, origin.incarnation);
   return {
     id: deps.newId(),
     type: incarnationOpenedType,
     typeVersion: 1,
-    scope: head?.scope ?? deps.keyring.scopeOf(name, ""),
+    scope: head?.scope ?? scope,
     stream,
     streamSequence: (head?.vector[own] ?? 0) + 1,
     vector: head?.frontier ?? {},
     op: "create" as const,
     ref: undefined,
     at: deps.clock.now(),
-    actor: deps.keyring.actorOf(name),
+    actor,
     role: undefined,
     session: undefined,
     why: undefined,
@@ -230,11 +243,50 @@ function openingDraft(
   };
 }
 
+type DeviceNames = Readonly<Record<"stream" | "scope" | "actor", string>>;
+
+/**
+ * Stream, scope and actor of a device's own events. A store that joins a tenant opens its log before the
+ * pseudonym key arrives, under random names: a device keeps the names that it began with.
+ */
+function deviceNames(
+  { keyring, random }: Pick<TenureDeps, "keyring" | "random">,
+  session: StoreSession,
+  device: string,
+): DeviceNames {
+  const opening = session.driver
+    .prepare(
+      `SELECT stream, actor, header ->> '$.scope' AS scope
+       FROM events JOIN incarnations ON incarnations.number = events.incarnation
+       WHERE own = 1 AND device = ? AND sequence = 1 AND type = ? ORDER BY position LIMIT 1`,
+    )
+    .get<DeviceNames>(device, incarnationOpenedType);
+  if (opening !== undefined) return opening;
+  if (!keyring.hasPseudonymKey) {
+    const name = (): string => base64url(random.bytes(16));
+    return { stream: name(), scope: name(), actor: name() };
+  }
+  const name = `device/${device}`;
+  return {
+    stream: keyring.streamOf(name),
+    scope: keyring.scopeOf(name, ""),
+    actor: keyring.actorOf(name),
+  };
+}
+
 /** After COMMIT, before the answer: the mark follows the note. */
-function markCommit(deps: TenureDeps, identity: WriterIdentity, note: CommitNote): void {
+function markCommit(deps: TenureDeps, identity: WriterIdentity, at: Marked): void {
   const file = deps.medium.markFile(identity.origin.incarnation);
   const count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
-  writeMarkFor(deps, identity, note, count + 1);
+  writeMarkFor(deps, identity, at, count + 1);
+}
+
+/** What a mark says of the store. */
+interface Marked {
+  readonly size: number;
+  readonly root: string;
+  /** Running hash of what was pulled. */
+  readonly pulled: string;
 }
 
 /** Writes marks without reading the file each time; for one tenure of the lease. */
@@ -245,24 +297,19 @@ export function createMarker(deps: TenureDeps) {
     forget(): void {
       incarnation = undefined;
     },
-    write(identity: WriterIdentity, note: CommitNote): void {
+    write(identity: WriterIdentity, at: Marked): void {
       if (incarnation !== identity.origin.incarnation) {
         incarnation = identity.origin.incarnation;
         const file = deps.medium.markFile(incarnation);
         count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
       }
       count += 1;
-      writeMarkFor(deps, identity, note, count);
+      writeMarkFor(deps, identity, at, count);
     },
   };
 }
 
-function writeMarkFor(
-  deps: TenureDeps,
-  identity: WriterIdentity,
-  at: { readonly size: number; readonly root: string },
-  count: number,
-): void {
+function writeMarkFor(deps: TenureDeps, identity: WriterIdentity, at: Marked, count: number): void {
   const { device, incarnation } = identity.origin;
   const mark: Mark = {
     v: 1,
@@ -273,7 +320,7 @@ function writeMarkFor(
     incarnation,
     size: at.size,
     root: at.root,
-    pulled: "",
+    pulled: at.pulled,
     count,
   };
   writeMark(deps.keyring.markMac(), deps.medium.markFile(incarnation), mark);

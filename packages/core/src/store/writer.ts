@@ -4,16 +4,39 @@
  * Calls wait in a queue; the loop takes all that wait (group commit) and commits them together
  * (`group-commit.ts`) while it holds the store's lease (`tenancy.ts`). A call is answered after COMMIT.
  */
+import { rootOf } from "../proof/tree.ts";
+import { base64 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { AppendCall, AppendResult } from "./append.ts";
 import { createGroupCommit, type WaitingCall } from "./group-commit.ts";
-import { createTenancy, type StoreSession, type WriterDeps } from "./tenancy.ts";
+import type { StreamHead } from "./stream-heads.ts";
+import {
+  createTenancy,
+  rememberHead,
+  type StoreSession,
+  type Tenure,
+  type WriterDeps,
+  type WriterIdentity,
+} from "./tenancy.ts";
+
+/** What work under the lease may see and tell of what the writer knows. */
+export interface TenureView {
+  readonly identity: WriterIdentity;
+  /** Size and root (base64) of the log that the writer goes on with. */
+  head(): { readonly size: number; readonly root: string };
+  /** Heads of streams that the work has moved on. */
+  moved(heads: ReadonlyMap<string, StreamHead>): void;
+  /** The work has changed what the writer knows: it reads everything anew before the next group. */
+  forget(): void;
+}
 
 export interface Writer {
   append(call: AppendCall): Promise<AppendResult>;
-  /** Runs work that needs the lease, between groups. */
-  exclusively<T>(work: (session: StoreSession, token: number) => T): Promise<T>;
+  /** Runs work that needs the lease, between groups; a promise is waited for. */
+  exclusively<T>(
+    work: (session: StoreSession, token: number, tenure: TenureView) => T | Promise<T>,
+  ): Promise<T>;
   /** Ends after the calls that wait; gives the lease back. */
   close(): Promise<void>;
 }
@@ -57,6 +80,20 @@ export function createWriter(deps: WriterDeps): Writer {
     else if (!closed) cancelIdle = timers.after(Math.max(1, left), whenIdle, true);
   }
 
+  function viewOf(held: Tenure): TenureView {
+    const { range } = held.head;
+    return {
+      identity: held.identity,
+      head: () => ({ size: range.size, root: base64(rootOf(deps.crypto, range)) }),
+      moved(heads) {
+        for (const [stream, head] of heads) rememberHead(held, stream, head);
+      },
+      forget() {
+        tenancy.surrender();
+      },
+    };
+  }
+
   function giveBack(): void {
     if (running === undefined) tenancy.surrender();
   }
@@ -77,8 +114,9 @@ export function createWriter(deps: WriterDeps): Writer {
       return new Promise((resolve, reject) => {
         work.push(async () => {
           try {
-            const { token } = await tenancy.hold();
-            resolve(task(deps.session(), token));
+            const held = await tenancy.hold();
+            const session = deps.session();
+            resolve(await task(session, held.token, viewOf(held)));
           } catch (error) {
             groups.recover(error);
             reject(error instanceof Error ? error : new Error(String(error)));

@@ -50,6 +50,11 @@ export interface SyncEngine {
   connectivity(state: "online" | "offline"): void;
   /** There is something to push: called after commits. */
   wake(): void;
+  /**
+   * Goes on after a halt: a person has looked at the evidence. Throws `sync_not_halted` and
+   * `sync_reason_missing`; recorded with actor and reason.
+   */
+  resume(actor: string, reason: string): Promise<void>;
   /** Ends for good. */
   close(): Promise<void>;
 }

@@ -106,4 +106,8 @@ export interface SyncStore {
   planPull(bounds: { readonly events: number; readonly bytes: number }): PullRequest | undefined;
   takePull(request: PullRequest, page: PullPage): Promise<PullOutcome>;
   watermarks(): SyncWatermarks;
+  /** Code of the contradiction that sync stopped for, until a person resumes it; outlives the process. */
+  evidence(): string | undefined;
+  /** A person has looked at the evidence: it is kept, the stop is taken back. */
+  resumed(actor: string, reason: string): Promise<void>;
 }

@@ -10,6 +10,8 @@ export interface MetricDeclaration {
   readonly unit: "1" | "ms" | "bytes" | "events";
   readonly help: string;
   readonly labels?: readonly string[];
+  /** Upper bounds of a histogram's buckets, in its unit; +Inf follows. */
+  readonly buckets?: readonly number[];
 }
 
 /** Every metric, with kind, unit and labels. */
@@ -52,10 +54,78 @@ export const metrics = {
     unit: "events",
     help: "Events not yet acknowledged (queue depth)",
   },
+  outbox_dead_letters: {
+    kind: "gauge",
+    unit: "events",
+    help: "Dead letters that are not archived (failed operations)",
+  },
+  outbox_delivered: {
+    kind: "counter",
+    unit: "events",
+    help: "Entries delivered (processed total)",
+  },
+  outbox_failed: {
+    kind: "counter",
+    unit: "events",
+    help: "Entries given up on (failed total)",
+    labels: ["class"],
+  },
+  outbox_attempts: {
+    kind: "counter",
+    unit: "1",
+    help: "Attempts ended",
+    labels: ["result"],
+  },
+  outbox_attempt_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "From the beginning of an attempt to its end (processing latency)",
+  },
+  outbox_retries: {
+    kind: "counter",
+    unit: "events",
+    help: "Entries attempted again after a failure",
+  },
+  outbox_backoffs: {
+    kind: "counter",
+    unit: "1",
+    help: "Failed attempts whose entries wait for their next try (backoff events)",
+    labels: ["class"],
+  },
+  outbox_active_leases: {
+    kind: "gauge",
+    unit: "1",
+    help: "Leases of outbox entries that are held (active processors)",
+  },
+  outbox_takeovers: {
+    kind: "counter",
+    unit: "1",
+    help: "Leases of outbox entries that ended otherwise than by their worker",
+    labels: ["reason"],
+  },
+  outbox_redriven: { kind: "counter", unit: "events", help: "Dead letters put back" },
+  outbox_refusals: {
+    kind: "counter",
+    unit: "1",
+    help: "Append calls refused because the outbox is full",
+  },
+  breaker_trips: { kind: "counter", unit: "1", help: "Circuit breakers opened (circuit trips)" },
   projection_stopped: {
     kind: "counter",
     unit: "1",
     help: "Projections stopped at an event that their fold refuses",
+  },
+  grants_sent: { kind: "counter", unit: "1", help: "Grants handed to the server" },
+  grants_unsendable: {
+    kind: "counter",
+    unit: "1",
+    help: "Installations whose HPKE key cannot be wrapped to",
+  },
+  grants_received: {
+    kind: "counter",
+    unit: "1",
+    help: "Grants judged, by what became of them: taken, known, pending or a code",
+    labels: ["result"],
   },
   key_operations: {
     kind: "counter",
@@ -63,12 +133,123 @@ export const metrics = {
     help: "Operations of key providers",
     labels: ["provider", "operation", "result"],
   },
+  sync_exchanges: {
+    kind: "counter",
+    unit: "1",
+    help: "Exchanges with the server (processed and failed total, success rate)",
+    labels: ["lane", "result"],
+  },
+  sync_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "One exchange from its plan to the stored answer (processing latency)",
+    labels: ["lane"],
+    buckets: [10, 50, 100, 500, 1_000],
+  },
+  sync_retries: {
+    kind: "counter",
+    unit: "1",
+    help: "Failed exchanges that are tried again, by how",
+    labels: ["lane", "retry"],
+  },
+  sync_backoffs: {
+    kind: "counter",
+    unit: "1",
+    help: "Waits of a lane after a failure (backoff events)",
+    labels: ["lane"],
+  },
+  sync_active: {
+    kind: "gauge",
+    unit: "1",
+    help: "Exchanges under way (active processors)",
+    labels: ["lane"],
+  },
+  sync_lane_restarts: {
+    kind: "counter",
+    unit: "1",
+    help: "Lanes that the watchdog found idle with work to do",
+    labels: ["lane"],
+  },
+  sync_tail_ends: { kind: "counter", unit: "1", help: "Live tails that ended by themselves" },
+  sync_oldest_unacknowledged: {
+    kind: "gauge",
+    unit: "ms",
+    help: "Age of the oldest own event that the server has not acknowledged",
+  },
+  auth_refreshes: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests for an access token",
+    labels: ["result"],
+  },
   verify_problems: {
     kind: "counter",
     unit: "1",
     help: "Problems found by verify",
     labels: ["code"],
   },
+  api_requests: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests answered by the server, by route and class of status",
+    labels: ["operation", "result"],
+  },
+  api_refusals: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests refused by the server",
+    labels: ["code"],
+  },
+  api_auth: {
+    kind: "counter",
+    unit: "1",
+    help: "Assertions and access tokens judged by the server",
+    labels: ["operation", "result"],
+  },
+  api_tails: { kind: "gauge", unit: "1", help: "Open live tails" },
+  server_pushes: {
+    kind: "counter",
+    unit: "1",
+    help: "Pushes that the server answered",
+    labels: ["result"],
+  },
+  server_push_latency: {
+    kind: "histogram",
+    unit: "ms",
+    help: "From the arrival of a push to its durable, checkpointed answer",
+  },
+  server_placed_events: {
+    kind: "counter",
+    unit: "events",
+    help: "Events that the server took into the shared view",
+  },
+  server_dispositions: {
+    kind: "counter",
+    unit: "events",
+    help: "Bodies that were not accepted as they came",
+    labels: ["disposition", "code"],
+  },
+  server_quarantined: {
+    kind: "counter",
+    unit: "1",
+    help: "Requests kept in quarantine",
+    labels: ["code"],
+  },
+  server_group_calls: {
+    kind: "histogram",
+    unit: "1",
+    help: "Calls of one transaction of the server",
+  },
+  server_checkpoints: { kind: "counter", unit: "1", help: "Checkpoints signed" },
+  server_pulls: {
+    kind: "counter",
+    unit: "1",
+    help: "Pulls that the server answered",
+    labels: ["result"],
+  },
+  server_pulled_events: { kind: "counter", unit: "events", help: "Events handed out by pulls" },
+  server_enrolments: { kind: "counter", unit: "1", help: "Devices enrolled", labels: ["role"] },
+  server_revocations: { kind: "counter", unit: "1", help: "Devices revoked" },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
 
 /** Every span, with what it covers. */
@@ -87,6 +268,21 @@ export const logEvents = {
   lease_taken_over: "A lease was taken over from a holder that is gone",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
+  sync_halted: "Sync stopped for a person: the server contradicts what it has signed",
+  sync_resumed: "A person let sync go on",
+  sync_needs_auth: "The server refuses this device a token",
+  outbox_lease_taken_over: "A lease of outbox entries was taken over after its expiry",
+  outbox_lease_forced: "A lease of outbox entries was released by force",
+  outbox_dead_letter: "An outbox entry was given up on",
+  outbox_redriven: "Dead letters were put back into the outbox",
+  outbox_purged: "Archived dead letters were removed; their events stay",
+  outbox_filling: "The outbox holds more entries than its warning level",
+  outbox_full: "The outbox is full: appends in the normal lane are refused",
+  breaker_opened: "A circuit breaker opened",
+  breaker_closed: "A circuit breaker closed",
+  api_failed: "The server failed on a request through no fault of its caller",
+  server_started: "The server listens",
+  server_stopped: "The server has stopped",
 } as const;
 
 /** Name of a declared metric. */

@@ -28,6 +28,8 @@ export interface TenantRow {
   readonly tenant: string;
   readonly shard: string;
   readonly founder: string;
+  /** Device id of the server's own node in this tenant. */
+  readonly node: string;
 }
 
 export interface DeviceRow {
@@ -52,12 +54,13 @@ export interface DeviceLogRow {
   /** Leaf of the last event; `noPrevious` when empty. */
   readonly head: string;
   readonly range: CompactRange;
-  /** Newest receipted commit note, and index of its receipt in the server log. */
-  readonly note: string;
-  readonly receipt: number;
+  /** Newest receipted commit note, and index of its receipt in the server log; absent before the first push. */
+  readonly note: string | undefined;
+  readonly receipt: number | undefined;
   readonly receivedAt: number;
   readonly enrolment: number;
   readonly owed: IndexRanges;
+  /** Size at which the device was revoked: what lies beyond is custody outside the shared view. */
   readonly cutoff: number | undefined;
 }
 
@@ -89,6 +92,18 @@ export interface QuarantineRow {
   /** The request as it came. */
   readonly bytes: Uint8Array;
   readonly at: number;
+}
+
+/** What one access event changes, with its place among the others (`ingest/access.ts` says which counts). */
+export interface AccessChange {
+  /** Whose access changes. */
+  readonly device: string;
+  readonly kind: "granted" | "revoked";
+  readonly scopes: readonly string[];
+  /** Origin key of the device log that says so; empty for what founding gave. */
+  readonly by: string;
+  readonly index: number;
+  readonly position: number;
 }
 
 export interface CodeRow {
@@ -132,22 +147,27 @@ export interface ServerReads {
   /** Has an event with this id a body here? */
   leafOfId(tenant: string, id: string): MaybePromise<string | undefined>;
   eventByLeaf(tenant: string, leaf: string): MaybePromise<PlacedEvent | undefined>;
-  /** Events of those scopes after a position, in order, at most `limit`. */
+  /** Events of those scopes after a position, in order, at most `limit`, without those of device `except`. */
   events(
     tenant: string,
     scopes: readonly string[] | "*",
     after: number,
     limit: number,
+    except?: string,
   ): MaybePromise<readonly PlacedEvent[]>;
+  /** Streams that several device logs extended, by name, at most `limit` after a name. */
+  sharedStreams(tenant: string, after: string, limit: number): MaybePromise<readonly string[]>;
   eventsOfStream(tenant: string, stream: string): MaybePromise<readonly PlacedEvent[]>;
   /** Scopes that a device may read; `*` among them: all. */
   access(tenant: string, device: string): MaybePromise<readonly string[]>;
+  /** Every access change about a device, by position. */
+  accessChanges(tenant: string, device: string): MaybePromise<readonly AccessChange[]>;
   /** Text of leaves [from, to) of the server log. */
   serverLeaves(shard: string, from: number, to: number): MaybePromise<readonly string[]>;
   serverTree(shard: string): LeafSource;
   serverRange(shard: string): MaybePromise<CompactRange>;
   checkpoint(shard: string, size?: number): MaybePromise<CheckpointRow | undefined>;
-  /** The receipt leaf of a commit note, by its digest. */
+  /** The newest receipt leaf of a commit note, by its digest. */
   receiptOf(
     tenant: string,
     device: string,
@@ -166,6 +186,7 @@ export interface ServerReads {
 
 /** What a transaction may change. */
 export interface ServerWrites extends ServerReads {
+  /** With an empty shard, log number 1. */
   addTenant(row: TenantRow): MaybePromise<void>;
   addDevice(tenant: string, row: DeviceRow): MaybePromise<void>;
   revokeDevice(tenant: string, device: string): MaybePromise<void>;
@@ -177,7 +198,7 @@ export interface ServerWrites extends ServerReads {
     from: number,
     leaves: readonly Bytes[],
   ): MaybePromise<void>;
-  /** Gives bodies the next positions. Answers the first one. */
+  /** Gives bodies the next positions of the shard. Answers the first one. */
   placeEvents(tenant: string, events: readonly EventToPlace[]): MaybePromise<number>;
   /** Appends to the server log. Answers the index of the first. */
   addServerLeaves(shard: string, texts: readonly string[]): MaybePromise<number>;
@@ -189,6 +210,7 @@ export interface ServerWrites extends ServerReads {
     index: number,
   ): MaybePromise<void>;
   addCheckpoint(shard: string, row: CheckpointRow): MaybePromise<void>;
+  addAccessChange(tenant: string, change: AccessChange): MaybePromise<void>;
   setAccess(tenant: string, device: string, scopes: readonly string[]): MaybePromise<void>;
   addCode(row: CodeRow): MaybePromise<void>;
   useCode(digest: string, at: number): MaybePromise<void>;
@@ -203,10 +225,13 @@ export interface ServerWrites extends ServerReads {
   ): MaybePromise<void>;
   /** Withdraws what was granted to an installation. */
   dropGrants(tenant: string, recipient: string): MaybePromise<void>;
+  /** A request that lies there already under the same code is not kept twice. */
   addQuarantine(row: QuarantineRow): MaybePromise<void>;
 }
 
 export interface ServerStore extends ServerReads {
+  /** Reads that see one committed state. */
+  read<T>(work: (reads: ServerReads) => MaybePromise<T>): Promise<T>;
   /** One write transaction: committed and durable when it resolves, undone when `work` throws. */
   write<T>(work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
   close(): MaybePromise<void>;

@@ -31,17 +31,21 @@ export interface Caller {
   readonly incarnation: string;
 }
 
-/** The key that proves an assertion: of an enrolled, active device's incarnation. */
+/** The key that proves an assertion: of an enrolled device's incarnation. */
 export interface AssertionKey {
   readonly algorithm: "ed25519" | "ecdsa-p256";
   readonly spki: Uint8Array;
   readonly role: Role;
+  /** The device was revoked: it may push into custody, every other call answers `device_revoked`. */
+  readonly pushOnly: boolean;
 }
 
 export interface SyncServer {
   hello(): Promise<Hello>;
   enrol(request: EnrolRequest): Promise<EnrolAnswer>;
-  /** `undefined`: no such log, or its device was revoked (revoked devices may still push: `pushOnly`). */
+  /** Registers a code that founds a tenant: an act of the operator, not of any device. */
+  addFoundingCode(digest: string, expires: number): Promise<void>;
+  /** `undefined`: no such log. */
   assertionKey(caller: Caller): Promise<AssertionKey | undefined>;
   /** `raw`: the request as it came, kept where it goes into quarantine. */
   push(caller: Caller, request: PushRequest, raw: Uint8Array): Promise<PushAnswer>;

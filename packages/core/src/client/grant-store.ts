@@ -1,0 +1,143 @@
+/** The port of grants over an open store: the writer loop, its session, its keyring. */
+import { accessRevokedType, keyGrantedType } from "../event/system.ts";
+import { incarnationOpenedType } from "../seal/incarnation.ts";
+import { HoldfastError, invariant } from "../std/errors.ts";
+import type { PreparedDraft } from "../store/append.ts";
+import type { AccessDraft, GrantRow, GrantStore } from "../sync/grant-store.ts";
+import { tenantWords } from "../sync/invitations.ts";
+import { createKeyLedger } from "../sync/key-ledger.ts";
+import { localValues } from "../sync/local-values.ts";
+import type { Holdfast } from "./holdfast.ts";
+import type { StoreLife } from "./store-life.ts";
+
+/** Stream words: all access events stand in one stream, so that their vectors order them. */
+const accessWords = "holdfast/access";
+
+const ofStores = new WeakMap<Holdfast, { readonly life: StoreLife; readonly grants: GrantStore }>();
+
+/** Remembers what stands behind an open store, for {@link grantStoreOf} and {@link lifeOf}. */
+export function offerGrantStore(store: Holdfast, life: StoreLife): Holdfast {
+  ofStores.set(store, { life, grants: createGrantStore(life) });
+  return store;
+}
+
+/**
+ * Grants of an open store, for sync and the command line. Apart from {@link Holdfast}, because it hands out
+ * the keyring, which an application has no business with.
+ */
+export function grantStoreOf(store: Holdfast): GrantStore {
+  return behind(store).grants;
+}
+
+/** The life of an open store: for tests that bring other devices' events into it. */
+export function lifeOf(store: Holdfast): StoreLife {
+  return behind(store).life;
+}
+
+function behind(store: Holdfast) {
+  const found = ofStores.get(store);
+  invariant(found !== undefined, "an open store has its grants");
+  return found;
+}
+
+/** Over an open store. What writes throws `store_read_only` where it is open for reading. */
+function createGrantStore(life: StoreLife): GrantStore {
+  const { crypto, clock, random, observer, keyring } = life.deps;
+  const driver = () => life.current().driver;
+
+  function ownName(column: "device" | "actor"): string {
+    const row = driver()
+      .prepare(
+        `SELECT device, actor FROM events
+         JOIN incarnations ON incarnations.number = events.incarnation
+         WHERE own = 1 AND sequence = 1 ORDER BY position LIMIT 1`,
+      )
+      .get<{ device: string; actor: string }>();
+    invariant(row !== undefined, "a store that is open has its first event");
+    return row[column];
+  }
+  const device = (): string => ownName("device");
+  const ledger = createKeyLedger(driver, device);
+
+  return {
+    crypto,
+    clock,
+    random,
+    observer,
+    keyring,
+    device,
+    founder: () => life.current().access.founder() ?? device(),
+    access: () => life.current().access.fold(),
+    rows: () => life.current().access.rows(),
+    grants: () =>
+      driver()
+        .prepare("SELECT key, generation, recipient, state, at FROM grants ORDER BY at, key")
+        .all<GrantRow>(),
+    get values() {
+      return localValues(driver());
+    },
+    ledger,
+    openings: (of) =>
+      driver()
+        .prepare(
+          `SELECT header FROM events JOIN incarnations ON incarnations.number = events.incarnation
+           WHERE device = ? AND sequence = 1 AND type = ? ORDER BY position`,
+        )
+        .all<{ header: string }>(of, incarnationOpenedType)
+        .map(({ header }) => header),
+    async append(drafts) {
+      if (life.writer === undefined) throw new HoldfastError("store_read_only");
+      const [actor, at] = [ownName("actor"), clock.now()];
+      const prepared = drafts.map((draft) => prepare(draft, actor, at));
+      await life.writer.append({ drafts: prepared, expect: undefined });
+    },
+    transact: (work) =>
+      life.transact(({ driver: connection, closed, models }) =>
+        work({
+          values: localValues(connection),
+          put({ key, generation, recipient, state, at }) {
+            connection
+              .prepare(
+                `INSERT INTO grants (key, generation, recipient, state, at) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT (key, generation, recipient)
+                 DO UPDATE SET state = excluded.state, at = excluded.at`,
+              )
+              .run(key, generation, recipient, state, at);
+          },
+          opened(key, generation) {
+            const streams = closed.take(key, generation);
+            models.refold(streams);
+            return streams.length;
+          },
+        }),
+      ),
+  };
+}
+
+function prepare(draft: AccessDraft, actor: string, at: number): PreparedDraft {
+  const { type, pub } = draft;
+  const isKey = type === keyGrantedType;
+  return {
+    id: undefined,
+    type,
+    typeVersion: 1,
+    // Key events commute; what an access event says depends on those that its author had seen.
+    concurrency: isKey ? "independent" : "exclusive",
+    stream: isKey ? `holdfast/keys/${pub.device}` : accessWords,
+    scope: tenantWords,
+    site: "",
+    op: isKey ? "key" : "access",
+    ref: undefined,
+    at,
+    actor,
+    role: undefined,
+    session: undefined,
+    why: type === accessRevokedType ? draft.why : undefined,
+    // Whoever loses access, or gets it, shall not wait behind what is queued.
+    lane: "urgent",
+    sections: [],
+    pub,
+    bytes: 0,
+    content: { data: undefined, text: undefined, occurredAt: undefined, reason: undefined },
+  };
+}

@@ -1,0 +1,149 @@
+/**
+ * What a push answer means, decided from the answer, the request and what is known of the log. Pure: every
+ * signature, proof and statement is checked here, before anything is stored.
+ */
+import { deviceLogOrigin } from "../proof/checkpoint.ts";
+import {
+  checkProvenLeaf,
+  type DeviceStatement,
+  isIndexRanges,
+  matchesOwed,
+  noteDigest,
+  parseStatement,
+} from "../proof/server-leaf.ts";
+import { openSignedCheckpoint, type PublicKey } from "../proof/server-key.ts";
+import { base64 } from "../std/bytes.ts";
+import { type ErrorCode, isHoldfastError } from "../std/errors.ts";
+import type { Crypto } from "../std/ports.ts";
+import type { PushAnswer, PushRequest } from "./messages/push.ts";
+import { type JudgedCheckpoint, judgeCheckpoint } from "./server-log-view.ts";
+import type { ServerIdentity } from "./sync-store.ts";
+import type { HeldCheckpoint, KeptNote } from "./sync-tables.ts";
+
+/** What is known when an answer arrives. */
+export interface PushView {
+  readonly crypto: Crypto;
+  readonly tenant: string;
+  readonly server: Pick<ServerIdentity, "key" | "log">;
+  readonly held: HeldCheckpoint | undefined;
+  /** Events of the log in this store. */
+  readonly size: number;
+  /** The key that signs the log's notes. */
+  readonly key: PublicKey;
+  noteAt(size: number): KeptNote | undefined;
+}
+
+type Receipted = Extract<PushAnswer, { status: "receipted" }>;
+
+export type PushVerdict =
+  | {
+      readonly status: "receipted";
+      readonly statement: DeviceStatement;
+      readonly answer: Receipted;
+      readonly judged: JudgedCheckpoint;
+    }
+  | { readonly status: "behind"; readonly size: number }
+  | { readonly status: "overtaken" }
+  /** Another copy of this device has gone on from `index`. */
+  | { readonly status: "forked"; readonly index: number }
+  /** The server holds more of this log than this store: what was recorded here since was lost here. */
+  | {
+      readonly status: "rewound";
+      readonly statement: DeviceStatement;
+      readonly answer: Receipted;
+      readonly judged: JudgedCheckpoint;
+    }
+  | { readonly status: "contradiction"; readonly code: ErrorCode };
+
+/** Judges an answer to that request. */
+export function judgePush(view: PushView, request: PushRequest, answer: PushAnswer): PushVerdict {
+  switch (answer.status) {
+    case "behind":
+      return isSize(answer.size) && answer.size < request.from
+        ? { status: "behind", size: answer.size }
+        : contradiction("server_answer_wrong");
+    case "fork":
+      return judgeFork(view, request, answer);
+    case "receipted":
+      return judgeReceipted(view, request, answer);
+    default:
+      return answer satisfies never;
+  }
+}
+
+/** A fork is believed when the server shows another note of this very log under this very key. */
+function judgeFork(
+  view: PushView,
+  request: PushRequest,
+  answer: Extract<PushAnswer, { status: "fork" }>,
+): PushVerdict {
+  const held = openSignedCheckpoint(view.crypto, answer.held, view.key);
+  const proven =
+    held?.origin === originOf(view, request) &&
+    held.size === answer.size &&
+    isSize(answer.index) &&
+    answer.index < held.size &&
+    answer.index < view.size &&
+    view.noteAt(held.size)?.root !== base64(held.root);
+  return proven ? { status: "forked", index: answer.index } : contradiction("server_answer_wrong");
+}
+
+function judgeReceipted(view: PushView, request: PushRequest, answer: Receipted): PushVerdict {
+  const { crypto } = view;
+  const statement = readReceipt(view, request, answer);
+  if (statement === undefined) return contradiction("server_receipt_wrong");
+  const verdict = judgeCheckpoint(crypto, view.server, view.held, {
+    note: answer.checkpoint,
+    consistency: answer.consistency,
+    named: request.checkpoint,
+  });
+  if (verdict.status === "refused") return contradiction(verdict.code);
+  if (verdict.status === "overtaken") return { status: "overtaken" };
+  const { judged } = verdict;
+  if (!checkProvenLeaf(crypto, answer.receipt, judged.checkpoint)) {
+    return contradiction("server_receipt_wrong");
+  }
+  if (!isSize(answer.size) || answer.size < statement.size) {
+    return contradiction("server_answer_wrong");
+  }
+  if (answer.size > view.size) return { status: "rewound", statement, answer, judged };
+  const note = view.noteAt(statement.size);
+  const agrees =
+    note !== undefined &&
+    note.root === statement.root &&
+    noteDigest(crypto, note.note) === statement.note;
+  if (!agrees) return contradiction("server_receipt_wrong");
+  return { status: "receipted", statement, answer, judged };
+}
+
+/** The statement, if it is a receipt of that log whose owed ranges are those of the answer. */
+function readReceipt(
+  view: PushView,
+  request: PushRequest,
+  answer: Receipted,
+): DeviceStatement | undefined {
+  try {
+    const statement = parseStatement(answer.receipt.text);
+    const agrees =
+      statement.kind === "receipt" &&
+      statement.origin === originOf(view, request) &&
+      isIndexRanges(answer.owed, statement.size) &&
+      matchesOwed(view.crypto, statement.owed, answer.owed);
+    return agrees ? statement : undefined;
+  } catch (error) {
+    if (isHoldfastError(error, "server_leaf_malformed")) return undefined;
+    throw error;
+  }
+}
+
+function originOf(view: PushView, { device, incarnation }: PushRequest): string {
+  return deviceLogOrigin({ tenant: view.tenant, device, incarnation });
+}
+
+function isSize(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+function contradiction(code: ErrorCode): PushVerdict {
+  return { status: "contradiction", code };
+}

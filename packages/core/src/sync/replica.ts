@@ -1,0 +1,321 @@
+/**
+ * The `SyncStore` over a store: every plan and every answer is one turn of the writer loop, under the store's
+ * lease, so that processes that share a store never work on the same entries. Answers are judged there too,
+ * by what is stored at that moment, and kept in one transaction or not at all.
+ */
+import type { Keyring } from "../keys/keyring.ts";
+import type { Outbox } from "../outbox/outbox.ts";
+import { originKey } from "../event/event.ts";
+import { publicKeyOf } from "../proof/server-key.ts";
+import { readIncarnationPub } from "../seal/incarnation.ts";
+import { base64, base64url, fromBase64, utf8 } from "../std/bytes.ts";
+import { type ErrorCode, HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
+import { canonicalJson } from "../std/jcs.ts";
+import type { Clock, Crypto } from "../std/ports.ts";
+import { inTransaction } from "../store/sqlite-event-log.ts";
+import type { StoreSession } from "../store/tenancy.ts";
+import type { TenureView, Writer } from "../store/writer.ts";
+import { enrolmentOf, keepEnrolment } from "./enrolment.ts";
+import { judgePage, type PageView } from "./judge-page.ts";
+import { judgePush, type PushVerdict } from "./judge-push.ts";
+import type { PullPage, PullRequest } from "./messages/pull.ts";
+import type { PushAnswer } from "./messages/push.ts";
+import { planPull } from "./plan-pull.ts";
+import { planPush } from "./plan-push.ts";
+import type {
+  PlannedPush,
+  PullOutcome,
+  PushOutcome,
+  ServerIdentity,
+  SyncStore,
+} from "./sync-store.ts";
+import { createSyncTables, type KnownLog, type SyncTables } from "./sync-tables.ts";
+import { storePage } from "./take-pull.ts";
+import { settlePush } from "./take-push.ts";
+import { readWatermarks } from "./watermarks.ts";
+
+/** A session with its outbox. */
+export type ReplicaSession = StoreSession & { readonly outbox: Outbox };
+
+export interface ReplicaDeps {
+  readonly crypto: Crypto;
+  readonly clock: Clock;
+  readonly keyring: Keyring;
+  /** `undefined` in a store that is open for reading. */
+  readonly writer: Writer | undefined;
+  /** The session to read through. */
+  readonly session: () => ReplicaSession;
+  /** Names this process's lease of outbox entries: printable ASCII. */
+  readonly worker: string;
+  /** Opens an incarnation over the newest own log, with the lease held. */
+  readonly openIncarnation: (token: number, reason: "fork" | "restored") => Promise<void>;
+  /** After COMMIT: what was pulled is noted outside the store. */
+  readonly pulled: (tenure: TenureView) => void;
+  /** After COMMIT: read models and receipts may have moved on. */
+  readonly onCommitted: () => void;
+}
+
+/** What a turn of the writer loop works with. */
+interface Turn {
+  readonly session: ReplicaSession;
+  readonly tables: SyncTables;
+  readonly token: number;
+  readonly tenure: TenureView;
+  /** One transaction under the lease. */
+  within<T>(work: () => T): T;
+}
+
+/** The store side of sync. */
+export function createReplica(deps: ReplicaDeps): SyncStore {
+  const { clock, crypto, keyring } = deps;
+  const tables = (): SyncTables => createSyncTables(deps.session().driver);
+
+  function turn<T>(work: (turn: Turn) => T | Promise<T>): Promise<T> {
+    const { writer } = deps;
+    if (writer === undefined) return Promise.reject(new HoldfastError("store_read_only"));
+    return writer.exclusively((_, token, tenure) => {
+      const session = deps.session();
+      const within = <R>(inside: () => R): R =>
+        inTransaction(session.driver, () => {
+          session.lease.assertHeld(token);
+          return inside();
+        });
+      return work({ session, tables: createSyncTables(session.driver), token, tenure, within });
+    });
+  }
+
+  function newestOwn(of: SyncTables): KnownLog {
+    const own = of.ownLogs().at(-1);
+    invariant(own !== undefined, "an open store has an incarnation");
+    return own;
+  }
+
+  return {
+    server: () => tables().server(),
+    origin() {
+      const { device, incarnation } = newestOwn(tables());
+      return { tenant: keyring.tenant, device, incarnation };
+    },
+    async signer() {
+      const { incarnation } = newestOwn(tables());
+      const key = keyring.signingKeys().find((each) => each.incarnation === incarnation);
+      if (key === undefined) throw new HoldfastError("keyring_record_missing");
+      return { algorithm: key.algorithm, sign: await keyring.signer(incarnation) };
+    },
+    enrolment() {
+      const of = tables();
+      return enrolmentOf({ crypto, keyring, tables: of }, deps.session().log, newestOwn(of));
+    },
+    async enrolled(url, hello, answer, fingerprint) {
+      await turn(({ tables: of, within }) => {
+        const told = { url, hello, answer, fingerprint };
+        within(() => keepEnrolment({ crypto, keyring, tables: of }, newestOwn(of), told));
+      });
+    },
+    planPush(bounds) {
+      if (tables().server() === undefined) return Promise.resolve(undefined);
+      return turn(({ session, tables: of, within }) => {
+        const endpoint = endpointOf(of.server());
+        const parts = { tables: of, log: session.log, outbox: session.outbox };
+        return within(() => planPush({ ...parts, worker: deps.worker, endpoint }, bounds));
+      });
+    },
+    takePush: (plan, answer) => turn((at) => takePush(deps, at, plan, answer)),
+    async pushFailed(plan, failure) {
+      await turn(({ session: { outbox }, within }) => {
+        try {
+          within(() => {
+            outbox.failed(plan.token, plan.attempt, failure);
+            outbox.release(plan.token);
+          });
+        } catch (error) {
+          // Whoever has the entries now settles them.
+          if (!isHoldfastError(error, "outbox_lease_lost")) throw error;
+        }
+      });
+    },
+    nextDueAt: () => deps.session().outbox.nextDueAt(),
+    planPull(bounds) {
+      const of = tables();
+      return of.server() === undefined ? undefined : planPull(of, bounds);
+    },
+    async takePull(request, page) {
+      const outcome = await turn((at) => takePull(deps, at, request, page));
+      if (outcome.status === "stored" && outcome.events > 0) deps.onCommitted();
+      return outcome;
+    },
+    watermarks() {
+      const { driver, outbox } = deps.session();
+      return readWatermarks(driver, outbox);
+    },
+  };
+
+  async function takePush(
+    parts: ReplicaDeps,
+    at: Turn,
+    plan: PlannedPush,
+    answer: PushAnswer,
+  ): Promise<PushOutcome> {
+    const { session, tables: of } = at;
+    const { device, incarnation } = plan.request;
+    const log = of.log(device, incarnation);
+    invariant(log?.own === 1, "an own log was pushed");
+    const size = of.lastSequence(log.number);
+    const verdict = judgeAnswer(at, plan, answer, log, size);
+    const outcome = at.within(() => {
+      const settled = settlePush(
+        { tables: of, outbox: session.outbox, clock },
+        plan,
+        { number: log.number, size },
+        verdict,
+      );
+      const isFork = verdict.status === "forked" || verdict.status === "contradiction";
+      if (isFork) keepAnswer(of, plan, answer, verdict);
+      return settled;
+    });
+    // The branch of an earlier incarnation has ended already: nothing goes on from it.
+    const isNewest = newestOwn(of).number === log.number;
+    if (outcome.status === "reopened" && isNewest) {
+      await parts.openIncarnation(at.token, outcome.reason === "fork" ? "fork" : "restored");
+      at.tenure.forget();
+    }
+    parts.onCommitted();
+    return outcome;
+  }
+
+  function judgeAnswer(
+    { tables: of }: Turn,
+    plan: PlannedPush,
+    answer: PushAnswer,
+    log: KnownLog,
+    size: number,
+  ): PushVerdict {
+    const server = knownServer(of);
+    const { algorithm, spki } = ownKey(log);
+    const view = {
+      crypto,
+      tenant: keyring.tenant,
+      server,
+      held: of.checkpoint(),
+      size,
+      key: { algorithm, spki },
+      noteAt: (at: number) => of.noteAt(log.number, at),
+    };
+    return judgePush(view, plan.request, answer);
+  }
+
+  function ownKey({ incarnation }: KnownLog) {
+    const key = keyring.signingKeys().find((each) => each.incarnation === incarnation);
+    if (key === undefined) throw new HoldfastError("keyring_record_missing", { record: "signing" });
+    return key;
+  }
+
+  /** The evidence: what the server signed, beside what we had asked. */
+  function keepAnswer(
+    of: SyncTables,
+    plan: PlannedPush,
+    answer: PushAnswer,
+    verdict: PushVerdict,
+  ): void {
+    const code: ErrorCode = verdict.status === "contradiction" ? verdict.code : "log_forked";
+    const { device, incarnation, from, note, checkpoint } = plan.request;
+    const request = { device, incarnation, from, note, checkpoint };
+    keepEvidence(of, code, { request, answer });
+  }
+
+  function keepEvidence(
+    of: SyncTables,
+    code: string,
+    shown: Readonly<Record<string, unknown>>,
+  ): void {
+    const evidence = JSON.parse(JSON.stringify(shown, bytesAsText)) as Record<string, unknown>;
+    const digest = base64url(crypto.sha256(utf8(canonicalJson(evidence)))).slice(0, 16);
+    of.keepEvidence(`${code}/${digest}`, { code, at: clock.now(), ...evidence });
+  }
+
+  function takePull(
+    parts: ReplicaDeps,
+    at: Turn,
+    request: PullRequest,
+    page: PullPage,
+  ): PullOutcome {
+    const { session, tables: of } = at;
+    const verdict = judgePage(pageView(of, keyring, crypto), request, page);
+    if (verdict.status === "overtaken") return { status: "stored", events: 0, more: true };
+    if (verdict.status === "refused") return refusePage(at, page, verdict.code, verdict.object);
+    const { driver, log, participants } = session;
+    const { device } = newestOwn(of);
+    try {
+      const { heads, events, more } = at.within(() =>
+        storePage(
+          { crypto, driver, log, tables: of, participants, device },
+          request,
+          page,
+          verdict.page,
+        ),
+      );
+      at.tenure.moved(heads);
+      if (events > 0) parts.pulled(at.tenure);
+      return { status: "stored", events, more };
+    } catch (error) {
+      if (!isHoldfastError(error, "event_id_conflict")) throw error;
+      return refusePage(at, page, error.code, String(error.details["id"]));
+    }
+  }
+
+  function refusePage(at: Turn, page: PullPage, code: ErrorCode, object: string): PullOutcome {
+    const { checkpoint, consistency } = page;
+    const which = /^(?:log|opening|event) (\d+)/.exec(object)?.[1];
+    const shown = object.startsWith("event") ? page.events : page.logs;
+    const part = which === undefined ? undefined : shown[Number(which)];
+    at.within(() => {
+      keepEvidence(at.tables, code, { object, checkpoint, consistency, part });
+    });
+    return { status: "contradiction", code };
+  }
+}
+
+function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
+  const numberOf = (device: string, incarnation: string): number =>
+    of.log(device, incarnation)?.number ?? -1;
+  return {
+    crypto,
+    keyring,
+    tenant: keyring.tenant,
+    server: knownServer(of),
+    held: of.checkpoint(),
+    newestNote(device, incarnation) {
+      const note = of.noteWithin(numberOf(device, incarnation), Number.MAX_SAFE_INTEGER);
+      if (note === undefined) return undefined;
+      return { size: note.size, root: fromBase64(note.root) ?? new Uint8Array(0) };
+    },
+    rootAt: (device, incarnation, size) => of.noteAt(numberOf(device, incarnation), size)?.root,
+    keyOf(device, incarnation) {
+      const opening = of.opening(numberOf(device, incarnation));
+      if (opening === undefined) return undefined;
+      const { pub } = JSON.parse(opening) as { readonly pub?: unknown };
+      return publicKeyOf(readIncarnationPub(pub)?.spki ?? "");
+    },
+    isOwn: (device, incarnation) =>
+      of.log(device, incarnation)?.own === 1 ||
+      keyring
+        .signingKeys()
+        .some((key) => originKey(key.device, key.incarnation) === originKey(device, incarnation)),
+  };
+}
+
+function knownServer(of: SyncTables): ServerIdentity {
+  const server = of.server();
+  if (server === undefined) throw new HoldfastError("server_unknown");
+  return server;
+}
+
+/** Scheme, host and port: what attempts and breakers are counted by. */
+function endpointOf(server: ServerIdentity | undefined): string {
+  const url = server?.url ?? "";
+  return /^[a-z][a-z0-9+.-]*:\/\/[^/?#]+/i.exec(url)?.[0].replace(/\/\/[^@/]*@/, "//") ?? url;
+}
+
+function bytesAsText(_: string, value: unknown): unknown {
+  return value instanceof Uint8Array ? base64(value) : value;
+}

@@ -1,0 +1,101 @@
+/** Storing a judged page: everything that proves it, then the position, in one transaction of the caller's. */
+import { accessGrantedType } from "../event/system.ts";
+import type { SealedEvent } from "../seal/sealed-event.ts";
+import type { Crypto } from "../std/ports.ts";
+import { extendPulled } from "../store/pulled.ts";
+import type { SqliteDriver } from "../store/sqlite-driver.ts";
+import type { AppendParticipant, SqliteEventLog } from "../store/sqlite-event-log.ts";
+import type { StreamHead } from "../store/stream-heads.ts";
+import type { JudgedCheckpoint } from "./server-log-view.ts";
+import { keepCheckpoint } from "./server-log-view.ts";
+import type { PullPage, PullRequest } from "./messages/pull.ts";
+import type { JudgedLog, JudgedPage } from "./judge-page.ts";
+import { fetchGranted, movePulls } from "./plan-pull.ts";
+import type { SyncTables } from "./sync-tables.ts";
+
+export interface TakePullDeps {
+  readonly crypto: Crypto;
+  readonly driver: SqliteDriver;
+  readonly log: SqliteEventLog;
+  readonly tables: SyncTables;
+  readonly participants: readonly AppendParticipant[];
+  /** Device of this store. */
+  readonly device: string;
+}
+
+/** What storing a page did. */
+export interface StoredPage {
+  readonly events: number;
+  readonly more: boolean;
+  /** Heads of the streams that it moved on. */
+  readonly heads: ReadonlyMap<string, StreamHead>;
+}
+
+/** Stores a page in the caller's transaction. Throws `event_id_conflict`. */
+export function storePage(
+  deps: TakePullDeps,
+  request: PullRequest,
+  page: PullPage,
+  judged: JudgedPage,
+): StoredPage {
+  const { tables } = deps;
+  const foreign = judged.logs.filter(({ own }) => !own);
+  const names = new Set(foreign.map(({ device, incarnation }) => `${device}/${incarnation}`));
+  const events = judged.events.filter(({ header }) => names.has(`${header.dev}/${header.inc}`));
+  keepCheckpoint(tables, judged.judged);
+  // The opening of a log is kept with the first page of it: it says whose key signs the notes.
+  const openings = foreign.map(({ opening }) => opening);
+  const offered = [...openings, ...events];
+  const { appended, heads } = deps.log.appendForeignWithin(distinct(offered), deps.participants);
+  const stored = new Set(appended.map(({ sealed }) => sealed.leaf));
+  for (const log of foreign) keepLog(tables, judged.judged, log, events, stored);
+  if (appended.length > 0) extendPulled(deps.crypto, deps.driver, [...stored]);
+  if (request.after === 0 && request.scopes === "*") tables.put("pull_began", String(page.head));
+  tables.put("pull_head", String(page.head));
+  movePulls(tables, request, page.next);
+  fetchNewScopes(deps, page, judged);
+  const isBehind = tables.pulls().some(({ position }) => position < page.head);
+  const hasMoved = page.next > request.after;
+  return { events: appended.length, more: isBehind && hasMoved, heads };
+}
+
+function distinct(events: readonly SealedEvent[]): readonly SealedEvent[] {
+  return [...new Map(events.map((event) => [event.leaf, event])).values()];
+}
+
+/** Keeps the note of a device log with its proofs, unless the page brought nothing new of it. */
+function keepLog(
+  tables: SyncTables,
+  { checkpoint }: JudgedCheckpoint,
+  log: JudgedLog,
+  events: readonly SealedEvent[],
+  stored: ReadonlySet<string>,
+): void {
+  const number = tables.log(log.device, log.incarnation)?.number ?? 0;
+  const { size, root, note, before, receipt, enrolment } = log;
+  const isNewNote = tables.noteAt(number, size) === undefined;
+  if (isNewNote) {
+    tables.addNote(number, { size, root, note });
+    if (before > 0) tables.addNoteLink(number, before, size, log.consistency);
+  }
+  const tree = checkpoint;
+  tables.keepLeaf({ log: number, kind: "receipt", size, leaf: receipt.leaf, tree });
+  if (!tables.hasLeaf(number, "enrol")) {
+    tables.keepLeaf({ log: number, kind: "enrol", size: 1, leaf: enrolment, tree });
+  }
+  const isNew =
+    stored.has(log.opening.leaf) ||
+    events.some(
+      ({ leaf, header }) =>
+        header.dev === log.device && header.inc === log.incarnation && stored.has(leaf),
+    );
+  if (isNew) tables.addProof(number, size, log.indices, log.hashes);
+}
+
+function fetchNewScopes({ tables, device }: TakePullDeps, page: PullPage, judged: JudgedPage) {
+  for (const [at, { header }] of judged.events.entries()) {
+    if (header.type !== accessGrantedType || header.pub?.["device"] !== device) continue;
+    const scopes = header.pub["scopes"] as readonly string[];
+    fetchGranted(tables, { scopes, position: page.events[at]?.position ?? 0 });
+  }
+}

@@ -1,0 +1,69 @@
+/** Answers as they leave: compressed when asked for, never cached, with the request's id. */
+import { promisify } from "node:util";
+import { gzip, zstdCompress } from "node:zlib";
+import { type ErrorAnswer, errorAnswerShape, mediaTypes, writeJson } from "@holdfast/core";
+import type { Refusal } from "./status.ts";
+
+const compressors = { zstd: promisify(zstdCompress), gzip: promisify(gzip) } as const;
+/** Below this, compression costs more than it saves. */
+const compressedFromBytes = 1_024;
+
+const always = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+} as const;
+
+/** Headers of every answer. */
+export function headersOf(requestId: string, type?: string): Record<string, string> {
+  return {
+    ...always,
+    "x-request-id": requestId,
+    ...(type === undefined ? {} : { "content-type": type }),
+  };
+}
+
+/** The strongest compression that the caller takes without a quality of 0. */
+function wanted(accepted: string | undefined): keyof typeof compressors | undefined {
+  const offers = (accepted ?? "").toLowerCase().split(",");
+  const takes = (name: string): boolean =>
+    offers.some((offer) => {
+      const [encoding = "", ...parameters] = offer.split(";").map((text) => text.trim());
+      return encoding === name && !parameters.some((text) => /^q=0(\.0*)?$/.test(text));
+    });
+  return takes("zstd") ? "zstd" : takes("gzip") ? "gzip" : undefined;
+}
+
+/** A message, or 204. */
+export async function messageAnswer(
+  requestId: string,
+  type: string,
+  body: Uint8Array | undefined,
+  accepted: string | undefined,
+): Promise<Response> {
+  if (body === undefined) return new Response(null, { status: 204, headers: headersOf(requestId) });
+  const headers = { ...headersOf(requestId, type), vary: "accept-encoding" };
+  const encoding = body.length < compressedFromBytes ? undefined : wanted(accepted);
+  if (encoding === undefined) return new Response(own(body), { headers });
+  const smaller = await compressors[encoding](body);
+  return new Response(own(smaller), { headers: { ...headers, "content-encoding": encoding } });
+}
+
+function own(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes as Uint8Array<ArrayBuffer>;
+}
+
+/** A refusal; `close`: the rest of the request is not read. */
+export function refusalAnswer(requestId: string, refusal: Refusal, close: boolean): Response {
+  const { status, code, message, details, retryAfter } = refusal;
+  const answer: ErrorAnswer = { code, message, requestId, details };
+  return new Response(writeJson(errorAnswerShape, answer), {
+    status,
+    headers: {
+      ...headersOf(requestId, mediaTypes.json),
+      ...(retryAfter === undefined ? {} : { "retry-after": String(retryAfter) }),
+      ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
+      ...(close ? { connection: "close" } : {}),
+    },
+  });
+}

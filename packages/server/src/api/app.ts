@@ -1,0 +1,257 @@
+/**
+ * The HTTP application over the engine: bounds, tokens and codecs around the routes of `routes.ts`. It answers
+ * every request with a message or with a coded refusal; what is the server's own trouble is told to the observer.
+ */
+import type { HttpBindings } from "@hono/node-server";
+import {
+  base64url,
+  canonicalJson,
+  type Clock,
+  type ErrorCode,
+  HoldfastError,
+  mediaTypes,
+  type Observer,
+  type Random,
+  type Timers,
+} from "@holdfast/core";
+import { type Context, Hono } from "hono";
+import type { SyncServer } from "../engine/sync-server.ts";
+import { headersOf, messageAnswer, refusalAnswer } from "./answers.ts";
+import { readBody } from "./body.ts";
+import { openApiDocument } from "./openapi.ts";
+import { readQuery } from "./query.ts";
+import { createRates, type Rate } from "./rates.ts";
+import { type Route, routes } from "./routes.ts";
+import { engineStatus } from "./engine-status.ts";
+import { refusalFor } from "./status.ts";
+import { openTail, type Tail } from "./tail.ts";
+import { type Admitted, createTokens, type TokenKey } from "./tokens.ts";
+
+/** Bounds of one server, all from the configuration. */
+export interface ApiBounds {
+  readonly addressRate: Rate;
+  readonly deviceRate: Rate;
+  /** Requests at once: of one address, and of all. */
+  readonly addressRequests: number;
+  readonly allRequests: number;
+  /** Tails at once of one device. */
+  readonly deviceTails: number;
+  readonly headersMax: number;
+  readonly bodySilenceMs: number;
+}
+
+/** Ports of {@link createApi}. */
+export interface ApiDeps {
+  readonly server: SyncServer;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly observer: Observer;
+  readonly host: string;
+  readonly tokenKey: TokenKey;
+  readonly bounds: ApiBounds;
+}
+
+/** The application, and the way to end it. */
+export interface Api {
+  readonly fetch: (request: Request, env: HttpBindings) => Promise<Response> | Response;
+  /** From now on `/readyz` and every message answer `server_busy`; tails end. */
+  stop(): void;
+}
+
+type Bindings = { readonly Bindings: HttpBindings };
+
+/** The application. */
+export function createApi(deps: ApiDeps): Api {
+  const { observer, bounds } = deps;
+  const app = new Hono<Bindings>();
+  const state = { stopping: false };
+  const gate = createGate(deps, state);
+  const tails = createTails(deps);
+  const tokens = createTokens({ ...deps, key: deps.tokenKey });
+  const deviceShare = createRates(deps.clock, bounds.deviceRate);
+
+  const admitted = async (route: Route, context: Context<Bindings>): Promise<Admitted> => {
+    const given = context.env.incoming.headersDistinct["authorization"] ?? [];
+    try {
+      const caller = await tokens.admit(given);
+      deviceShare(`${caller.tenant}/${caller.device}`);
+      return caller;
+    } catch (error) {
+      if (error instanceof HoldfastError) {
+        observer.count("api_auth", 1, { operation: route.name, result: "refused" });
+      }
+      throw error;
+    }
+  };
+
+  const answer = async (
+    route: Route,
+    context: Context<Bindings>,
+    requestId: string,
+  ): Promise<Response> => {
+    const { incoming } = context.env;
+    const caller = route.token ? await admitted(route, context) : undefined;
+    const query = readQuery(route, new URL(context.req.url).search);
+    if (route.run === undefined && caller !== undefined) {
+      return tails.open(caller, headersOf(requestId, mediaTypes.events));
+    }
+    const body =
+      route.body === undefined
+        ? new Uint8Array()
+        : await readBody(incoming, { ...route.body, silenceMs: bounds.bodySilenceMs });
+    const asked = { server: deps.server, tokens, caller, body, query };
+    const message = await route.run?.(asked);
+    const type = route.answer?.type ?? mediaTypes.json;
+    return messageAnswer(requestId, type, message, context.req.header("accept-encoding"));
+  };
+
+  for (const route of routes) {
+    app.on(route.method.toUpperCase(), route.path, (context) =>
+      gate(route, context, (requestId) => answer(route, context, requestId)),
+    );
+  }
+  addPlainRoutes(app, deps, state);
+  return {
+    fetch: (request, env) => app.fetch(request, env),
+    stop() {
+      state.stopping = true;
+      tails.endAll();
+    },
+  };
+}
+
+/** What stands before every message: shares, counts, refusals with a code. */
+function createGate(deps: ApiDeps, state: { readonly stopping: boolean }) {
+  const { observer, bounds } = deps;
+  const addressShare = createRates(deps.clock, bounds.addressRate);
+  const active = new Map<string, number>();
+  let all = 0;
+
+  const enter = (context: Context<Bindings>, address: string): void => {
+    const { incoming } = context.env;
+    if (state.stopping) throw new HoldfastError("server_busy");
+    if (incoming.rawHeaders.length / 2 > bounds.headersMax) {
+      throw new HoldfastError("headers_too_many", { max: bounds.headersMax });
+    }
+    addressShare(address);
+    if ((active.get(address) ?? 0) >= bounds.addressRequests) {
+      throw new HoldfastError("requests_too_many", { retry_after_ms: 1_000 });
+    }
+    if (all >= bounds.allRequests) throw new HoldfastError("server_busy");
+  };
+
+  return async (
+    route: Route,
+    context: Context<Bindings>,
+    work: (requestId: string) => Promise<Response>,
+  ): Promise<Response> => {
+    const requestId = requestIdOf(deps);
+    const address = context.env.incoming.socket.remoteAddress ?? "";
+    let entered = false;
+    try {
+      enter(context, address);
+      entered = true;
+      all++;
+      active.set(address, (active.get(address) ?? 0) + 1);
+      const response = await work(requestId);
+      count(observer, route.name, response.status);
+      return response;
+    } catch (error) {
+      return refuse(deps, route.name, context, requestId, error);
+    } finally {
+      if (entered) {
+        all--;
+        const left = (active.get(address) ?? 1) - 1;
+        if (left === 0) active.delete(address);
+        else active.set(address, left);
+      }
+    }
+  };
+}
+
+function requestIdOf({ random }: ApiDeps): string {
+  return base64url(random.bytes(12));
+}
+
+function count(observer: Observer, route: string, status: number): void {
+  observer.count("api_requests", 1, { operation: route, result: `${Math.floor(status / 100)}xx` });
+}
+
+function refuse(
+  { observer }: ApiDeps,
+  route: string,
+  context: Context<Bindings>,
+  requestId: string,
+  error: unknown,
+): Response {
+  const refusal = refusalFor(error, engineStatus);
+  count(observer, route, refusal.status);
+  observer.count("api_refusals", 1, { code: refusal.code });
+  if (refusal.status >= 500) {
+    const cause = error instanceof HoldfastError ? error.code : "unexpected";
+    observer.log("error", "api_failed", { operation: route, code: cause, request: requestId });
+  }
+  return refusalAnswer(requestId, refusal, !context.env.incoming.complete);
+}
+
+/** Open tails, bounded for each device, so that they can be ended. */
+function createTails(deps: ApiDeps) {
+  const open = new Map<string, Set<Tail>>();
+  let all = 0;
+  const gauge = (by: number): void => {
+    all += by;
+    deps.observer.gauge("api_tails", all);
+  };
+  return {
+    async open(caller: Admitted, headers: Record<string, string>): Promise<Response> {
+      const name = `${caller.tenant}/${caller.device}`;
+      // Revoked devices read nothing more; the engine says so to any reader's question.
+      await deps.server.checkpoint(caller);
+      const own = open.get(name) ?? new Set<Tail>();
+      if (own.size >= deps.bounds.deviceTails) {
+        throw new HoldfastError("requests_too_many", { retry_after_ms: 1_000 });
+      }
+      const tail = openTail(deps, caller, () => {
+        own.delete(tail);
+        if (own.size === 0) open.delete(name);
+        gauge(-1);
+      });
+      own.add(tail);
+      open.set(name, own);
+      gauge(1);
+      return new Response(tail.body, { headers });
+    },
+    endAll() {
+      for (const own of open.values()) for (const tail of own) tail.end();
+    },
+  };
+}
+
+/** Health, the document, and what there is not. */
+function addPlainRoutes(
+  app: Hono<Bindings>,
+  deps: ApiDeps,
+  state: { readonly stopping: boolean },
+): void {
+  const document = canonicalJson(openApiDocument());
+  const plain = (text: string, status = 200): Response =>
+    new Response(text, { status, headers: headersOf(requestIdOf(deps), mediaTypes.json) });
+  app.get("/healthz", () => plain('{"status":"ok"}'));
+  app.get("/readyz", async (context) => {
+    try {
+      if (state.stopping) throw new HoldfastError("server_busy");
+      await deps.server.hello();
+      return plain('{"status":"ready"}');
+    } catch (error) {
+      return refuse(deps, "readyz", context, requestIdOf(deps), error);
+    }
+  });
+  app.get("/openapi.json", () => plain(document));
+  const known = new Set(routes.map(({ path }) => path));
+  app.all("*", (context) => {
+    const code: ErrorCode = known.has(context.req.path) ? "method_refused" : "not_found";
+    return refuse(deps, "none", context, requestIdOf(deps), new HoldfastError(code));
+  });
+  app.onError((error, context) => refuse(deps, "none", context, requestIdOf(deps), error));
+}

@@ -1,0 +1,71 @@
+/**
+ * Revocation: from now on the device reads nothing, and what it records beyond the receipted size of each of its
+ * logs is custody outside the shared view. The server log says so.
+ */
+import { HoldfastError, invariant, noteDigest, type RevokeRequest, rootOf } from "@holdfast/core";
+import { admitAdmin } from "../caller.ts";
+import type { EngineDeps } from "../engine-deps.ts";
+import { statementText } from "../log/statements.ts";
+import { grantRecipient } from "../reading/grants.ts";
+import type { DeviceLogRow, ServerWrites } from "../server-store.ts";
+import type { Caller } from "../sync-server.ts";
+import type { WriteLoop } from "../write-loop.ts";
+
+/** Throws `role_insufficient`, `device_unknown`; revoking a revoked device is no change. */
+export function revoke(
+  deps: EngineDeps,
+  loop: WriteLoop,
+  caller: Caller,
+  request: RevokeRequest,
+): Promise<void> {
+  const { tenant } = caller;
+  return loop.submit<void>({
+    tenant,
+    bytes: 0,
+    async judge(reads) {
+      await admitAdmin(reads, caller);
+      const device = await reads.device(tenant, request.device);
+      const row = await reads.tenant(tenant);
+      // The server states its receipts as its own device: that one is not an admin's to revoke.
+      if (device === undefined || device.device === row?.node) {
+        throw new HoldfastError("device_unknown");
+      }
+      const logs = await reads.deviceLogs(tenant, request.device);
+      return async (tx) => {
+        if (device.status === "active") await end(deps, tx, tenant, request.device, logs);
+        return () => undefined;
+      };
+    },
+  });
+}
+
+async function end(
+  deps: EngineDeps,
+  tx: ServerWrites,
+  tenant: string,
+  device: string,
+  logs: readonly DeviceLogRow[],
+): Promise<void> {
+  const row = await tx.tenant(tenant);
+  invariant(row !== undefined, "a device is of a tenant that is there");
+  await tx.revokeDevice(tenant, device);
+  const received = deps.clock.now();
+  for (const log of logs) {
+    await tx.extendDeviceLog(tenant, { ...log, cutoff: log.size }, log.size, []);
+    await tx.dropGrants(tenant, grantRecipient(log));
+    const text = statementText(deps.crypto, {
+      kind: "revoke",
+      tenant,
+      device,
+      incarnation: log.incarnation,
+      size: log.size,
+      root: rootOf(deps.crypto, log.range),
+      note: noteDigest(deps.crypto, log.note ?? ""),
+      owed: log.owed,
+      received,
+      node: row.node,
+    });
+    await tx.addServerLeaves(row.shard, [text]);
+  }
+  deps.observer.count("server_revocations", 1);
+}

@@ -1,0 +1,87 @@
+/**
+ * The server's engine, one module for each thing that it is asked:
+ *
+ * - `founding/` a device presents a code and becomes one of a tenant; the first founds it,
+ * - `ingest/` pushes: `offer.ts` bounds and leaves, `verify-push.ts` signature, root, overlap and fork,
+ *   `plan-push.ts` a verdict for each body, `push.ts` the writing,
+ * - `log/` the server log: statements, checkpoints, proofs,
+ * - `reading/` pulls, devices, conflicts, grants, the server log,
+ * - `admin/` codes and revocation.
+ *
+ * All writing goes through one loop (`write-loop.ts`), which signs a checkpoint in the transaction of each group;
+ * all reading is from one committed state. Storage is a port (`server-store.ts`) whose every answer is awaited.
+ */
+import { base64, type Hello, limits } from "@holdfast/core";
+import { addCode, addFoundingCode } from "./admin/codes.ts";
+import { revoke } from "./admin/revoke.ts";
+import type { EngineDeps } from "./engine-deps.ts";
+import { enrol } from "./founding/enrol.ts";
+import { push } from "./ingest/push.ts";
+import { algorithmOf } from "./log/checkpoints.ts";
+import { listConflicts } from "./reading/conflicts.ts";
+import { listDevices } from "./reading/devices.ts";
+import { listGrants, sendGrants } from "./reading/grants.ts";
+import { pull } from "./reading/pull.ts";
+import { newestCheckpoint, proveGrowth, proveLeaf, readLeaves } from "./reading/server-log.ts";
+import type { AssertionKey, Caller, SyncServer } from "./sync-server.ts";
+import { createWriteLoop } from "./write-loop.ts";
+
+/**
+ * A server over a store, which stays the caller's to close. Throws `vkey_malformed` for a checkpoint key of no
+ * known algorithm.
+ */
+export function createSyncServer(deps: EngineDeps): SyncServer {
+  algorithmOf(deps.key.spki);
+  const loop = createWriteLoop({ ...deps, now: () => deps.clock.now() });
+  return {
+    hello: () => Promise.resolve(greet(deps)),
+    enrol: async (request) => enrol(deps, loop, request),
+    addFoundingCode: async (digest, expires) => addFoundingCode(loop, digest, expires),
+    assertionKey: (caller) => assertionKey(deps, caller),
+    push: async (caller, request, raw) => push(deps, loop, caller, request, raw),
+    pull: async (caller, request) => pull(deps, caller, request),
+    grants: async (caller, after) => listGrants(deps, caller, after),
+    sendGrants: async (caller, request) => sendGrants(loop, caller, request),
+    devices: async (caller) => listDevices(deps, caller),
+    addCode: async (caller, request) => addCode(loop, caller, request),
+    revoke: async (caller, request) => revoke(deps, loop, caller, request),
+    conflicts: async (caller, stream) => listConflicts(deps, caller, stream),
+    checkpoint: async (caller) => newestCheckpoint(deps, caller),
+    inclusion: async (caller, request) => proveLeaf(deps, caller, request),
+    consistency: async (caller, request) => proveGrowth(deps, caller, request),
+    leaves: async (caller, from, to) => readLeaves(deps, caller, from, to),
+    onEvents: (listener) => loop.onEvents(listener),
+    close: () => loop.close(),
+  };
+}
+
+function greet({ key, host, reads, clock, greeting }: EngineDeps): Hello {
+  return {
+    protocol: { oldest: 1, newest: 1 },
+    schema: greeting?.schema ?? "",
+    key: base64(key.spki),
+    host,
+    reads,
+    encodings: greeting?.encodings ?? [],
+    limits: {
+      pushBytes: limits.pushBytesMax,
+      pushBodies: limits.pushBodiesMax,
+      pushLeaves: limits.pushLeavesMax,
+      pullEvents: limits.pullEventsMax,
+      pullBytes: limits.pullBytesMax,
+      eventBytes: limits.eventBytesMax,
+    },
+    time: clock.now(),
+  };
+}
+
+function assertionKey({ store }: EngineDeps, caller: Caller): Promise<AssertionKey | undefined> {
+  return store.read(async (reads) => {
+    const { tenant, device, incarnation } = caller;
+    const row = await reads.device(tenant, device);
+    const log = await reads.deviceLog(tenant, device, incarnation);
+    if (row === undefined || log === undefined) return undefined;
+    const { algorithm, spki } = log;
+    return { algorithm, spki, role: row.role, pushOnly: row.status === "revoked" };
+  });
+}

@@ -1,0 +1,168 @@
+/** What a push that continues its log changes: every body gets its verdict, nothing is written yet. */
+import {
+  base64url,
+  type Bytes,
+  type Disposition,
+  type ErrorCode,
+  type IndexRanges,
+  noPrevious,
+} from "@holdfast/core";
+import { isReadOnly } from "../caller.ts";
+import type { DeviceRow, EventToPlace, ServerReads } from "../server-store.ts";
+import { accessChange, isAccessEvent } from "./access.ts";
+import { encodeFrames } from "./frames.ts";
+import { judgeBody } from "./judge-body.ts";
+import type { Offer, OfferedBody } from "./offer.ts";
+import { holdsIndex, withIndices, withoutIndices } from "./ranges.ts";
+import type { PushedLog } from "./verify-push.ts";
+import type { AccessChange } from "../server-store.ts";
+
+export interface PushPlan {
+  readonly size: number;
+  readonly head: string;
+  readonly owed: IndexRanges;
+  readonly place: readonly EventToPlace[];
+  /** Access events among `place`, by their place there. */
+  readonly access: readonly { readonly at: number; readonly change: AccessChange }[];
+  readonly dispositions: readonly Disposition[];
+  /** Why bodies of this push go into quarantine. */
+  readonly quarantined: ReadonlySet<ErrorCode>;
+  /** Leaves or custody grew: there will be a new receipt. */
+  readonly changed: boolean;
+}
+
+/** Throws storage codes only. */
+export async function planPush(
+  reads: ServerReads,
+  tenant: string,
+  device: DeviceRow,
+  log: PushedLog,
+  added: readonly Bytes[],
+  offer: Offer,
+): Promise<PushPlan> {
+  const size = log.size + added.length;
+  const place: EventToPlace[] = [];
+  const access: { at: number; change: AccessChange }[] = [];
+  const dispositions: Disposition[] = [];
+  const quarantined = new Set<ErrorCode>();
+  const taken = new Set<number>();
+  const ids = new Set<string>();
+  const { device: dev, incarnation } = log;
+  for (const offered of offer.bodies) {
+    const { index } = offered;
+    const held = index < log.size && !holdsIndex(log.owed, index);
+    if (held || taken.has(index)) {
+      dispositions.push({ index, disposition: "duplicate" });
+      continue;
+    }
+    const found = await leavesAround(reads, tenant, log, offer, index, size);
+    if (found?.leaf !== offered.leaf) {
+      dispositions.push({ index, disposition: "rejected", code: "event_leaf_wrong" });
+      continue;
+    }
+    const at = { tenant, device: dev, incarnation, index, previous: found.previous };
+    const verdict = judgeBody(offered, at);
+    const code = "rejected" in verdict ? verdict.rejected : await idConflict(verdict.header.id);
+    if ("rejected" in verdict || code !== undefined) {
+      dispositions.push({ index, disposition: "rejected", code: code as ErrorCode });
+      continue;
+    }
+    taken.add(index);
+    const { header } = verdict;
+    const custody = custodyCode(device, log, index, isAccessEvent(header));
+    if (custody !== undefined) {
+      quarantined.add(custody);
+      dispositions.push({ index, disposition: "quarantined", code: custody });
+      continue;
+    }
+    ids.add(header.id);
+    if (isAccessEvent(header)) {
+      access.push({ at: place.length, change: accessChange(header, index, 0) });
+    }
+    place.push(eventToPlace(offered, log, header));
+  }
+  const unheld: number[] = [];
+  for (let index = log.size; index < size; index++) if (!taken.has(index)) unheld.push(index);
+  const owed = withIndices(withoutIndices(log.owed, [...taken]), unheld);
+  return {
+    size,
+    head: added.length === 0 ? log.head : base64url(added.at(-1) as Bytes),
+    owed,
+    place,
+    access,
+    dispositions,
+    quarantined,
+    changed: added.length > 0 || taken.size > 0,
+  };
+
+  /** An id stands for one event for ever; this event has no body here yet, so whoever has the id is another. */
+  async function idConflict(id: string): Promise<ErrorCode | undefined> {
+    const known = ids.has(id) || (await reads.leafOfId(tenant, id)) !== undefined;
+    return known ? "event_id_conflict" : undefined;
+  }
+}
+
+/** The leaf at an index as the log has it after this push, and the one before. */
+async function leavesAround(
+  reads: ServerReads,
+  tenant: string,
+  log: PushedLog,
+  { leafTexts, request: { from } }: Offer,
+  index: number,
+  size: number,
+): Promise<{ readonly leaf: string; readonly previous: string } | undefined> {
+  if (index >= size) return undefined;
+  const at = index - from;
+  const offered = leafTexts[at];
+  if (offered !== undefined && at > 0)
+    return { leaf: offered, previous: leafTexts[at - 1] as string };
+  if (offered !== undefined && index === log.size) return { leaf: offered, previous: log.head };
+  const stored = await reads.leavesOf(
+    tenant,
+    log.device,
+    log.incarnation,
+    Math.max(0, index - 1),
+    index + 1,
+  );
+  const leaf = stored.at(-1) as string;
+  return { leaf, previous: index === 0 ? noPrevious : (stored[0] as string) };
+}
+
+/** Why a body is held apart from the shared view; `undefined`: it is not. */
+function custodyCode(
+  device: DeviceRow,
+  log: PushedLog,
+  index: number,
+  changesAccess: boolean,
+): ErrorCode | undefined {
+  if (log.cutoff !== undefined && index >= log.cutoff) return "device_revoked";
+  // The opening of a reading device is everybody's: its key is what others grant to.
+  if (isReadOnly(device.role) && index > 0) return "role_insufficient";
+  return changesAccess && device.role !== "admin" ? "role_insufficient" : undefined;
+}
+
+function eventToPlace(
+  { index, leaf, body }: OfferedBody,
+  log: PushedLog,
+  header: {
+    readonly id: string;
+    readonly scope: string;
+    readonly stream: string;
+    readonly type?: unknown;
+  },
+): EventToPlace {
+  const { id, scope, stream, type } = header;
+  return {
+    device: log.device,
+    incarnation: log.incarnation,
+    index,
+    leaf,
+    id,
+    scope,
+    stream,
+    // Not a frozen field: a header of a newer version may say it in another way.
+    type: typeof type === "string" ? type : "",
+    header: body.header,
+    frames: encodeFrames(body.frames),
+  };
+}

@@ -1,0 +1,390 @@
+/** What is read from a server's SQLite: one connection, inside or outside of a transaction. */
+import {
+  base64url,
+  type Bytes,
+  hashBytes,
+  HoldfastError,
+  invariant,
+  type LeafSource,
+  type Role,
+  type SqliteDriver,
+} from "@holdfast/core";
+import type { CheckpointRow, PlacedEvent, ServerReads, TenantRow } from "./server-store.ts";
+import {
+  type AccessChangeSqlRow,
+  accessChangeOf,
+  type DeviceSqlRow,
+  deviceOf,
+  type EventSqlRow,
+  type LogSqlRow,
+  deviceLogOf,
+  owned,
+  placedEventOf,
+  rangeOf,
+} from "./sqlite-rows.ts";
+
+/** Answers at once: what the port allows to be a promise never is one here. */
+type AtOnce<Port> = {
+  readonly [Name in keyof Port]: Port[Name] extends (...args: infer Args) => infer Answer
+    ? (...args: Args) => Awaited<Answer>
+    : never;
+};
+
+export type SqliteReads = AtOnce<ServerReads> & {
+  /** Row numbers that stand for names; `undefined`: not there. */
+  tenantNumber(tenant: string): number | undefined;
+  logNumber(tenant: string, device: string, incarnation: string): number | undefined;
+  shardOf(tenant: string): string;
+};
+
+/** Beyond so many scopes one query over all of them is cheaper than one for each. */
+const scopesApartMax = 32;
+
+const eventColumns = `events.position AS position, logs.device AS device,
+  logs.incarnation AS incarnation, events.leaf_index AS leaf_index, events.leaf AS leaf,
+  events.id AS id, events.scope AS scope, events.stream AS stream, events.type AS type,
+  events.header AS header, events.frames AS frames
+  FROM events JOIN logs ON logs.number = events.log`;
+const notDevice = `AND (? IS NULL OR log NOT IN
+  (SELECT number FROM logs WHERE logs.tenant = events.tenant AND logs.device = ?))`;
+
+export function createSqliteReads(driver: SqliteDriver): SqliteReads {
+  const names = nameReads(driver);
+  return {
+    ...names,
+    ...tenantReads(driver, names),
+    ...deviceLogReads(driver, names),
+    ...eventReads(driver, names),
+    ...accessReads(driver, names),
+    ...serverLogReads(driver),
+    receiptOf(tenant, device, incarnation, noteDigest) {
+      const number = names.logNumber(tenant, device, incarnation) ?? -1;
+      const row = driver
+        .prepare("SELECT max(leaf_index) AS value FROM receipts WHERE log = ? AND note = ?")
+        .get<{ value: number | null }>(number, noteDigest);
+      return row?.value ?? undefined;
+    },
+  };
+}
+
+type Names = Pick<SqliteReads, "tenantNumber" | "logNumber" | "shardOf">;
+
+function nameReads(driver: SqliteDriver): Names {
+  const tenantNumber = (tenant: string): number | undefined =>
+    driver.prepare("SELECT number FROM tenants WHERE tenant = ?").get<{ number: number }>(tenant)
+      ?.number;
+  return {
+    tenantNumber,
+    logNumber: (tenant, device, incarnation) =>
+      driver
+        .prepare("SELECT number FROM logs WHERE tenant = ? AND device = ? AND incarnation = ?")
+        .get<{ number: number }>(tenantNumber(tenant) ?? -1, device, incarnation)?.number,
+    shardOf(tenant) {
+      const row = driver
+        .prepare("SELECT shard FROM tenants WHERE tenant = ?")
+        .get<{ shard: string }>(tenant);
+      invariant(row !== undefined, "the tenant was founded");
+      return row.shard;
+    },
+  };
+}
+
+function tenantReads(
+  driver: SqliteDriver,
+  { tenantNumber }: Names,
+): Pick<SqliteReads, "tenant" | "device" | "devices" | "code" | "grants" | "quarantine"> {
+  const deviceColumns = "device, role, status, enrolled_at, code, binding FROM devices";
+  return {
+    tenant: (tenant) =>
+      driver
+        .prepare("SELECT tenant, shard, founder, node FROM tenants WHERE tenant = ?")
+        .get<TenantRow>(tenant),
+    device(tenant, device) {
+      const row = driver
+        .prepare(`SELECT ${deviceColumns} WHERE tenant = ? AND device = ?`)
+        .get<DeviceSqlRow>(tenantNumber(tenant) ?? -1, device);
+      return row === undefined ? undefined : deviceOf(row);
+    },
+    devices: (tenant) =>
+      driver
+        .prepare(`SELECT ${deviceColumns} WHERE tenant = ? ORDER BY enrolled_at, device`)
+        .all<DeviceSqlRow>(tenantNumber(tenant) ?? -1)
+        .map(deviceOf),
+    code(digest) {
+      const row = driver
+        .prepare("SELECT digest, tenant, role, expires, used_at FROM codes WHERE digest = ?")
+        .get<{
+          digest: string;
+          tenant: string | null;
+          role: Role;
+          expires: number;
+          used_at: number | null;
+        }>(digest);
+      if (row === undefined) return undefined;
+      const { role, expires } = row;
+      const usedAt = row.used_at ?? undefined;
+      return { digest, role, expires, usedAt, tenant: row.tenant ?? undefined };
+    },
+    grants: (tenant, recipient, after, limit) =>
+      driver
+        .prepare(
+          `SELECT number, text AS "grant" FROM grants
+           WHERE tenant = ? AND recipient = ? AND number > ? ORDER BY number LIMIT ?`,
+        )
+        .all<{ number: number; grant: string }>(
+          tenantNumber(tenant) ?? -1,
+          recipient,
+          after,
+          limit,
+        ),
+    quarantine: (tenant, limit) =>
+      driver
+        .prepare(
+          `SELECT device, incarnation, code, note, first, bytes, at FROM quarantine
+           WHERE tenant = ? ORDER BY number DESC LIMIT ?`,
+        )
+        .all<{
+          device: string;
+          incarnation: string;
+          code: string;
+          note: string;
+          first: number;
+          bytes: Uint8Array;
+          at: number;
+        }>(tenantNumber(tenant) ?? -1, limit)
+        .map(({ first, ...row }) => ({ ...row, tenant, from: first })),
+  };
+}
+
+function deviceLogReads(
+  driver: SqliteDriver,
+  { tenantNumber, logNumber }: Names,
+): Pick<SqliteReads, "deviceLog" | "deviceLogs" | "deviceLeaves" | "leavesOf"> {
+  const columns = `number, device, incarnation, algorithm, spki, hpke, opening, size, head, range,
+    note, receipt, received_at, enrolment, owed, cutoff FROM logs`;
+  const logs = `SELECT ${columns} WHERE tenant = ? AND (? IS NULL OR device = ?) ORDER BY number`;
+  const hashes = (log: number, from: number, to: number): readonly Bytes[] =>
+    leafHashes(driver, log, from, to);
+  return {
+    deviceLog(tenant, device, incarnation) {
+      const row = driver
+        .prepare(`SELECT ${columns} WHERE tenant = ? AND device = ? AND incarnation = ?`)
+        .get<LogSqlRow>(tenantNumber(tenant) ?? -1, device, incarnation);
+      return row === undefined ? undefined : deviceLogOf(row);
+    },
+    deviceLogs: (tenant, device) =>
+      driver
+        .prepare(logs)
+        .all<LogSqlRow>(tenantNumber(tenant) ?? -1, device ?? null, device ?? null)
+        .map(deviceLogOf),
+    deviceLeaves(tenant, device, incarnation) {
+      const log = logNumber(tenant, device, incarnation) ?? -1;
+      return {
+        leaves: (from, to) => hashes(log, from, to),
+        tileRoots: (from, to) =>
+          driver
+            .prepare(
+              "SELECT root FROM tiles WHERE log = ? AND tile >= ? AND tile < ? ORDER BY tile",
+            )
+            .all<{ root: Uint8Array }>(log, from, to)
+            .map(({ root }) => owned(root)),
+      };
+    },
+    leavesOf: (tenant, device, incarnation, from, to) =>
+      hashes(logNumber(tenant, device, incarnation) ?? -1, from, to).map((hash) => base64url(hash)),
+  };
+}
+
+/** Leaves lie as they came: one row for each push, keyed by the index of its first leaf. */
+export function leafHashes(
+  driver: SqliteDriver,
+  log: number,
+  from: number,
+  to: number,
+): readonly Bytes[] {
+  if (from >= to) return [];
+  const rows = driver
+    .prepare(
+      `SELECT first, hashes FROM leaves WHERE log = ? AND first < ?
+         AND first >= coalesce(
+           (SELECT max(first) FROM leaves WHERE log = ? AND first <= ?), 0)
+       ORDER BY first`,
+    )
+    .all<{ first: number; hashes: Uint8Array }>(log, to, log, from);
+  const out: Bytes[] = [];
+  for (const row of rows) {
+    const count = row.hashes.length / hashBytes;
+    const start = Math.max(from, row.first);
+    if (row.first + count <= start) continue;
+    if (start !== from + out.length) break;
+    const end = Math.min(to, row.first + count);
+    for (let at = start - row.first; at < end - row.first; at++) {
+      out.push(owned(row.hashes.subarray(at * hashBytes, (at + 1) * hashBytes)));
+    }
+  }
+  if (out.length !== to - from) throw new HoldfastError("proof_source_short", { from, to });
+  return out;
+}
+
+function eventReads(
+  driver: SqliteDriver,
+  { tenantNumber }: Names,
+): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "eventsOfStream" | "sharedStreams"> {
+  const ofAll = `SELECT ${eventColumns}
+    WHERE events.tenant = ? AND position > ? ${notDevice} ORDER BY position LIMIT ?`;
+  const ofScope = `SELECT position FROM events
+    WHERE tenant = ? AND scope = ? AND position > ? ${notDevice} ORDER BY position LIMIT ?`;
+  const ofScopes = `SELECT position FROM events
+    WHERE tenant = ? AND scope IN (SELECT value FROM json_each(?)) AND position > ? ${notDevice}
+    ORDER BY position LIMIT ?`;
+  const atPosition = `SELECT ${eventColumns} WHERE events.tenant = ? AND position = ?`;
+
+  function positions(
+    tenant: number,
+    scopes: readonly string[],
+    after: number,
+    limit: number,
+    except: string | null,
+  ): readonly number[] {
+    if (scopes.length > scopesApartMax) {
+      return driver
+        .prepare(ofScopes)
+        .all<{ position: number }>(tenant, JSON.stringify(scopes), after, except, except, limit)
+        .map(({ position }) => position);
+    }
+    return [...new Set(scopes)]
+      .flatMap((scope) =>
+        driver
+          .prepare(ofScope)
+          .all<{ position: number }>(tenant, scope, after, except, except, limit)
+          .map(({ position }) => position),
+      )
+      .toSorted((a, b) => a - b)
+      .slice(0, limit);
+  }
+
+  return {
+    leafOfId: (tenant, id) =>
+      driver
+        .prepare("SELECT leaf FROM events WHERE tenant = ? AND id = ?")
+        .get<{ leaf: string }>(tenantNumber(tenant) ?? -1, id)?.leaf,
+    eventByLeaf(tenant, leaf) {
+      const row = driver
+        .prepare(`SELECT ${eventColumns} WHERE events.tenant = ? AND leaf = ?`)
+        .get<EventSqlRow>(tenantNumber(tenant) ?? -1, leaf);
+      return row === undefined ? undefined : placedEventOf(row);
+    },
+    events(tenant, scopes, after, limit, except) {
+      const number = tenantNumber(tenant) ?? -1;
+      const left = except ?? null;
+      if (scopes === "*") {
+        return driver
+          .prepare(ofAll)
+          .all<EventSqlRow>(number, after, left, left, limit)
+          .map(placedEventOf);
+      }
+      const found = driver.prepare(atPosition);
+      return positions(number, scopes, after, limit, left).map((position): PlacedEvent => {
+        const row = found.get<EventSqlRow>(number, position);
+        invariant(row !== undefined, "an indexed event is there");
+        return placedEventOf(row);
+      });
+    },
+    sharedStreams: (tenant, after, limit) =>
+      driver
+        .prepare(
+          `SELECT stream FROM events WHERE tenant = ? AND stream > ?
+           GROUP BY stream HAVING min(log) < max(log) ORDER BY stream LIMIT ?`,
+        )
+        .all<{ stream: string }>(tenantNumber(tenant) ?? -1, after, limit)
+        .map(({ stream }) => stream),
+    eventsOfStream: (tenant, stream) =>
+      driver
+        .prepare(`SELECT ${eventColumns} WHERE events.tenant = ? AND stream = ? ORDER BY position`)
+        .all<EventSqlRow>(tenantNumber(tenant) ?? -1, stream)
+        .map(placedEventOf),
+  };
+}
+
+function accessReads(
+  driver: SqliteDriver,
+  { tenantNumber }: Names,
+): Pick<SqliteReads, "access" | "accessChanges"> {
+  return {
+    access: (tenant, device) =>
+      driver
+        .prepare("SELECT scope FROM access WHERE tenant = ? AND device = ? ORDER BY scope")
+        .all<{ scope: string }>(tenantNumber(tenant) ?? -1, device)
+        .map(({ scope }) => scope),
+    accessChanges: (tenant, device) =>
+      driver
+        .prepare(
+          `SELECT device, position, kind, scopes, by, leaf_index FROM access_changes
+           WHERE tenant = ? AND device = ? ORDER BY position`,
+        )
+        .all<AccessChangeSqlRow>(tenantNumber(tenant) ?? -1, device)
+        .map(accessChangeOf),
+  };
+}
+
+function serverLogReads(
+  driver: SqliteDriver,
+): Pick<SqliteReads, "head" | "serverLeaves" | "serverTree" | "serverRange" | "checkpoint"> {
+  interface ShardRow {
+    readonly shard: string;
+    readonly log: number;
+    readonly events: number;
+    readonly leaves: number;
+    readonly range: Uint8Array;
+  }
+  function shardRow(shard: string): ShardRow {
+    const row = driver
+      .prepare("SELECT shard, log, events, leaves, range FROM shards WHERE shard = ?")
+      .get<ShardRow>(shard);
+    invariant(row !== undefined, "the shard is there");
+    return row;
+  }
+  const columns = "SELECT size, root, note, at FROM checkpoints WHERE shard = ?";
+  return {
+    head(shard) {
+      const { log, events, leaves } = shardRow(shard);
+      return { shard, log, events, leaves };
+    },
+    serverRange(shard) {
+      const { leaves, range } = shardRow(shard);
+      return rangeOf(leaves, range);
+    },
+    serverLeaves: (shard, from, to) =>
+      driver
+        .prepare(
+          `SELECT text FROM server_leaves WHERE shard = ? AND leaf_index >= ? AND leaf_index < ?
+           ORDER BY leaf_index`,
+        )
+        .all<{ text: string }>(shard, from, to)
+        .map(({ text }) => text),
+    serverTree: (shard): LeafSource => ({
+      leaves: (from, to) =>
+        driver
+          .prepare(
+            `SELECT hash FROM server_leaves WHERE shard = ? AND leaf_index >= ? AND leaf_index < ?
+             ORDER BY leaf_index`,
+          )
+          .all<{ hash: Uint8Array }>(shard, from, to)
+          .map(({ hash }) => owned(hash)),
+      tileRoots: (from, to) =>
+        driver
+          .prepare(
+            "SELECT root FROM server_tiles WHERE shard = ? AND tile >= ? AND tile < ? ORDER BY tile",
+          )
+          .all<{ root: Uint8Array }>(shard, from, to)
+          .map(({ root }) => owned(root)),
+    }),
+    checkpoint(shard, size) {
+      const row =
+        size === undefined
+          ? driver.prepare(`${columns} ORDER BY size DESC LIMIT 1`).get<CheckpointRow>(shard)
+          : driver.prepare(`${columns} AND size = ?`).get<CheckpointRow>(shard, size);
+      return row === undefined ? undefined : { ...row, root: owned(row.root) };
+    },
+  };
+}

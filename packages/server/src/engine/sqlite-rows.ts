@@ -1,0 +1,126 @@
+/** Rows of the server's tables as SQLite gives them, and what they stand for. */
+import {
+  type Bytes,
+  type CompactRange,
+  concat,
+  hashBytes,
+  HoldfastError,
+  type IndexRanges,
+  type Role,
+} from "@holdfast/core";
+import type { AccessChange, DeviceLogRow, DeviceRow, PlacedEvent } from "./server-store.ts";
+
+export interface DeviceSqlRow {
+  readonly device: string;
+  readonly role: Role;
+  readonly status: "active" | "revoked";
+  readonly enrolled_at: number;
+  readonly code: string | null;
+  readonly binding: string | null;
+}
+
+export interface LogSqlRow {
+  readonly number: number;
+  readonly device: string;
+  readonly incarnation: string;
+  readonly algorithm: "ed25519" | "ecdsa-p256";
+  readonly spki: Uint8Array;
+  readonly hpke: string;
+  readonly opening: string;
+  readonly size: number;
+  readonly head: string;
+  readonly range: Uint8Array;
+  readonly note: string | null;
+  readonly receipt: number | null;
+  readonly received_at: number;
+  readonly enrolment: number;
+  readonly owed: string;
+  readonly cutoff: number | null;
+}
+
+export interface EventSqlRow {
+  readonly position: number;
+  readonly device: string;
+  readonly incarnation: string;
+  readonly leaf_index: number;
+  readonly leaf: string;
+  readonly id: string;
+  readonly scope: string;
+  readonly stream: string;
+  readonly type: string;
+  readonly header: string;
+  readonly frames: Uint8Array;
+}
+
+export interface AccessChangeSqlRow {
+  readonly device: string;
+  readonly position: number;
+  readonly kind: "granted" | "revoked";
+  readonly scopes: string;
+  readonly by: string;
+  readonly leaf_index: number;
+}
+
+/** A BLOB in memory of its own: a driver may hand out a view of its own buffer. */
+export function owned(bytes: Uint8Array): Bytes {
+  return Uint8Array.from(bytes);
+}
+
+/** Hashes that lie one after the other. Throws `store_corrupt` when the last one is cut. */
+export function splitHashes(bytes: Uint8Array): readonly Bytes[] {
+  if (bytes.length % hashBytes !== 0) throw new HoldfastError("store_corrupt", { part: "hashes" });
+  const all = owned(bytes);
+  return Array.from({ length: all.length / hashBytes }, (_, at) =>
+    all.slice(at * hashBytes, (at + 1) * hashBytes),
+  );
+}
+
+export function rangeOf(size: number, hashes: Uint8Array): CompactRange {
+  return { size, hashes: splitHashes(hashes) };
+}
+
+export function rangeBytes(range: CompactRange): Bytes {
+  return concat(...range.hashes);
+}
+
+export function deviceOf(row: DeviceSqlRow): DeviceRow {
+  return {
+    device: row.device,
+    role: row.role,
+    status: row.status,
+    enrolledAt: row.enrolled_at,
+    code: row.code ?? undefined,
+    binding: row.binding ?? undefined,
+  };
+}
+
+export function deviceLogOf(row: LogSqlRow): DeviceLogRow {
+  return {
+    device: row.device,
+    incarnation: row.incarnation,
+    algorithm: row.algorithm,
+    spki: owned(row.spki),
+    hpke: row.hpke,
+    opening: row.opening,
+    size: row.size,
+    head: row.head,
+    range: rangeOf(row.size, row.range),
+    note: row.note ?? undefined,
+    receipt: row.receipt ?? undefined,
+    receivedAt: row.received_at,
+    enrolment: row.enrolment,
+    owed: JSON.parse(row.owed) as IndexRanges,
+    cutoff: row.cutoff ?? undefined,
+  };
+}
+
+export function placedEventOf(row: EventSqlRow): PlacedEvent {
+  const { position, device, incarnation, leaf, id, scope, stream, type, header, frames } = row;
+  const index = row.leaf_index;
+  return { position, device, incarnation, index, leaf, id, scope, stream, type, header, frames };
+}
+
+export function accessChangeOf(row: AccessChangeSqlRow): AccessChange {
+  const { device, position, kind, by, leaf_index: index } = row;
+  return { device, position, kind, by, index, scopes: JSON.parse(row.scopes) as readonly string[] };
+}

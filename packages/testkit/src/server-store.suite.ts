@@ -1,0 +1,504 @@
+/**
+ * The conformance suite of the `ServerStore` port: every storage of the server runs it in a test of a few lines.
+ */
+import {
+  base64url,
+  type Bytes,
+  createTreeBuilder,
+  type Crypto,
+  emptyRange,
+  equalBytes,
+  isHoldfastError,
+  leafHash,
+  type MaybePromise,
+  noPrevious,
+  rangeFromTiles,
+  rootOf,
+  utf8,
+} from "@holdfast/core";
+import type {
+  DeviceLogRow,
+  EventToPlace,
+  ServerStore,
+  ServerWrites,
+} from "@holdfast/server/engine";
+import { type Chance, createChance } from "./chance.ts";
+import type { SuiteRunner } from "./key-provider.suite.ts";
+import { createPseudonym } from "./sealed-batches.ts";
+
+/** One empty store, opened for one test. */
+export interface ServerStoreUnderTest {
+  readonly store: ServerStore;
+  /** The same store from its medium, as a new process sees it. `undefined`: it has no medium. */
+  readonly reopen: (() => MaybePromise<ServerStore>) | undefined;
+  /** Tries to change or delete rows that must stay; throws `store_constraint`. `undefined`: cannot be tried. */
+  readonly tamper: ((table: string, act: "update" | "delete") => MaybePromise<void>) | undefined;
+  close(): MaybePromise<void>;
+}
+
+/** What the conformance suite of server stores runs on. */
+export interface ServerStoreSuiteOptions {
+  readonly name: string;
+  /** An empty store; each call another one. */
+  readonly make: () => MaybePromise<ServerStoreUnderTest>;
+  readonly crypto: Crypto;
+}
+
+interface Here {
+  readonly made: ServerStoreUnderTest;
+  readonly store: ServerStore;
+  readonly chance: Chance;
+  readonly crypto: Crypto;
+  readonly check: SuiteRunner["check"];
+}
+
+type SuiteTest = (name: string, body: (here: Here) => Promise<void>) => void;
+
+/** Runs the suite. */
+export function serverStoreSuite(runner: SuiteRunner, options: ServerStoreSuiteOptions): void {
+  const test: SuiteTest = (name, body) => {
+    runner.it(name, async () => {
+      const made = await options.make();
+      const { store } = made;
+      const { crypto } = options;
+      try {
+        await body({ made, store, crypto, chance: createChance(1), check: runner.check });
+      } finally {
+        await made.close();
+      }
+    });
+  };
+  runner.describe(`server store: ${options.name}`, () => {
+    transactions(test);
+    deviceLogs(test);
+    placing(test);
+    serverLog(test);
+    rest(test);
+  });
+}
+
+interface Names {
+  readonly tenant: string;
+  readonly shard: string;
+  readonly device: string;
+  readonly incarnation: string;
+}
+
+function emptyLog({ device, incarnation }: Names): DeviceLogRow {
+  return {
+    device,
+    incarnation,
+    algorithm: "ed25519",
+    spki: new Uint8Array(44),
+    hpke: "",
+    opening: "{}",
+    size: 0,
+    head: noPrevious,
+    range: emptyRange,
+    note: undefined,
+    receipt: undefined,
+    receivedAt: 1,
+    enrolment: 0,
+    owed: [],
+    cutoff: undefined,
+  };
+}
+
+async function addTenant({ store, chance }: Here): Promise<Names> {
+  const [tenant, shard, device] = [1, 2, 3].map(() => createPseudonym(chance)) as [
+    string,
+    string,
+    string,
+  ];
+  const names = { tenant, shard, device, incarnation: "0123456789abcdef" };
+  await store.write(async (tx) => {
+    await tx.addTenant({ tenant, shard, founder: device, node: device });
+    await tx.addDevice(tenant, {
+      device,
+      role: "admin",
+      status: "active",
+      enrolledAt: 5,
+      code: undefined,
+      binding: undefined,
+    });
+    await tx.addDeviceLog(tenant, emptyLog(names));
+  });
+  return names;
+}
+
+function eventsFor(here: Here, names: Names, count: number, from = 0): readonly EventToPlace[] {
+  return Array.from({ length: count }, (_, at) => ({
+    device: names.device,
+    incarnation: names.incarnation,
+    index: from + at,
+    leaf: base64url(here.chance.bytes(32)),
+    id: `id-${createPseudonym(here.chance)}`,
+    scope: createPseudonym(here.chance),
+    stream: createPseudonym(here.chance),
+    type: "NoteTaken",
+    header: `{"n":${from + at}}`,
+    frames: here.chance.bytes(20),
+  }));
+}
+
+async function failureOf(run: () => unknown): Promise<unknown> {
+  try {
+    await run();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function transactions(test: SuiteTest): void {
+  test("a write that throws leaves nothing behind, and both counters as they were", async (here) => {
+    const names = await addTenant(here);
+    const { store, check } = here;
+    const stopped = new Error("stopped");
+    const failure = await failureOf(() =>
+      store.write(async (tx) => {
+        await tx.placeEvents(names.tenant, eventsFor(here, names, 3));
+        await tx.addServerLeaves(names.shard, ["a"]);
+        await tx.addTenant({ tenant: "x", shard: "y", founder: "z", node: "z" });
+        throw stopped;
+      }),
+    );
+    check(failure === stopped, "the error of the work comes through");
+    const head = await store.head(names.shard);
+    check(head.events === 0 && head.leaves === 0, "no counter moved");
+    check((await store.tenant("x")) === undefined, "no row stayed");
+    check((await store.events(names.tenant, "*", 0, 9)).length === 0, "no event stayed");
+    const first = await store.write((tx) =>
+      tx.placeEvents(names.tenant, eventsFor(here, names, 1)),
+    );
+    check(first === 1, "the position is given again");
+  });
+
+  test("writes run one after the other, however their work waits", async (here) => {
+    const names = await addTenant(here);
+    const { store, check } = here;
+    const starts = await Promise.all(
+      Array.from({ length: 5 }, (_, at) =>
+        store.write(async (tx) => {
+          const { events } = await tx.head(names.shard);
+          for (let turn = 0; turn < at; turn++) await Promise.resolve();
+          return [events, await tx.placeEvents(names.tenant, eventsFor(here, names, 2, 2 * at))];
+        }),
+      ),
+    );
+    check(
+      same(
+        starts,
+        [0, 2, 4, 6, 8].map((n) => [n, n + 1]),
+      ),
+      "positions have no gap",
+    );
+  });
+
+  test("reads see committed state only, and one state at a time", async (here) => {
+    const names = await addTenant(here);
+    const { store, check } = here;
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const writing = store.write(async (tx) => {
+      await tx.placeEvents(names.tenant, eventsFor(here, names, 2));
+      await held;
+      await tx.placeEvents(names.tenant, eventsFor(here, names, 2, 2));
+    });
+    const reading = store.read(async (reads) => {
+      const { events } = await reads.head(names.shard);
+      return [events, (await reads.events(names.tenant, "*", 0, 9)).length];
+    });
+    const outside = Promise.resolve(store.head(names.shard));
+    release();
+    await writing;
+    const [head, found] = await reading;
+    check(head === found && (head === 0 || head === 4), "a snapshot is of one commit");
+    check([0, 4].includes((await outside).events), "a read beside a write sees no half of it");
+  });
+}
+
+function deviceLogs(test: SuiteTest): void {
+  test("leaves that came in pieces give every span, tile and root", async (here) => {
+    const names = await addTenant(here);
+    const { store, crypto, chance, check } = here;
+    const leaves = Array.from({ length: 1_100 }, () => chance.bytes(32));
+    let row = emptyLog(names);
+    let at = 0;
+    for (const count of [1, 254, 1, 1, 511, 2, 330]) {
+      const piece = leaves.slice(at, at + count);
+      const builder = createTreeBuilder(crypto, row.range);
+      for (const leaf of piece) builder.append(leaf);
+      const size = at + count;
+      row = { ...row, size, range: builder.range(), head: base64url(piece.at(-1) as Bytes) };
+      const [moved, from] = [row, at];
+      await store.write((tx) => tx.extendDeviceLog(names.tenant, moved, from, piece));
+      at = size;
+    }
+    const { tenant, device, incarnation } = names;
+    const stored = await store.deviceLog(tenant, device, incarnation);
+    check(stored?.size === 1_100 && stored.head === row.head, "the row moved on");
+    const source = await store.deviceLeaves(tenant, device, incarnation);
+    for (const size of [0, 1, 255, 256, 257, 512, 768, 1_024, 1_100]) {
+      const whole = createTreeBuilder(crypto);
+      for (const leaf of leaves.slice(0, size)) whole.append(leaf);
+      const root = rootOf(crypto, rangeFromTiles(crypto, source, size));
+      check(equalBytes(root, whole.root()), `the root at ${size} is that of the leaves`);
+    }
+    for (const [from, to] of [
+      [0, 1],
+      [254, 258],
+      [300, 900],
+      [1_099, 1_100],
+      [7, 7],
+    ] as const) {
+      const span = await store.leavesOf(tenant, device, incarnation, from, to);
+      check(
+        same(
+          span,
+          leaves.slice(from, to).map((leaf) => base64url(leaf)),
+        ),
+        `span ${from}-${to}`,
+      );
+    }
+  });
+
+  test("rows keep everything that they were given", async (here) => {
+    const names = await addTenant(here);
+    const { store, check } = here;
+    const { tenant, device, incarnation } = names;
+    const row = {
+      ...emptyLog(names),
+      note: "note",
+      receipt: 7,
+      receivedAt: 9,
+      owed: [[0, 2]] as const,
+      cutoff: 0,
+    };
+    await store.write(async (tx) => {
+      await tx.extendDeviceLog(tenant, row, 0, []);
+      await tx.addReceipt(tenant, device, incarnation, "digest", 7);
+      await tx.addReceipt(tenant, device, incarnation, "digest", 9);
+      await tx.revokeDevice(tenant, device);
+    });
+    check(same(await store.deviceLog(tenant, device, incarnation), row), "the row comes back");
+    check(same(await store.deviceLogs(tenant), [row]), "and in the list");
+    check((await store.deviceLogs(tenant, "other")).length === 0, "of that device only");
+    check((await store.receiptOf(tenant, device, incarnation, "digest")) === 9, "newest receipt");
+    check((await store.receiptOf(tenant, device, incarnation, "x")) === undefined, "no receipt");
+    check((await store.device(tenant, device))?.status === "revoked", "the device is revoked");
+  });
+}
+
+function placing(test: SuiteTest): void {
+  test("events come back in order, by scope, stream, id and leaf, of their tenant only", async (here) => {
+    const names = await addTenant(here);
+    const others = await addTenant(here);
+    const { store, check } = here;
+    const events = eventsFor(here, names, 40);
+    await store.write((tx) => tx.placeEvents(names.tenant, events));
+    await store.write((tx) => tx.placeEvents(others.tenant, eventsFor(here, others, 3)));
+    const { tenant } = names;
+    const all = await store.events(tenant, "*", 0, 100);
+    check(
+      same(
+        all.map(({ position }) => position),
+        events.map((_, at) => at + 1),
+      ),
+      "positions",
+    );
+    check(
+      same(
+        all.map(({ leaf }) => leaf),
+        events.map(({ leaf }) => leaf),
+      ),
+      "order",
+    );
+    const last = all.at(-1);
+    const given = events.at(-1);
+    check(last !== undefined && given !== undefined, "there is a last event");
+    check(same({ ...last, frames: [] }, { position: 40, ...given, frames: [] }), "fields");
+    check(equalBytes(last?.frames ?? utf8("x"), given?.frames ?? utf8("")), "frames");
+    for (const count of [2, 39]) {
+      const scopes = events.slice(0, count).map(({ scope }) => scope);
+      const page = await store.events(tenant, scopes, 1, 10);
+      const wanted = events.slice(1, Math.min(count, 11)).map(({ leaf }) => leaf);
+      check(
+        same(
+          page.map(({ leaf }) => leaf),
+          wanted,
+        ),
+        `${count} scopes after a position`,
+      );
+    }
+    const left = await store.events(tenant, "*", 0, 100, names.device);
+    check(left.length === 0, "events of one device are left out");
+    const one = events[5] as EventToPlace;
+    check((await store.leafOfId(tenant, one.id)) === one.leaf, "by id");
+    check((await store.leafOfId(others.tenant, one.id)) === undefined, "by id, foreign tenant");
+    check((await store.eventByLeaf(tenant, one.leaf))?.id === one.id, "by leaf");
+    check((await store.eventByLeaf(others.tenant, one.leaf)) === undefined, "by leaf, foreign");
+    check((await store.eventsOfStream(tenant, one.stream)).length === 1, "by stream");
+    check((await store.eventsOfStream(others.tenant, one.stream)).length === 0, "stream, foreign");
+  });
+
+  test("an id is placed once in a tenant, and the transaction that tries fails whole", async (here) => {
+    const names = await addTenant(here);
+    const others = await addTenant(here);
+    const { store, check } = here;
+    const [event] = eventsFor(here, names, 1) as [EventToPlace];
+    await store.write((tx) => tx.placeEvents(names.tenant, [event]));
+    const again = { ...event, leaf: base64url(here.chance.bytes(32)) };
+    const failure = await failureOf(() =>
+      store.write((tx) => tx.placeEvents(names.tenant, [again])),
+    );
+    check(failure !== undefined, "the second is refused");
+    check((await store.head(names.shard)).events === 1, "and takes no position");
+    const foreign = { ...again, device: others.device };
+    await store.write((tx) => tx.placeEvents(others.tenant, [foreign]));
+    check((await store.head(others.shard)).events === 1, "another tenant has ids of its own");
+  });
+
+  test("streams that several logs extended are named, in order", async (here) => {
+    const names = await addTenant(here);
+    const { store, check } = here;
+    const second = { ...names, incarnation: "fedcba9876543210" };
+    await store.write((tx) => tx.addDeviceLog(names.tenant, emptyLog(second)));
+    const [a, b] = [eventsFor(here, names, 4), eventsFor(here, second, 4)];
+    const shared = a.slice(0, 3).map(({ stream }) => stream);
+    const joined = b.map((event, at) => ({ ...event, stream: shared[at] ?? event.stream }));
+    await store.write((tx) => tx.placeEvents(names.tenant, [...a, ...joined]));
+    const found = await store.sharedStreams(names.tenant, "", 9);
+    check(same(found, shared.toSorted()), "the shared ones, by name");
+    const next = await store.sharedStreams(names.tenant, found[0] ?? "", 1);
+    check(same(next, found.slice(1, 2)), "page by page");
+  });
+}
+
+function serverLog(test: SuiteTest): void {
+  test("server leaves make the tree that their range and tiles say", async (here) => {
+    const names = await addTenant(here);
+    const { store, crypto, check } = here;
+    const texts = Array.from({ length: 600 }, (_, at) => `leaf ${at}`);
+    const firsts: number[] = [];
+    for (const [from, to] of [
+      [0, 1],
+      [1, 256],
+      [256, 599],
+      [599, 600],
+    ] as const) {
+      const add = (tx: ServerWrites) => tx.addServerLeaves(names.shard, texts.slice(from, to));
+      firsts.push(await store.write(add));
+    }
+    check(same(firsts, [0, 1, 256, 599]), "indices have no gap");
+    const whole = createTreeBuilder(crypto);
+    for (const text of texts) whole.append(leafHash(crypto, utf8(text)));
+    const range = await store.serverRange(names.shard);
+    check(equalBytes(rootOf(crypto, range), whole.root()), "the range");
+    const tree = await store.serverTree(names.shard);
+    const fromTiles = rangeFromTiles(crypto, tree, 600);
+    check(equalBytes(rootOf(crypto, fromTiles), whole.root()), "the tiles");
+    const span = await store.serverLeaves(names.shard, 254, 258);
+    check(same(span, texts.slice(254, 258)), "the texts");
+  });
+
+  test("checkpoints are kept by size, the newest without one", async (here) => {
+    const { shard } = await addTenant(here);
+    const { store, check } = here;
+    check((await store.checkpoint(shard)) === undefined, "none yet");
+    for (const size of [1, 3]) {
+      const row = { size, root: here.chance.bytes(32), note: `note ${size}`, at: size };
+      await store.write((tx) => tx.addCheckpoint(shard, row));
+    }
+    check((await store.checkpoint(shard))?.note === "note 3", "the newest");
+    check((await store.checkpoint(shard, 1))?.note === "note 1", "by size");
+    check((await store.checkpoint(shard, 2)) === undefined, "no other");
+  });
+}
+
+function rest(test: SuiteTest): void {
+  test("codes are used once", async (here) => {
+    const { store, check } = here;
+    const code = { digest: "d", tenant: undefined, role: "admin", expires: 5 } as const;
+    await store.write((tx) => tx.addCode({ ...code, usedAt: undefined }));
+    await store.write((tx) => tx.useCode("d", 3));
+    check(same(await store.code("d"), { ...code, usedAt: 3 }), "it says when");
+    const failure = await failureOf(() => store.write((tx) => tx.useCode("d", 4)));
+    check(failure !== undefined && (await store.code("d"))?.usedAt === 3, "not twice");
+  });
+
+  test("access, grants and quarantine are kept by tenant", async (here) => {
+    const { tenant, device } = await addTenant(here);
+    const others = await addTenant(here);
+    const { store, check } = here;
+    const change = { device, kind: "granted", scopes: ["s"], by: "b", index: 2 } as const;
+    const grant = { recipient: "r", key: "k", generation: 1 };
+    const row = { tenant, device, incarnation: "i", code: "c", note: "n", from: 1 };
+    const quarantined = { ...row, bytes: utf8("bytes"), at: 3 };
+    await store.write(async (tx) => {
+      await tx.addAccessChange(tenant, { ...change, position: 4 });
+      await tx.setAccess(tenant, device, ["s", "t"]);
+      await tx.setAccess(tenant, device, ["s"]);
+      await tx.addGrants(tenant, [{ ...grant, grant: "one" }]);
+      await tx.addGrants(tenant, [{ ...grant, grant: "one" }]);
+      await tx.addGrants(tenant, [{ ...grant, grant: "two" }]);
+      await tx.addQuarantine(quarantined);
+      await tx.addQuarantine(quarantined);
+    });
+    check(same(await store.access(tenant, device), ["s"]), "access");
+    check((await store.access(others.tenant, device)).length === 0, "access, foreign");
+    const changes = await store.accessChanges(tenant, device);
+    check(same(changes[0]?.scopes, ["s"]) && changes[0]?.position === 4, "access changes");
+    const grants = await store.grants(tenant, "r", 0, 9);
+    check(
+      same(
+        grants.map((one) => one.grant),
+        ["two"],
+      ),
+      "the newest wrap of a key",
+    );
+    check((await store.grants(others.tenant, "r", 0, 9)).length === 0, "grants, foreign");
+    await store.write((tx) => tx.dropGrants(tenant, "r"));
+    check((await store.grants(tenant, "r", 0, 9)).length === 0, "withdrawn");
+    const kept = await store.quarantine(tenant, 9);
+    check(kept.length === 1 && equalBytes(kept[0]?.bytes ?? utf8(""), utf8("bytes")), "once");
+    check((await store.quarantine(others.tenant, 9)).length === 0, "quarantine, foreign");
+  });
+
+  test("what was committed is there for the next process", async (here) => {
+    if (here.made.reopen === undefined) return;
+    const names = await addTenant(here);
+    await here.store.write((tx) => tx.placeEvents(names.tenant, eventsFor(here, names, 2)));
+    const again = await here.made.reopen();
+    here.check((await again.head(names.shard)).events === 2, "the head");
+    here.check((await again.events(names.tenant, "*", 0, 9)).length === 2, "the events");
+    await again.close();
+  });
+
+  test("what was received or signed cannot be changed", async (here) => {
+    const { tamper } = here.made;
+    if (tamper === undefined) return;
+    const names = await addTenant(here);
+    await here.store.write(async (tx) => {
+      await tx.placeEvents(names.tenant, eventsFor(here, names, 1));
+      const leaf = here.chance.bytes(32);
+      const range = { size: 1, hashes: [leaf] };
+      await tx.extendDeviceLog(names.tenant, { ...emptyLog(names), size: 1, range }, 0, [leaf]);
+      await tx.addServerLeaves(names.shard, ["a"]);
+      await tx.addReceipt(names.tenant, names.device, names.incarnation, "d", 0);
+      await tx.addCheckpoint(names.shard, { size: 1, root: leaf, note: "n", at: 1 });
+    });
+    for (const table of ["events", "leaves", "server_leaves", "receipts", "checkpoints"]) {
+      for (const act of ["update", "delete"] as const) {
+        const failure = await failureOf(() => tamper(table, act));
+        here.check(isHoldfastError(failure, "store_constraint"), `no ${act} of ${table}`);
+      }
+    }
+  });
+}
