@@ -47,7 +47,9 @@ export function createOutboxBench(
   const clock = createManualClock();
   const observer = createRecordingObserver();
   const chance = createChance(7);
-  createSchema(driver);
+  inTransaction(driver, () => {
+    createSchema(driver);
+  });
   const outbox = createOutbox({ driver, clock, observer, options });
   const log = createSqliteEventLog({ crypto, driver });
   const device = createSealedDeviceLog({ crypto, chance });

@@ -119,11 +119,18 @@ export function holding(test: OutboxTest): void {
 
   test("a device that is offline for long gives nothing up", (bench, check) => {
     bench.append(events("a"));
-    for (let times = 1; times <= 1_500; times++) {
-      fail(bench, mustLease(bench, "w"), "network_unreachable", bench.clock.now());
-    }
+    // In one transaction, because 1,001 of them would measure the disk.
+    bench.within((outbox) => {
+      for (let times = 1; times <= 1_001; times++) {
+        const { token } = outbox.lease({ worker: "w", entries: 1 }) ?? { token: 0 };
+        const attempt = outbox.begin(token, endpoint);
+        const nextAt = bench.clock.now();
+        outbox.failed(token, attempt, { code: "network_unreachable", nextAt });
+        outbox.release(token);
+      }
+    });
     check(bench.outbox.status().dead === 0, "it waits");
-    check(bench.outbox.entries.list()[0]?.attempts === 1_500, "every attempt is counted");
+    check(bench.outbox.entries.list()[0]?.attempts === 1_001, "every attempt is counted");
   });
 
   test("a rejected entry is held at once and lets its stream go on", (bench, check) => {

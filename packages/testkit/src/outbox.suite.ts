@@ -3,9 +3,12 @@
  * is compared with a plain array (`outbox-model.ts`).
  */
 import {
+  createOutbox,
   type Crypto,
+  inTransaction,
   limits,
   type MaybePromise,
+  type Outbox,
   type OutboxLease,
   type SqliteDriver,
 } from "@holdfast/core";
@@ -31,6 +34,9 @@ import { holding, settling, wholeness } from "./outbox-settling.ts";
 /** An empty database, opened for one test. */
 export interface OutboxMedium {
   readonly driver: SqliteDriver;
+  /** Another connection to the same database, as another process has it. `undefined`: there is none. */
+  readonly connect: (() => SqliteDriver) | undefined;
+  /** Closes all of them. */
   close(): MaybePromise<void>;
 }
 
@@ -61,7 +67,7 @@ export function outboxSuite(runner: SuiteRunner, options: OutboxSuiteOptions): v
     settling(test);
     holding(test);
     wholeness(test);
-    workers(test);
+    workers(runner, options);
     modelled(runner, options);
   });
 }
@@ -226,50 +232,81 @@ function fencing(test: OutboxTest): void {
   });
 }
 
-function workers(test: OutboxTest): void {
-  test("three workers deliver 500 entries once each, in order of each stream", (bench, check) => {
-    const { clock, outbox, within } = bench;
-    const chance = createChance(3);
-    bench.append(
-      Array.from({ length: 500 }, () => {
-        return { stream: `s${chance.integer(40)}`, urgent: chance.oneIn(10) };
-      }),
-    );
-    const places = placesOf(bench);
-    const done: number[] = [];
-    const held = new Map<string, OutboxLease>();
-    for (let turn = 0; outbox.status().waiting > 0; turn++) {
-      check(turn < 20_000, "it comes to an end");
-      clock.advance(chance.integer(2_000));
-      const worker = chance.pick(["one", "two", "three"]);
-      const mine = held.get(worker);
-      if (mine === undefined) {
-        const made = lease(bench, worker, 1 + chance.integer(20));
-        if (made !== undefined) held.set(worker, made);
-        continue;
-      }
-      held.delete(worker);
-      // One in five sleeps past its lease and comes back too late, or only almost.
-      if (chance.oneIn(5)) clock.advance(limits.outboxLeaseExpiryMs);
-      const positions = mine.entries.map(({ position }) => position);
-      const settled = codeOf(() =>
-        within(() => {
-          outbox.assertLease(mine.token);
-          const fine = chance.oneIn(4) ? positions.slice(0, 1) : positions;
-          if (outbox.delivered(fine) !== fine.length) throw new Error("delivered twice");
-          done.push(...fine);
-          outbox.release(mine.token);
-        }),
-      );
-      check(settled === "nothing" || settled === "outbox_lease_lost", settled);
+function workers(runner: SuiteRunner, options: OutboxSuiteOptions): void {
+  const name = "three workers deliver 500 entries once each, in order of each stream";
+  runner.it(name, async () => {
+    const medium = await options.make();
+    try {
+      const bench = createOutboxBench(options.crypto, medium.driver);
+      deliverAll(bench, medium.connect ?? (() => medium.driver), runner.check);
+    } finally {
+      await medium.close();
     }
-    check(new Set(done).size === 500 && done.length === 500, "each once");
-    check(bench.observer.total("outbox_takeovers") > 0, "some leases were taken over");
-    const overtaken = done.find((position, at) =>
-      done.slice(at + 1).some((later) => mustPrecede(places.get(later), places.get(position))),
-    );
-    check(overtaken === undefined, `${overtaken} was delivered before one that it waits for`);
   });
+}
+
+interface Worker {
+  readonly name: string;
+  readonly within: <T>(work: (outbox: Outbox) => T) => T;
+  held: OutboxLease | undefined;
+}
+
+/** Each worker on a connection of its own; some sleep past their lease and come back too late. */
+function deliverAll(
+  bench: OutboxBench,
+  connect: () => SqliteDriver,
+  check: SuiteRunner["check"],
+): void {
+  const { clock, observer } = bench;
+  const chance = createChance(3);
+  bench.append(
+    Array.from({ length: 500 }, () => {
+      return { stream: `s${chance.integer(40)}`, urgent: chance.oneIn(10) };
+    }),
+  );
+  const places = placesOf(bench);
+  const team = ["one", "two", "three"].map((name): Worker => {
+    const driver = connect();
+    const outbox = createOutbox({ driver, clock, observer });
+    return { name, within: (work) => inTransaction(driver, () => work(outbox)), held: undefined };
+  });
+  const done: number[] = [];
+  for (let turn = 0; bench.outbox.status().waiting > 0; turn++) {
+    check(turn < 20_000, "it comes to an end");
+    clock.advance(chance.integer(2_000));
+    const worker = chance.pick(team);
+    const mine = worker.held;
+    if (mine === undefined) {
+      const wish = { worker: worker.name, entries: 1 + chance.integer(20) };
+      worker.held = worker.within((outbox) => outbox.lease(wish));
+      continue;
+    }
+    worker.held = undefined;
+    if (chance.oneIn(5)) clock.advance(limits.outboxLeaseExpiryMs);
+    // Before it wakes, another one may have its turn.
+    if (chance.oneIn(3)) {
+      const other = team.find(({ held, name }) => held === undefined && name !== worker.name);
+      const wish = { worker: other?.name ?? "", entries: 20 };
+      if (other !== undefined) other.held = other.within((outbox) => outbox.lease(wish));
+    }
+    const positions = mine.entries.map(({ position }) => position);
+    const fine = chance.oneIn(4) ? positions.slice(0, 1) : positions;
+    const settled = codeOf(() => {
+      worker.within((outbox) => {
+        outbox.assertLease(mine.token);
+        if (outbox.delivered(fine) !== fine.length) throw new Error("delivered twice");
+        outbox.release(mine.token);
+      });
+      done.push(...fine);
+    });
+    check(settled === "nothing" || settled === "outbox_lease_lost", settled);
+  }
+  check(new Set(done).size === 500 && done.length === 500, "each once");
+  check(observer.total("outbox_takeovers") > 0, "some leases were taken over");
+  const overtaken = done.find((position, at) =>
+    done.slice(at + 1).some((later) => mustPrecede(places.get(later), places.get(position))),
+  );
+  check(overtaken === undefined, `${overtaken} was delivered before one that it waits for`);
 }
 
 interface Place {

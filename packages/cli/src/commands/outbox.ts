@@ -349,7 +349,7 @@ function columnsOf(
 }
 
 /** The export in pieces, one row at a time; returns how many rows there were. */
-export function* exportPieces(
+function* exportPieces(
   format: ExportOptions["format"],
   rows: Iterable<OutboxExportRow>,
   columns: readonly (keyof OutboxExportRow)[],

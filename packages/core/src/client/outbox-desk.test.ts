@@ -99,6 +99,8 @@ describe("outbox desk", () => {
     clock.advance(1);
     expect(await store.outbox.purge(1)).toBe(2);
     expect(store.read().map(({ id }) => id)).toEqual(ids);
+    // Purged is not delivered.
+    expect(store.read({ unsynced: true }).map(({ id }) => id)).toEqual(ids);
     expect(store.verify()).toMatchObject({ ok: true, problems: [] });
     expect(await store.outbox.redriveAll()).toBe(0);
     await store.close();

@@ -167,8 +167,17 @@ export function createDeadLetters(deps: DeadLettersDeps): DeadLetters {
       redrivePositions([positionOf(idOrLeaf)]);
     },
     redriveAll(filter) {
-      const rows = selected(driver, filter, Number.MAX_SAFE_INTEGER);
-      return redrivePositions(rows.map(({ position }) => position));
+      const most = filter.limit ?? Number.MAX_SAFE_INTEGER;
+      let redriven = 0;
+      for (let after = filter.after; redriven < most;) {
+        const limit = Math.min(limits.queryRowsDefault, most - redriven);
+        const page = after === undefined ? { limit } : { limit, after };
+        const rows = selected(driver, { ...filter, ...page }, limit);
+        redriven += redrivePositions(rows.map(({ position }) => position));
+        if (rows.length < limit) break;
+        after = rows.at(-1)?.position;
+      }
+      return redriven;
     },
     archive(idOrLeaf) {
       const now = clock.now();

@@ -5,9 +5,9 @@
  * one of its stream is leased by somebody else or is not due. Urgent never waits behind normal, so that an
  * urgent entry waits for earlier urgent ones of its stream only. Dead letters hold nobody up.
  *
- * The walk reads entries in their order through an index and stops at the wish, or after
- * `limits.outboxWalkEntriesMax` entries of a lane: where more than that many wait in a row behind a blocked
- * stream, what stands behind them gets its turn once the stream is free.
+ * The walk reads entries in their order through an index and stops at the wish, or after it has passed over
+ * `limits.outboxWalkEntriesMax` of a lane: where more than that many wait in a row behind a blocked stream,
+ * what stands behind them gets its turn once the stream is free.
  */
 import { limits } from "../std/limits.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
@@ -85,17 +85,21 @@ export function createTurns(driver: SqliteDriver): Turns {
   return {
     next(wish, now) {
       ready(now);
+      // Where nothing is due, nobody asks what holds what up: it may be the whole outbox.
+      if (statements.due.get() === undefined) return [];
       return turnsAt(wish, blocksAt(now));
     },
     nextDueAt(now) {
-      const blocks = blocksAt(now);
       const latest = now + outboxWaitMsMax;
       // Those whose time has come, without the write that `next` does.
       const come = [
         ...statements.come.all<PageRow>(now, pageEntries),
         ...statements.unwound.all<PageRow>(latest, pageEntries),
       ];
-      if (come.some((row) => isFree(row, blocks)) || turnsAt(1, blocks).length > 0) return now;
+      if (come.length > 0 || statements.due.get() !== undefined) {
+        const blocks = blocksAt(now);
+        if (come.some((row) => isFree(row, blocks)) || turnsAt(1, blocks).length > 0) return now;
+      }
       const [urgent, normal] = (["urgent", "normal"] as const).map(
         (lane) => statements.nextAt.get<{ value: number | null }>(lane, now)?.value ?? Infinity,
       );
@@ -148,6 +152,10 @@ function prepareStatements(driver: SqliteDriver) {
     ),
     come: driver.prepare(`${entryRows} AND outbox.${lanes} AND outbox.next_at <= ? LIMIT ?`),
     unwound: driver.prepare(`${entryRows} AND outbox.${lanes} AND outbox.next_at > ? LIMIT ?`),
+    due: driver.prepare(
+      `SELECT 1 AS value FROM ${indexed}
+       WHERE state = 'waiting' AND ${lanes} AND next_at IS NULL LIMIT 1`,
+    ),
     nextAt: driver.prepare(
       `SELECT min(next_at) AS value FROM ${indexed}
        WHERE state = 'waiting' AND lane = ? AND next_at > ?`,

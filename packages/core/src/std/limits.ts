@@ -97,8 +97,8 @@ export const limits = {
   outboxEntriesMax: 1_000_000,
   /** Entries of one lease. */
   outboxLeaseEntriesMax: 10_000,
-  /** Entries of a lane that one lease looks at before it gives up finding one that may go. */
-  outboxWalkEntriesMax: 8_192,
+  /** Blocked entries of a lane that one lease passes over before it gives up finding one that may go. */
+  outboxWalkEntriesMax: 2_048,
   /** How long an archived dead letter is kept before it may be purged: 30 days. */
   deadLetterRetentionMs: 2_592_000_000,
   /** Message of a dead letter, and reason of a forced release. */

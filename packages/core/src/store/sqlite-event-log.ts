@@ -416,7 +416,10 @@ function selectEvents(filter: EventFilter): { readonly sql: string; readonly val
   add("recorded_at < ?", filter.until);
   add("position > ?", filter.after);
   if (filter.unsynced === true) {
-    conditions.push("EXISTS (SELECT 1 FROM outbox WHERE outbox.position = events.position)");
+    // A purged dead letter has left the outbox; the server has not acknowledged its event.
+    conditions.push(`(EXISTS (SELECT 1 FROM outbox WHERE outbox.position = events.position)
+      OR EXISTS (SELECT 1 FROM dead_letters
+        WHERE dead_letters.position = events.position AND dead_letters.purged_at IS NOT NULL))`);
   }
   const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
   values.push(filter.limit);
