@@ -78,7 +78,10 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
         ? 0
         : (chance.integer(2 * Math.abs(knobs.drift) + 1) - Math.abs(knobs.drift)) / 1_000,
   };
-  const site: SimSite = { disk: ports.disk(createDisk()), place: { folder: `/${name}`, identity: "1" } };
+  const site: SimSite = {
+    disk: ports.disk(createDisk()),
+    place: { folder: `/${name}`, identity: "1" },
+  };
   let lives = 0;
   let process: SimProcess | undefined;
   let open: OpenDevice | undefined;

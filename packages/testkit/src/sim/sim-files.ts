@@ -72,6 +72,14 @@ export function createSimRecordFile(disk: SimDisk, user: DiskUser, name: string)
         disk.syncNames(user, folderOf(name));
       });
     },
+    sync() {
+      guarded(() => {
+        const file = disk.open(user, name, false);
+        if (file === undefined) return;
+        disk.sync(user, file);
+        disk.syncNames(user, folderOf(name));
+      });
+    },
   };
 }
 

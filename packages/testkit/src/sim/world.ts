@@ -84,7 +84,14 @@ export function createWorld(options: WorldOptions): World {
   };
   const inhabitants: readonly Inhabitant[] = Array.from({ length: knobs.devices }, (_, at) => {
     const chance = chanceOf(seed, 100 + at);
-    const device = createDevice(`d${at + 1}`, { scheduler, store, knobs, chance, fail, disk: plant.disk });
+    const device = createDevice(`d${at + 1}`, {
+      scheduler,
+      store,
+      knobs,
+      chance,
+      fail,
+      disk: plant.disk,
+    });
     const work = createWork(device, { scheduler, ledger, knobs, surface: plant.surface });
     return { device, work };
   });
