@@ -62,6 +62,8 @@ interface PlacedBody {
 export interface ReferenceRules {
   /** Code with which a body is refused. */
   refuse?: (header: Header) => string | undefined;
+  /** Events that it keeps back though they may be read. */
+  withhold?: (header: Header) => boolean;
   /** Scopes that a device may read; default: all. */
   mayRead?: (device: string, scope: string) => boolean;
 }
@@ -79,8 +81,8 @@ export interface ReferenceServer {
   readonly events: readonly PlacedBody[];
   /** How often a body was placed, by event id. */
   readonly placed: ReadonlyMap<string, number>;
-  /** A copy that goes on by itself: what a backup of the server would be. */
-  copy(): ReferenceServer;
+  /** A copy that goes on by itself, in that server log; `size`: of every device log only so much. */
+  copy(cut?: { readonly log: number; readonly size: number }): ReferenceServer;
 }
 
 const host = "server.test";
@@ -107,11 +109,7 @@ export function createReferenceServer(
     spki: key.spki,
   });
   const serverLeaves: string[] = [...(state.leaves ?? [])];
-  const logs: ReferenceLog[] = (state.logs ?? []).map((log) => ({
-    ...log,
-    leaves: [...log.leaves],
-    bodies: new Map(log.bodies),
-  }));
+  const logs: ReferenceLog[] = [...(state.logs ?? [])];
   const events: PlacedBody[] = [...(state.events ?? [])];
   const placed = new Map<string, number>();
   const node = "n".repeat(22);
@@ -282,7 +280,8 @@ export function createReferenceServer(
           position > request.after &&
           (request.own === true || event.log.device !== device) &&
           (request.scopes === "*" || request.scopes.includes(event.header.scope)) &&
-          mayRead(device, event.header.scope),
+          mayRead(device, event.header.scope) &&
+          result.rules.withhold?.(event.header) !== true,
       );
     const page = wanted.slice(0, request.events);
     const isLast = page.length === wanted.length;
@@ -355,14 +354,25 @@ export function createReferenceServer(
     },
     push,
     pull,
-    copy: () =>
-      createReferenceServer(deps, {
-        key: { ...key },
+    copy(cut) {
+      const kept = logs.map((log) => ({
+        ...log,
+        leaves: log.leaves.slice(0, cut?.size),
+        bodies: new Map([...log.bodies].filter(([index]) => index < (cut?.size ?? Infinity))),
+      }));
+      return createReferenceServer(deps, {
+        key: { privateKey: Uint8Array.from(key.privateKey), spki: key.spki },
+        log: cut?.log ?? state.log ?? 1,
         leaves: serverLeaves,
-        logs,
-        events,
+        logs: kept,
+        events: events.flatMap((event) => {
+          const at = kept.findIndex((log) => log.incarnation === event.log.incarnation);
+          const log = kept[at];
+          return log?.bodies.has(event.index) === true ? [{ ...event, log }] : [];
+        }),
         ...(founder !== undefined && { founder }),
-      }),
+      });
+    },
   };
   return result;
 }

@@ -1,5 +1,5 @@
 import { PassThrough } from "node:stream";
-import type { AppendResult, Draft } from "@holdfast/core";
+import type { AppendAnswer, AppendResult, Draft } from "@holdfast/core";
 import { HoldfastError } from "@holdfast/core";
 import { expect, test } from "vitest";
 import { createOutput } from "../output.ts";
@@ -15,7 +15,9 @@ async function run(input: PassThrough, append: (stream: string) => Promise<Appen
   stream.on("data", (chunk: Buffer) => printed.push(...chunk.toString().trim().split("\n")));
   let error: unknown;
   try {
-    const store = { append: (draft: unknown) => append((draft as Draft).stream) };
+    const store = {
+      append: async (draft: unknown) => (await append((draft as Draft).stream)) as AppendAnswer,
+    };
     await appendLines(store, input, createOutput(true, stream), {});
   } catch (caught) {
     error = caught;

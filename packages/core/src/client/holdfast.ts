@@ -21,12 +21,33 @@ import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 import type { OutboxDesk } from "./outbox-desk.ts";
+import type { EventReceipt } from "../sync/receipts.ts";
+import type { SyncWatermarks } from "../sync/sync-store.ts";
+import type { AbortSignalLike } from "../sync/transport.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {
   /** Checked against the stream of the first draft before anything is sealed. */
   readonly expect?: Expectation;
 }
+
+/** How long to wait. */
+export interface WaitOptions {
+  readonly signal?: AbortSignalLike;
+}
+
+/** What `append` answers; recorded events can be followed to the server. */
+export type AppendAnswer =
+  | (Extract<AppendResult, { readonly status: "appended" }> & {
+      /**
+       * Resolves when a receipt covers every event of the call and none of them is owed. Rejects with
+       * `delivery_abandoned` when the signal ends the wait, `store_closed` when the store was closed.
+       */
+      delivered(options?: WaitOptions): Promise<void>;
+      /** The receipt that covers the last event of the call; `undefined` while there is none. */
+      receipt(): EventReceipt | undefined;
+    })
+  | Exclude<AppendResult, { readonly status: "appended" }>;
 
 /** Which events to read; all conditions must hold. Streams, scopes and actors in words or as ids. */
 export interface LogQuery {
@@ -96,6 +117,8 @@ export interface StoreStatus {
   /** Of the incarnation that this store writes: size of its log and root hash, base64. */
   readonly head: { readonly sequence: number; readonly root: string };
   readonly outbox: OutboxStatus;
+  /** Where sync stands. */
+  readonly sync: SyncWatermarks;
   readonly projections: readonly ReadModelStatus[];
   readonly findings: readonly Finding[];
 }
@@ -107,7 +130,9 @@ export interface Holdfast {
    * `event_type_unknown`, `json_*`, `event_too_large`, `batch_too_large`, `stream_scope_conflict`,
    * `event_id_conflict`, `outbox_full`, `store_busy`, `store_full`, `store_read_only`, `store_rolled_back`, `store_closed`.
    */
-  append(drafts: Draft | readonly Draft[], options?: AppendOptions): Promise<AppendResult>;
+  append(drafts: Draft | readonly Draft[], options?: AppendOptions): Promise<AppendAnswer>;
+  /** The server's receipt for one event. Throws `event_not_found`, `receipt_missing`. */
+  receipt(idOrLeaf: string): EventReceipt;
   /** Events in order of position. */
   read(query?: LogQuery): readonly RecordedEvent[];
   /** One event by its id or its leaf. */
@@ -153,13 +178,13 @@ export interface Holdfast {
    * Corrects an event: a new event of its type on its stream, op `amend`, naming it and the reason. Throws
    * `event_not_found` and what `append` throws.
    */
-  amend(idOrLeaf: string, correction: Correction): Promise<AppendResult>;
+  amend(idOrLeaf: string, correction: Correction): Promise<AppendAnswer>;
   /** Withdraws an event: op `retract`, of its type unless another is given. */
-  retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendResult>;
+  retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendAnswer>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
-  resolve(stream: string, resolution: Resolution): Promise<AppendResult>;
   /** What waits to be delivered, what was given up on, and an operator's acts on it. */
   readonly outbox: OutboxDesk;
+  resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;
@@ -212,6 +237,8 @@ export interface Resolution {
   readonly why?: string;
   readonly reason?: string;
 }
+
+export type { EventReceipt };
 
 /** Operations that an application may use on its own event types. */
 export type ApplicationOperation = Extract<

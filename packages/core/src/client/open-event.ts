@@ -15,8 +15,7 @@ import { headerOf } from "../store/sqlite-event-log.ts";
 export interface OpenEventDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
-  /** With `signingKeys`, content of other installations whose key was not granted counts as owed. */
-  readonly keyring: Pick<Keyring, "dataKey"> & Partial<Pick<Keyring, "signingKeys">>;
+  readonly keyring: Pick<Keyring, "dataKey">;
 }
 
 /**

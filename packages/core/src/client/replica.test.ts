@@ -9,11 +9,14 @@ import {
   type ReferenceServer,
   type TestStore,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { limits } from "../std/limits.ts";
+import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
+import { checkProvenLeaf, parseStatement } from "../proof/server-leaf.ts";
+import { type Bytes, fromBase64 } from "../std/bytes.ts";
 import { silentObserver } from "../telemetry/observer.ts";
 import type { PushAnswer } from "../sync/messages/push.ts";
 import type { PushBounds } from "../sync/sync-store.ts";
@@ -72,6 +75,41 @@ async function openAgain(
   });
   await life.start();
   return { life, sync: life.sync, store: storeOver(life) };
+}
+
+/** The same store file under the same keyring and marks: a copy that nobody noticed. */
+async function cloneOf(of: Device): Promise<Device> {
+  files += 1;
+  const path = join(folder, `${files}.db`);
+  of.life.current().driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
+  copyFileSync(of.path, path);
+  const { marks, medium } = of.test;
+  const copies = new Map([...marks].map(([name, mark]) => [name, { ...mark }]));
+  const test: TestStore = {
+    ...of.test,
+    medium: {
+      openDriver: (_, options) => openPlainSqlite({ path, ...options }),
+      place: medium.place,
+      markFile: (incarnation) => copies.get(incarnation) ?? medium.markFile(`copy/${incarnation}`),
+    },
+  };
+  const ports = { clock: of.clock, timers: of.clock };
+  return { ...of, test, path, ...(await openAgain(test, ports)) };
+}
+
+/** Keeps the file as it is now; what it answers puts it back. */
+async function snapshotOf(of: Device): Promise<() => void> {
+  await Promise.resolve();
+  of.life.current().driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
+  copyFileSync(of.path, `${of.path}.kept`);
+  return () => {
+    for (const end of ["-wal", "-shm"]) rmSync(`${of.path}${end}`, { force: true });
+    copyFileSync(`${of.path}.kept`, of.path);
+  };
+}
+
+async function reopened(of: Device): Promise<Device> {
+  return { ...of, ...(await openAgain(of.test, { clock: of.clock, timers: of.clock })) };
 }
 
 type Device = Awaited<ReturnType<typeof device>>;
@@ -154,17 +192,6 @@ describe("a replica", () => {
     await a.life.close();
   });
 
-  it("opens an incarnation when its copy has gone on before", async () => {
-    const server = serverFor();
-    const a = await device();
-    await enrol(a, server);
-    await a.store.append([note("x", "1"), note("x", "2")]);
-    const other = serverFor();
-    await pushAll(a, server);
-    expect(other.events).toEqual([]);
-    await a.life.close();
-  });
-
   it("pushes again what the server has lost", async () => {
     const server = serverFor();
     const a = await device();
@@ -180,6 +207,135 @@ describe("a replica", () => {
     const behind = backup.push(plan.request);
     expect(behind).toMatchObject({ status: "behind", size: 2 } satisfies Partial<PushAnswer>);
     expect(await a.sync.takePush(plan, behind)).toEqual({ status: "replan" });
+    // A restored server goes on with another log of its shard; what it has lost comes again.
+    const restored = server.copy({ log: 2, size: 1 });
+    await pushAll(a, restored);
+    expect(a.sync.watermarks()).toMatchObject({ waiting: 0, receiptedSize: 4, owed: [] });
+    expect(restored.events.map(({ index }) => index).toSorted((x, y) => x - y)).toEqual([
+      0, 1, 2, 3,
+    ]);
+    expect(a.store.verify().problems).toEqual([]);
     await a.life.close();
+  });
+
+  it("opens an incarnation when a copy of it has gone on, and holds its branch", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await a.store.append(note("x", "1"));
+    await pushAll(a, server);
+    const copy = await cloneOf(a);
+    await copy.store.append(note("x", "of the copy"));
+    await pushAll(copy, server);
+    await a.store.append([note("x", "of the original"), note("y", "too")]);
+    const before = a.store.status().incarnation;
+    const [forked, ...rest] = await pushAll(a, server);
+    expect(forked).toEqual({ status: "reopened", reason: "fork" });
+    expect(rest.map(({ status }) => status)).toEqual(["receipted"]);
+    expect(a.store.status().incarnation).not.toBe(before);
+    expect(a.sync.watermarks()).toMatchObject({ waiting: 0, dead: 2, receiptedSize: 1 });
+    expect(a.store.read({ type: "NoteTaken" })).toHaveLength(3);
+    expect(a.store.verify().problems).toEqual([]);
+    const opening = a.store.read({ type: "IncarnationOpened" }).at(-1)?.header.pub;
+    expect(opening).toMatchObject({ reason: "fork", predecessor: before, size: 4 });
+    // Another replica takes the new incarnation on its predecessor's word.
+    const b = await device();
+    await enrol(b, server);
+    await pullAll(b, server);
+    expect(b.store.verify().problems).toEqual([]);
+    for (const each of [a, copy, b]) await each.life.close();
+  });
+
+  it("opens an incarnation when the server holds more of its log", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await a.store.append(note("x", "1"));
+    await pushAll(a, server);
+    const copy = await cloneOf(a);
+    await a.store.append(note("x", "2"));
+    await pushAll(a, server);
+    // What the copy lost is the newest event; it has something of its own to say only afterwards.
+    const driver = copy.life.current().driver;
+    driver.exec(
+      "INSERT INTO outbox (position, lane, state, enqueued_at) VALUES (1, 'normal', 'waiting', 0)",
+    );
+    driver.exec("DELETE FROM pushed");
+    const outcomes = await pushAll(copy, server);
+    expect(outcomes[0]).toEqual({ status: "reopened", reason: "rewound" });
+    const opening = copy.store.read({ type: "IncarnationOpened" }).at(-1)?.header.pub;
+    expect(opening).toMatchObject({ reason: "restored", size: 2 });
+    for (const each of [a, copy]) await each.life.close();
+  });
+
+  it("tells callers when their events are delivered, with the receipt", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    const answer = await a.store.append(note("x", "1"));
+    if (answer.status !== "appended") throw new Error("not appended");
+    expect(answer.receipt()).toBeUndefined();
+    expect(Object.keys(answer)).toEqual(["status", "events"]);
+    expect(() => a.store.receipt(answer.events[0]?.id ?? "")).toThrow(/^receipt_missing/);
+    const aborted = new AbortController();
+    const given = answer.delivered({ signal: aborted.signal });
+    aborted.abort();
+    await expect(given).rejects.toMatchObject({ code: "delivery_abandoned" });
+    const delivered = answer.delivered();
+    await pushAll(a, server);
+    await delivered;
+    const receipt = a.store.receipt(answer.events[0]?.leaf ?? "");
+    expect(answer.receipt()).toEqual(receipt);
+    expect(parseStatement(receipt.statement)).toMatchObject({ kind: "receipt", size: 2, owed: [] });
+    const key = publicKeyOf(server.hello().key);
+    const tree = key && openSignedCheckpoint(crypto, receipt.checkpoint, key);
+    const path = receipt.proof.path.map((hash) => fromBase64(hash) as Bytes);
+    const leaf = { text: receipt.statement, index: receipt.proof.index, path };
+    expect(tree && checkProvenLeaf(crypto, leaf, tree)).toBe(true);
+    await a.life.close();
+  });
+
+  it("is found to be an older copy by what was pulled", async () => {
+    const server = serverFor();
+    const a = await device();
+    const b = await device();
+    await enrol(a, server);
+    await enrol(b, server);
+    await b.store.append(note("own", "1"));
+    const older = await snapshotOf(b);
+    await a.store.append(note("x", "1"));
+    await pushAll(a, server);
+    expect(await pullAll(b, server)).toBe(2);
+    expect(b.store.verify().ok).toBe(true);
+    await b.life.close();
+    older();
+    const again = await reopened(b);
+    expect(again.store.status().findings.map(({ code }) => code)).toContain("store_rolled_back");
+    await expect(again.store.append(note("own", "2"))).rejects.toMatchObject({
+      code: "store_rolled_back",
+    });
+    await again.life.close();
+    await a.life.close();
+  });
+
+  it("names what the server withholds, and nothing that is owed or not granted", async () => {
+    const server = serverFor();
+    const a = await device();
+    const b = await device();
+    await enrol(a, server);
+    await enrol(b, server);
+    for (const text of ["1", "2", "3"]) await a.store.append([note("x", text), note("y", text)]);
+    await pushAll(a, server);
+    const hidden = a.store.streamId("x");
+    server.rules.withhold = ({ stream, sseq }) => stream === hidden && sseq === 2;
+    await pullAll(b, server);
+    const { problems } = b.store.verify();
+    expect(problems.map(({ code }) => code)).toEqual(["withheld"]);
+    const c = await device();
+    await enrol(c, server);
+    server.rules.withhold = ({ stream }) => stream === hidden;
+    await pullAll(c, server);
+    expect(c.store.verify().problems).toEqual([]);
+    for (const each of [a, b, c]) await each.life.close();
   });
 });

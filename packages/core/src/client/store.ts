@@ -7,11 +7,13 @@ import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
 import type { PreparedDraft } from "../store/append.ts";
+import type { AppendResult } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
 import { readOwnLog, type SessionDeps } from "../store/session.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import { amendment, resolution, retraction } from "./corrections.ts";
+import { createDelivery } from "./delivery.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
 import { offerGrantStore } from "./grant-store.ts";
@@ -82,11 +84,13 @@ export function storeOver(life: StoreLife): Holdfast {
   const { keyring } = life.deps;
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);
-  const append: Holdfast["append"] = (...call) => appendTo(life, ...call);
+  const { followed, receipt } = createDelivery(life);
+  const append: Holdfast["append"] = async (...call) => followed(await appendTo(life, ...call));
   return {
     ...events,
     ...models,
     append,
+    receipt,
     amend: async (idOrLeaf, correction) => append(amendment(corrected, idOrLeaf, correction)),
     retract: async (idOrLeaf, withdrawal) => append(retraction(corrected, idOrLeaf, withdrawal)),
     async resolve(stream, wanted) {
@@ -112,7 +116,7 @@ export function storeOver(life: StoreLife): Holdfast {
 async function appendTo(
   life: StoreLife,
   ...[drafts, options]: Parameters<Holdfast["append"]>
-): ReturnType<Holdfast["append"]> {
+): Promise<AppendResult> {
   life.current();
   const { writer } = life;
   if (writer === undefined) throw new HoldfastError("store_read_only");
@@ -160,6 +164,7 @@ function statusOf(life: StoreLife): StoreStatus {
     events: session.log.head(),
     head: { sequence: own?.size ?? 0, root: own?.root ?? "" },
     outbox,
+    sync: life.sync.watermarks(),
     projections: session.models.status(),
     findings: [...keyring, ...life.findings],
   };

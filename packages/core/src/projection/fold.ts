@@ -36,6 +36,13 @@ export interface FoldOutcome {
   readonly incomplete: boolean;
 }
 
+const absent: ReadonlySet<RecordedEvent["content"]> = new Set([
+  "closed",
+  "owed",
+  "shredded",
+  "evicted",
+]);
+
 /** Folds events in the order given. */
 export function foldEvents(
   projection: Pick<Projection, "fold" | "types">,
@@ -47,8 +54,8 @@ export function foldEvents(
   let incomplete = false;
   for (const event of events) {
     let { state } = point;
-    // A closed event is folded when its key has come.
-    if (projection.types.includes(event.type) && event.content !== "closed") {
+    // Content that is not here is passed over; a closed event is folded when its key has come.
+    if (projection.types.includes(event.type) && !absent.has(event.content)) {
       if (event.known) {
         try {
           state = projection.fold(state, event);

@@ -177,7 +177,7 @@ function checkSections(
     const gone = state === "shredded" && deps.isShredded(header.scope, section);
     if (gone) return { section, fault: undefined };
     // The other device has not delivered it yet, or its key was not granted: nothing to compare.
-    if (row.own === 0 && isAwaited(deps, state, key, bytes)) return { section, fault: undefined };
+    if (row.own === 0 && isAwaited(deps, state, key, bytes)) return { section, fault: "closed" };
     if (state !== "present") return { section: `${section} is ${state}`, fault: "frame_absent" };
     return { section, fault: sectionFault(deps, header, leaf, section, key, bytes) };
   });
@@ -196,7 +196,7 @@ function isAwaited(
 }
 
 function sectionFault(
-  { crypto, dataKey, ownKey }: LogVerifyDeps,
+  { crypto, dataKey }: LogVerifyDeps,
   header: Header | NewerHeader,
   leaf: Bytes,
   section: string,
@@ -206,8 +206,7 @@ function sectionFault(
   if (frame === null || frame.length < 17 + 32 + 16 || frame[0] !== 1) return "frame_malformed";
   const generation = new DataView(frame.buffer, frame.byteOffset).getUint32(1);
   const key = dataKey(keyId, generation);
-  // Keys of another device's sections come as grants, or never: then nobody here can tell.
-  if (key === undefined) return ownKey(header.inc) === undefined ? "closed" : "key_missing";
+  if (key === undefined) return "key_missing";
   const frameKey = key.frameKey(section, leaf);
   const aead = crypto.aead(frameKey);
   frameKey.fill(0);

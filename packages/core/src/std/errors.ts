@@ -510,6 +510,7 @@ export const errorCodes = {
     action: "Grant to the key found in the device's verified opening.",
   },
   ...wireCodes,
+  ...accessCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

@@ -46,6 +46,10 @@ export const replicaCodes = {
     meaning: "A pulled event has a header of a version that this release cannot read whole.",
     action: "Update the application on this device; nothing of the page was stored.",
   },
+  delivery_abandoned: {
+    meaning: "The caller stopped waiting for the delivery of recorded events.",
+    action: "None: the events are recorded and will be delivered.",
+  },
   receipt_missing: {
     meaning: "No receipt of the server covers the event yet.",
     action: "Let the device synchronise.",

@@ -247,6 +247,21 @@ export function createSyncTables(driver: SqliteDriver) {
         ) !== undefined
       );
     },
+    /** The newest receipt of at least that size. */
+    receiptCovering(log: number, size: number) {
+      return one<{
+        readonly leaf: string;
+        readonly log: string;
+        readonly index: number;
+        readonly treeSize: number;
+        readonly path: Uint8Array;
+      }>(
+        `SELECT leaf, log, leaf_index AS "index", log_size AS treeSize, path FROM server_leaves
+         WHERE incarnation = ? AND kind = 'receipt' AND size >= ? ORDER BY number DESC LIMIT 1`,
+        log,
+        size,
+      );
+    },
     /** Where a kept statement stands in the server log. */
     leafPlace(number: number): { readonly log: string; readonly index: number } | undefined {
       return one(`SELECT log, leaf_index AS "index" FROM server_leaves WHERE number = ?`, number);

@@ -1,4 +1,4 @@
-import type { AppendResult, Draft, RecordedEvent, VersionVector } from "@holdfast/core";
+import type { AppendAnswer, Draft, RecordedEvent, VersionVector } from "@holdfast/core";
 import { expect, test } from "vitest";
 import { importFhir, type ImportStore } from "./import.ts";
 import { fhirProjection, type FhirRow } from "./projection.ts";
@@ -25,7 +25,7 @@ function createStreams(): ImportStore & { readonly drafts: readonly Draft[] } {
         ? undefined
         : { stream, scope: row.scope, columns: {}, state: row.state as State };
     },
-    async append(given, options): Promise<AppendResult> {
+    async append(given, options): Promise<AppendAnswer> {
       await Promise.resolve();
       const draft = given as Draft;
       const before = rows.get(draft.stream);
@@ -39,7 +39,7 @@ function createStreams(): ImportStore & { readonly drafts: readonly Draft[] } {
       const event = { ...draft, leaf, content: "opened" } as unknown as RecordedEvent;
       const state = fhirProjection.fold(before?.state, event) as FhirRow;
       rows.set(draft.stream, { state, scope: draft.scope ?? "", size: (before?.size ?? 0) + 1 });
-      return { status: "appended", events: [] };
+      return { status: "appended", events: [] } as unknown as AppendAnswer;
     },
   };
 }

@@ -7,10 +7,13 @@ import {
   base64url,
   canonicalJson,
   type Clock,
+  type Crypto,
   type ErrorCode,
+  type Hello,
   HoldfastError,
   mediaTypes,
   type Observer,
+  protocolDigest,
   type Random,
   type Timers,
 } from "@holdfast/core";
@@ -46,6 +49,7 @@ export interface ApiDeps {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
+  readonly crypto: Pick<Crypto, "sha256">;
   readonly observer: Observer;
   readonly host: string;
   readonly tokenKey: TokenKey;
@@ -69,6 +73,8 @@ export function createApi(deps: ApiDeps): Api {
   const gate = createGate(deps, state);
   const tails = createTails(deps);
   const tokens = createTokens({ ...deps, key: deps.tokenKey });
+  const schema = protocolDigest(deps.crypto);
+  const greeting: Pick<Hello, "schema" | "encodings"> = { schema, encodings: ["zstd", "gzip"] };
   const deviceShare = createRates(deps.clock, bounds.deviceRate);
 
   const admitted = async (route: Route, context: Context<Bindings>): Promise<Admitted> => {
@@ -100,7 +106,7 @@ export function createApi(deps: ApiDeps): Api {
       route.body === undefined
         ? new Uint8Array()
         : await readBody(incoming, { ...route.body, silenceMs: bounds.bodySilenceMs });
-    const asked = { server: deps.server, tokens, caller, body, query };
+    const asked = { server: deps.server, tokens, caller, body, query, greeting };
     const message = await route.run?.(asked);
     const type = route.answer?.type ?? mediaTypes.json;
     return messageAnswer(requestId, type, message, context.req.header("accept-encoding"));

@@ -15,6 +15,7 @@ import {
   enrolRequestShape,
   grantsAnswerShape,
   grantsRequestShape,
+  type Hello,
   helloShape,
   HoldfastError,
   inclusionAnswerShape,
@@ -50,6 +51,8 @@ export interface Asked {
   readonly caller: Caller | undefined;
   readonly body: Uint8Array;
   readonly query: Readonly<Record<string, number | string>>;
+  /** What HTTP adds to the engine's greeting. */
+  readonly greeting: Pick<Hello, "schema" | "encodings">;
 }
 
 /** One route. */
@@ -103,7 +106,8 @@ const joining: readonly Route[] = [
     summary: "Who the server is, what it speaks, and its bounds",
     token: false,
     answer: jsonAnswer("Hello"),
-    run: ({ server }) => answered(helloShape, server.hello()),
+    run: async ({ server, greeting }) =>
+      writeJson(helloShape, { ...(await server.hello()), ...greeting }),
   },
   {
     method: "post",

@@ -17,7 +17,6 @@ import {
   noPrevious,
   noteDigest,
   type Role,
-  utf8,
 } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
 import { statementText } from "../log/statements.ts";
@@ -89,7 +88,7 @@ export async function enrol(
   function codeDigest(of: EngineDeps, proof: string): string {
     const bytes = fromBase64url(proof);
     if (bytes?.length !== 32) throw refused();
-    return base64url(of.crypto.sha256(utf8(proof)));
+    return base64url(of.crypto.sha256(bytes));
   }
 
   function readFirstWords(of: EngineDeps, words: FirstWords): Enrolling {
