@@ -106,7 +106,7 @@ export {
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
-export { grantStoreOf } from "./client/grant-store.ts";
+export { grantStoreOf, lifeOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
 export type * from "./client/outbox-desk.ts";
 export type { StoreDeps } from "./client/store-life.ts";
@@ -114,6 +114,7 @@ export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
 export { openEvent, type OpenEventDeps } from "./client/open-event.ts";
 export { readAll } from "./projection/fold.ts";
+export { makeAssertion } from "./sync/assertion.ts";
 export * from "./sync/codec.ts";
 export * from "./sync/codec/bodies.ts";
 export * from "./sync/codec/error-codec.ts";

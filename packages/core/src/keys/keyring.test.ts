@@ -323,6 +323,7 @@ describe("keyring", () => {
     // A process that was killed between writing and syncing leaves a line that a power cut would take.
     const { files } = full();
     using keyring = open(files);
+    [files.store.synced, files.registered.synced] = [0, 0];
     files.registered.failing = true;
     expect(() => {
       keyring.flush();

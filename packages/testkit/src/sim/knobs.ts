@@ -36,6 +36,25 @@ export interface Knobs {
   readonly drift: number;
   /** Mean time between two pauses of a process; 0: none. */
   readonly pauseEveryMs: number;
+  /** Does the run have a server? Without it the devices are alone. */
+  readonly server: boolean;
+  /** Mean time of one way through the network. */
+  readonly netDelayMs: number;
+  /** Messages that are lost, or come twice. */
+  readonly netLoss: OneIn;
+  readonly netDuplicate: OneIn;
+  /** Mean time between two partitions of a device; 0: none. */
+  readonly cutEveryMs: number;
+  /** Mean time between two kills of the server; 0: none. */
+  readonly serverKillEveryMs: number;
+  /** A server that died is back after so long at most. */
+  readonly serverRestartMs: number;
+  /** Accesses to the server's disk that fail. */
+  readonly serverErrors: OneIn;
+  /** Life of an access token. */
+  readonly tokenMs: number;
+  /** Between two looks of a device for what others did. */
+  readonly pollMs: number;
 }
 
 /** Draws the knobs of a seed. */
@@ -44,8 +63,10 @@ export function drawKnobs(chance: Chance): Knobs {
   const between = (low: number, high: number): number => low + chance.integer(high - low + 1);
   const calls = between(10, 40);
   const thinkMs = between(20, 400);
+  const server = !chance.oneIn(3);
   return {
-    devices: 1,
+    devices: server ? between(2, 3) : 1,
+    server,
     // Faults strike while there is work; the rest of the time would be spent watching.
     faultMs: Math.round(1.3 * calls * thinkMs) + 1_000,
     calls,
@@ -61,5 +82,14 @@ export function drawKnobs(chance: Chance): Knobs {
     jumpEveryMs: sometimes(between(5, 40) * thinkMs, 0),
     drift: sometimes(between(0, 20) - 10, 0),
     pauseEveryMs: sometimes(between(10, 60) * thinkMs, 0),
+    netDelayMs: between(1, 300),
+    netLoss: sometimes(between(3, 50), 0),
+    netDuplicate: sometimes(between(3, 50), 0),
+    cutEveryMs: sometimes(between(5, 40) * thinkMs, 0),
+    serverKillEveryMs: sometimes(between(5, 40) * thinkMs, 0),
+    serverRestartMs: between(100, 5_000),
+    serverErrors: sometimes(between(20, 1_000), 0),
+    tokenMs: chance.pick([2_000, 60_000, 600_000]),
+    pollMs: between(100, 5_000),
   };
 }

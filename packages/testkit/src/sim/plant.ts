@@ -1,7 +1,15 @@
 /**
  * Where bugs are planted: between the parts of a run, never inside of the code under test.
  */
-import type { Holdfast, SqliteDriver, StoreMedium } from "@holdfast/core";
+import type {
+  EndpointBreaker,
+  Holdfast,
+  SqliteDriver,
+  StoreMedium,
+  SyncStore,
+  Transport,
+} from "@holdfast/core";
+import type { ServerStore, SyncServer } from "@holdfast/server/engine";
 import type { SimDisk } from "./disk.ts";
 import type { SimSite } from "./sim-store.ts";
 
@@ -11,6 +19,12 @@ export interface Plant {
   readonly driver: (driver: SqliteDriver, site: SimSite) => SqliteDriver;
   readonly medium: (medium: StoreMedium, site: SimSite) => StoreMedium;
   readonly surface: (store: Holdfast) => Holdfast;
+  readonly transport: (transport: Transport) => Transport;
+  readonly sync: (store: SyncStore) => SyncStore;
+  readonly breaker: (breaker: EndpointBreaker) => EndpointBreaker;
+  readonly serverDriver: (driver: SqliteDriver) => SqliteDriver;
+  readonly serverStore: (store: ServerStore) => ServerStore;
+  readonly server: (server: SyncServer) => SyncServer;
 }
 
 /** Nothing is planted. */
@@ -19,4 +33,10 @@ export const noPlant: Plant = {
   driver: (driver) => driver,
   medium: (medium) => medium,
   surface: (store) => store,
+  transport: (transport) => transport,
+  sync: (store) => store,
+  breaker: (breaker) => breaker,
+  serverDriver: (driver) => driver,
+  serverStore: (store) => store,
+  server: (server) => server,
 };

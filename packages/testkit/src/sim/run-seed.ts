@@ -3,7 +3,11 @@
  * safety, 3 liveness, 4 a run that cannot be repeated.
  */
 import { LivenessError, SafetyError } from "./ledger.ts";
+import { orderPlatform } from "./platform-turns.ts";
 import { createWorld, type WorldOptions } from "./world.ts";
+
+/** What a seed is run with. */
+export type SeedOptions = Omit<WorldOptions, "drain">;
 
 /** What came of one seed. */
 export interface Verdict {
@@ -28,8 +32,9 @@ function textOf(error: unknown): string {
 }
 
 /** Runs one seed once. */
-export async function runSeed(options: WorldOptions): Promise<Verdict> {
-  const world = createWorld(options);
+export async function runSeed(options: SeedOptions): Promise<Verdict> {
+  using platform = orderPlatform();
+  const world = createWorld({ ...options, drain: () => platform.drain() });
   const { scheduler } = world;
   const rejections: unknown[] = [];
   const onRejection = (error: unknown): void => {
@@ -52,7 +57,7 @@ export async function runSeed(options: WorldOptions): Promise<Verdict> {
 }
 
 /** Runs one seed twice: a run that cannot be repeated proves nothing. */
-export async function runSeedTwice(options: WorldOptions): Promise<Verdict> {
+export async function runSeedTwice(options: SeedOptions): Promise<Verdict> {
   const first = await runSeed(options);
   const second = await runSeed(options);
   if (first.hash === second.hash) return first;

@@ -93,7 +93,7 @@ export async function initSimStore(
   ports: SimStorePorts,
   site: SimSite,
   process: SimProcess,
-  tenant: string,
+  belongs: { readonly tenant: string; readonly founder: string | undefined },
 ): Promise<void> {
   const { crypto, random } = ports;
   const keyring = await createKeyring({
@@ -101,16 +101,20 @@ export async function initSimStore(
     random,
     files: filesOf(site, process),
     provider: createSoftwareProvider({ crypto, random, passphrase, parameters: undefined, cost }),
-    tenant,
+    tenant: belongs.tenant,
+    pseudonymKey: belongs.founder === undefined ? "make" : "await",
     storeId: base64url(random.bytes(16)),
   });
-  createStore({
-    crypto,
-    clock: process.clock,
-    process: process.identity,
-    keyring,
-    medium: mediumOf(ports, site, process),
-  });
+  createStore(
+    {
+      crypto,
+      clock: process.clock,
+      process: process.identity,
+      keyring,
+      medium: mediumOf(ports, site, process),
+    },
+    belongs.founder === undefined ? {} : { founder: belongs.founder },
+  );
   keyring[Symbol.dispose]();
 }
 

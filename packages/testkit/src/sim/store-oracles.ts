@@ -57,7 +57,7 @@ export function checkNothingElse(
 }
 
 /** Rows of the read model as the store has them, one text a stream. */
-function modelRows(store: Holdfast): ReadonlyMap<string, string> {
+export function modelRows(store: Holdfast): ReadonlyMap<string, string> {
   const rows = store.query("diary", { limit: 100_000 });
   return new Map(
     rows

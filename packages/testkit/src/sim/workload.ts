@@ -16,6 +16,9 @@ import { type Ledger, SafetyError } from "./ledger.ts";
 import type { Knobs } from "./knobs.ts";
 import type { Scheduler } from "./scheduler.ts";
 
+/** Stands in every note: where it can be read, content can be. */
+export const plaintextMark = "¶";
+
 /** What a device works with. */
 export interface WorkPorts {
   readonly scheduler: Scheduler;
@@ -23,6 +26,8 @@ export interface WorkPorts {
   readonly knobs: Knobs;
   /** Stands between people and the store: planted bugs. */
   readonly surface: (store: Holdfast) => Holdfast;
+  /** Nobody works any more: what is there is brought together. */
+  readonly ended: () => boolean;
 }
 
 /** A call that was refused may be made again, with the same ids. */
@@ -72,7 +77,7 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
 
   function nextWord(): string {
     words += 1;
-    return `${name}-${words}`;
+    return `${plaintextMark}${name}-${words}`;
   }
 
   const someStream = (): string => {
@@ -219,7 +224,7 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
         if (call.drafts.every(({ id }) => id !== undefined)) retries.push(call);
       }
       unanswered.clear();
-      while (calls < knobs.calls) {
+      while (calls < knobs.calls && !ports.ended()) {
         await open.sleep(thinkTime(chance, knobs.thinkMs));
         calls += 1;
         const under = [actOnce(open)];
