@@ -8,7 +8,6 @@ import { packEvents, packProjections } from "@holdfast/packs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { listen } from "./processes.ts";
-import { connected, type Connection } from "./connection.ts";
 
 const [folder = "", optionsText = "{}"] = process.argv.slice(2);
 const options = JSON.parse(optionsText) as { readonly leaseExpiryMs?: number };
@@ -24,7 +23,7 @@ const store = await openStore({
   app: "holdfast-e2e",
   ...(options.leaseExpiryMs !== undefined && { outbox: { leaseExpiryMs: options.leaseExpiryMs } }),
 });
-const sync: Connection = connected(store);
+const { sync } = store;
 
 /** Timers that fire: what keeps a processor from sleeping. */
 function countWakeUps(): void {
@@ -81,7 +80,7 @@ function digestOf(value: unknown): string {
 
 await listen(
   {
-    append,
+    append: ({ notes }: { readonly notes: readonly Note[] }) => append(notes),
     /** Appends one after another and says each id once it is durable. */
     async burst({ from, count }: { readonly from: number; readonly count: number }) {
       for (let n = from; n < from + count; n++) {
@@ -100,18 +99,19 @@ await listen(
     enrol: ({ code }: { readonly code: string }) => sync.enrol(code),
     invite: (terms: { readonly role: "device" | "admin"; readonly scopes: readonly string[] }) =>
       sync.invite({
+        lifeMs: 3_600_000,
         role: terms.role,
         scopes: terms.scopes.map((words) => (words === "*" ? words : store.scopeId(words))),
       }),
-    sync: (): Promise<SyncReport> => sync.engine.syncNow(),
+    sync: (): Promise<SyncReport> => sync.syncNow(),
     start: () => {
-      sync.engine.start();
+      sync.start();
     },
-    cancel: () => sync.engine.cancel(),
-    state: () => sync.engine.state(),
+    cancel: () => sync.cancel(),
+    state: () => sync.state(),
     outbox: () => store.status().outbox,
     breakers: () => sync.breakers(),
-    receipts: () => sync.receipts(),
+    receipts: ({ ids }: { readonly ids: readonly string[] }) => ids.map((id) => store.receipt(id)),
     ids: () => ownEvents().map(({ id }) => id),
     leaves: () => ownEvents().map(({ leaf }) => leaf).toSorted(),
     contents: () => {
@@ -148,5 +148,4 @@ await listen(
   },
   { device: store.status().device, tenant: store.status().tenant },
 );
-await sync.engine.close();
 await store.close();

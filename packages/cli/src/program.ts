@@ -13,6 +13,7 @@ import { outboxCommand } from "./commands/outbox.ts";
 import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
 import { statusCommand } from "./commands/status.ts";
 import { typesCommand } from "./commands/types.ts";
@@ -53,6 +54,7 @@ export function createProgram(): Command {
     statusCommand(),
     exportCommand(),
     demoCommand(),
+    serveCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of allCommands(program)) {

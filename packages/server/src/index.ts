@@ -1,6 +1,5 @@
 export * from "./engine/server-store.ts";
 export * from "./engine/sync-server.ts";
-export * from "./reads.ts";
 export type * from "./engine/engine-deps.ts";
 export { type CheckpointKey, serverLogOrigin } from "./engine/log/checkpoints.ts";
 export {

@@ -1,6 +1,7 @@
 /** Tests for implementations of Holdfast's ports and for applications: suites, generators, clocks, observers. */
 export * from "./access-model.ts";
 export * from "./chance.ts";
+export * from "./changes.ts";
 export * from "./event-log.suite.ts";
 export * from "./fake-sync-engine.ts";
 export * from "./fake-transport.ts";

@@ -115,21 +115,7 @@ export function createReferenceServer(
   const node = "n".repeat(22);
   let founder = state.founder;
 
-  const hashes = (leaves: readonly Bytes[]): HashOf => {
-    const known = new Map<string, Bytes>();
-    const hashOf: HashOf = (level, index) => {
-      if (level === 0) return leaves[index] as Bytes;
-      const name = `${level}/${index}`;
-      const cached = known.get(name);
-      if (cached !== undefined) return cached;
-      const made = nodeHash(crypto, hashOf(level - 1, 2 * index), hashOf(level - 1, 2 * index + 1));
-      known.set(name, made);
-      return made;
-    };
-    return hashOf;
-  };
-  const rootOfLeaves = (leaves: readonly Bytes[]): Bytes =>
-    rootOverSpan(crypto, 0, leaves.length, hashes(leaves));
+  const { hashes, rootOfLeaves, continuation } = plainTrees(crypto);
   const treeLeaves = (): readonly Bytes[] =>
     serverLeaves.map((text) => leafHash(crypto, utf8(text)));
 
@@ -143,11 +129,6 @@ export function createReferenceServer(
     const leaves = treeLeaves();
     const path = proveInclusion(crypto, index, leaves.length, hashes(leaves));
     return { text: serverLeaves[index] as string, index, path };
-  }
-
-  function continuation(from: number, leaves: readonly Bytes[]): readonly Bytes[] {
-    if (from === 0 || from > leaves.length) return [];
-    return proveConsistency(crypto, from, leaves.length, hashes(leaves));
   }
 
   function stateLeaf(
@@ -193,20 +174,8 @@ export function createReferenceServer(
     return log;
   }
 
-  const owedRanges = (log: ReferenceLog): IndexRanges => {
-    const ranges: [number, number][] = [];
-    for (let index = 0; index < log.leaves.length; index++) {
-      if (log.bodies.has(index)) continue;
-      const last = ranges.at(-1);
-      if (last?.[1] === index) last[1] = index + 1;
-      else ranges.push([index, index + 1]);
-    }
-    return ranges;
-  };
-
   const find = (device: string, incarnation: string): ReferenceLog | undefined =>
     logs.find((log) => log.device === device && log.incarnation === incarnation);
-
   function push(request: PushRequest): PushAnswer {
     const { device, incarnation, from } = request;
     const first = request.entries[0];
@@ -271,80 +240,19 @@ export function createReferenceServer(
     };
   }
 
-  function pull(device: string, request: PullRequest): PullPage {
-    const mayRead = result.rules.mayRead ?? (() => true);
-    const wanted = events
-      .map((event, at) => ({ event, position: at + 1 }))
-      .filter(
-        ({ event, position }) =>
-          position > request.after &&
-          (request.own === true || event.log.device !== device) &&
-          (request.scopes === "*" || request.scopes.includes(event.header.scope)) &&
-          mayRead(device, event.header.scope) &&
-          result.rules.withhold?.(event.header) !== true,
-      );
-    const page = wanted.slice(0, request.events);
-    const isLast = page.length === wanted.length;
-    const next = isLast ? events.length : (page.at(-1)?.position ?? request.after);
-    const named = [...new Set(page.map(({ event }) => event.log))];
-    return {
-      next: Math.max(next, request.after),
-      head: events.length,
-      checkpoint: checkpoint(),
-      consistency: continuation(request.checkpoint, treeLeaves()),
-      logs: named.map((log): PulledLog => {
-        const mine = page.filter(({ event }) => event.log === log).map(({ event }) => event.index);
-        const indices = [...new Set([0, ...mine])].toSorted((a, b) => a - b);
-        const held = request.held[`${log.device}/${log.incarnation}`] ?? 0;
-        return {
-          device: log.device,
-          incarnation: log.incarnation,
-          note: log.note,
-          receipt: prove(log.receipt),
-          enrolment: prove(log.enrolment),
-          opening: log.opening,
-          hashes: proveInclusions(crypto, indices, log.leaves.length, hashes(log.leaves)),
-          consistency: continuation(held, log.leaves),
-        };
-      }),
-      events: page.map(({ event, position }) => ({
-        log: named.indexOf(event.log),
-        index: event.index,
-        position,
-        body: event.body,
-      })),
-    };
-  }
-
   const result: ReferenceServer = {
     rules: {},
     fingerprint: base64url(crypto.sha256(key.spki)),
     events,
     placed,
-    hello: () => ({
-      protocol: { oldest: 1, newest: 1 },
-      schema: "",
-      key: base64(key.spki),
-      host,
-      reads: "granted",
-      encodings: [],
-      limits: {
-        pushBytes: limits.pushBytesMax,
-        pushBodies: limits.pushBodiesMax,
-        pushLeaves: limits.pushLeavesMax,
-        pullEvents: limits.pullEventsMax,
-        pullBytes: limits.pullBytesMax,
-        eventBytes: limits.eventBytesMax,
-      },
-      time: deps.now(),
-    }),
+    hello: () => helloOf(base64(key.spki), deps.now()),
     enrol({ opening, note }) {
-      const header = JSON.parse(opening) as Header;
-      founder ??= header.dev;
-      const log = find(header.dev, header.inc) ?? begin(opening, note);
+      const { dev: device, inc } = JSON.parse(opening) as Header;
+      founder ??= device;
+      const log = find(device, inc) ?? begin(opening, note);
       return {
         tenant,
-        device: header.dev,
+        device,
         role: "admin",
         founder,
         enrolment: prove(log.enrolment),
@@ -353,7 +261,11 @@ export function createReferenceServer(
       };
     },
     push,
-    pull,
+    pull(device, request) {
+      const { rules } = result;
+      const parts = { crypto, events, rules, prove, checkpoint, treeLeaves };
+      return pageOf(parts, device, request);
+    },
     copy(cut) {
       const kept = logs.map((log) => ({
         ...log,
@@ -375,4 +287,119 @@ export function createReferenceServer(
     },
   };
   return result;
+}
+
+function pageOf(
+  parts: {
+    readonly crypto: Crypto;
+    readonly events: readonly PlacedBody[];
+    readonly rules: ReferenceRules;
+    prove(index: number): ProvenLeaf;
+    checkpoint(): string;
+    treeLeaves(): readonly Bytes[];
+  },
+  device: string,
+  request: PullRequest,
+): PullPage {
+  const { crypto, events, rules, prove, checkpoint, treeLeaves } = parts;
+  const { hashes, continuation } = plainTrees(crypto);
+  const mayRead = rules.mayRead ?? (() => true);
+  const wanted = events
+    .map((event, at) => ({ event, position: at + 1 }))
+    .filter(
+      ({ event, position }) =>
+        position > request.after &&
+        (request.own === true || event.log.device !== device) &&
+        (request.scopes === "*" || request.scopes.includes(event.header.scope)) &&
+        mayRead(device, event.header.scope) &&
+        rules.withhold?.(event.header) !== true,
+    );
+  const page = wanted.slice(0, request.events);
+  const isLast = page.length === wanted.length;
+  const next = isLast ? events.length : (page.at(-1)?.position ?? request.after);
+  const named = [...new Set(page.map(({ event }) => event.log))];
+  return {
+    next: Math.max(next, request.after),
+    head: events.length,
+    checkpoint: checkpoint(),
+    consistency: continuation(request.checkpoint, treeLeaves()),
+    logs: named.map((log): PulledLog => {
+      const mine = page.filter(({ event }) => event.log === log).map(({ event }) => event.index);
+      const indices = [...new Set([0, ...mine])].toSorted((a, b) => a - b);
+      const held = request.held[`${log.device}/${log.incarnation}`] ?? 0;
+      return {
+        device: log.device,
+        incarnation: log.incarnation,
+        note: log.note,
+        receipt: prove(log.receipt),
+        enrolment: prove(log.enrolment),
+        opening: log.opening,
+        hashes: proveInclusions(crypto, indices, log.leaves.length, hashes(log.leaves)),
+        consistency: continuation(held, log.leaves),
+      };
+    }),
+    events: page.map(({ event, position }) => ({
+      log: named.indexOf(event.log),
+      index: event.index,
+      position,
+      body: event.body,
+    })),
+  };
+}
+
+/** Trees over all their leaves, as RFC 6962 has them. */
+function plainTrees(crypto: Crypto) {
+  const hashes = (leaves: readonly Bytes[]): HashOf => {
+    const known = new Map<string, Bytes>();
+    const hashOf: HashOf = (level, index) => {
+      if (level === 0) return leaves[index] as Bytes;
+      const name = `${level}/${index}`;
+      const cached = known.get(name);
+      if (cached !== undefined) return cached;
+      const made = nodeHash(crypto, hashOf(level - 1, 2 * index), hashOf(level - 1, 2 * index + 1));
+      known.set(name, made);
+      return made;
+    };
+    return hashOf;
+  };
+  return {
+    hashes,
+    rootOfLeaves: (leaves: readonly Bytes[]): Bytes =>
+      rootOverSpan(crypto, 0, leaves.length, hashes(leaves)),
+    continuation(from: number, leaves: readonly Bytes[]): readonly Bytes[] {
+      if (from === 0 || from > leaves.length) return [];
+      return proveConsistency(crypto, from, leaves.length, hashes(leaves));
+    },
+  };
+}
+
+function owedRanges(log: ReferenceLog): IndexRanges {
+  const ranges: [number, number][] = [];
+  for (let index = 0; index < log.leaves.length; index++) {
+    if (log.bodies.has(index)) continue;
+    const last = ranges.at(-1);
+    if (last?.[1] === index) last[1] = index + 1;
+    else ranges.push([index, index + 1]);
+  }
+  return ranges;
+}
+
+function helloOf(key: string, time: number): Hello {
+  return {
+    protocol: { oldest: 1, newest: 1 },
+    schema: "",
+    key,
+    host,
+    reads: "granted",
+    encodings: [],
+    limits: {
+      pushBytes: limits.pushBytesMax,
+      pushBodies: limits.pushBodiesMax,
+      pushLeaves: limits.pushLeavesMax,
+      pullEvents: limits.pullEventsMax,
+      pullBytes: limits.pullBytesMax,
+      eventBytes: limits.eventBytesMax,
+    },
+    time,
+  };
 }

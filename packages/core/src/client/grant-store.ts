@@ -41,7 +41,7 @@ function behind(store: Holdfast) {
 }
 
 /** Over an open store. What writes throws `store_read_only` where it is open for reading. */
-function createGrantStore(life: StoreLife): GrantStore {
+export function createGrantStore(life: StoreLife): GrantStore {
   const { crypto, clock, random, observer, keyring } = life.deps;
   const driver = () => life.current().driver;
 

@@ -21,6 +21,7 @@ import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 import type { OutboxDesk } from "./outbox-desk.ts";
+import type { SyncDesk } from "./sync-desk.ts";
 import type { EventReceipt } from "../sync/receipts.ts";
 import type { SyncWatermarks } from "../sync/sync-store.ts";
 import type { AbortSignalLike } from "../sync/transport.ts";
@@ -182,9 +183,11 @@ export interface Holdfast {
   /** Withdraws an event: op `retract`, of its type unless another is given. */
   retract(idOrLeaf: string, withdrawal: Withdrawal): Promise<AppendAnswer>;
   /** Settles the open conflicts of a stream: op `resolve`, naming every open side. */
+  resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** What waits to be delivered, what was given up on, and an operator's acts on it. */
   readonly outbox: OutboxDesk;
-  resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
+  /** Exchanging events with other devices through a server. */
+  readonly sync: SyncDesk;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   verify(options?: VerifyOptions): VerifyReport;

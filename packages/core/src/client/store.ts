@@ -16,7 +16,8 @@ import { amendment, resolution, retraction } from "./corrections.ts";
 import { createDelivery } from "./delivery.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
-import { offerGrantStore } from "./grant-store.ts";
+import { createGrantStore, offerGrantStore } from "./grant-store.ts";
+import { createSyncDesk } from "./create-sync-desk.ts";
 import { createModelReader } from "./model-reader.ts";
 import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
@@ -85,6 +86,7 @@ export function storeOver(life: StoreLife): Holdfast {
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);
   const { followed, receipt } = createDelivery(life);
+  const sync = createSyncDesk(life, createGrantStore(life));
   const append: Holdfast["append"] = async (...call) => followed(await appendTo(life, ...call));
   return {
     ...events,
@@ -100,6 +102,7 @@ export function storeOver(life: StoreLife): Holdfast {
       return append(draft, expect === undefined ? {} : { expect });
     },
     outbox: createOutboxDesk(life, events.get),
+    sync: sync.desk,
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => statusOf(life),
@@ -108,6 +111,7 @@ export function storeOver(life: StoreLife): Holdfast {
     actorId: (actorKey) => keyring.actorOf(actorKey),
     async close() {
       endLive();
+      await sync.close();
       await life.close();
     },
   };

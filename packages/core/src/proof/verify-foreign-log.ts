@@ -70,31 +70,6 @@ export function walkForeignLog(
     key = read;
   }
 
-  function checkAuthority(header: Header, signer: PublicKey): void {
-    const object = `log ${incarnation}`;
-    const { predecessor, size, root, sig, spki } = header.pub ?? {};
-    if (predecessor === undefined) {
-      if (base64url(crypto.sha256(signer.spki)).slice(0, 22) !== header.dev) {
-        report("device_wrong", object, "the device is not the digest of its first key");
-      }
-      return;
-    }
-    const before = typeof predecessor === "string" ? find(predecessor)?.key : undefined;
-    // Where the predecessor is not here, the enrolment leaf stands for the key.
-    if (before === undefined) return;
-    const { dev, inc, ten } = header;
-    const statement = canonicalJson({ dev, inc, predecessor, root, size, spki, ten });
-    const message = preAuthenticationEncoding(successionType, utf8(statement));
-    const signature = (typeof sig === "string" ? fromBase64(sig) : undefined) ?? new Uint8Array(0);
-    const signers = [before, publicKeyOf(sync.server()?.key ?? "")];
-    const holds = signers.some(
-      (each) =>
-        each !== undefined &&
-        verifySignature(crypto, each.algorithm, each.spki, message, signature),
-    );
-    if (!holds) report("succession_forged", object, "neither predecessor nor server signed it");
-  }
-
   function checkNote(row: NoteRow, signer: PublicKey): SignedNote | undefined {
     const object = `commit ${row.size} of ${incarnation}`;
     const signed = openSignedCheckpoint(crypto, row.note, signer);
@@ -245,7 +220,7 @@ export function walkForeignLog(
         if (opening === undefined) report("opening_missing", object, "its opening is not here");
         return;
       }
-      checkAuthority(opening, key);
+      checkAuthority({ crypto, sync, report, find }, opening, key);
       checkNotes(key);
       checkStatements();
       checkProofs();
@@ -254,13 +229,48 @@ export function walkForeignLog(
   };
 }
 
+/** On whose authority the key signs: its own, its predecessor's, or the server's. */
+function checkAuthority(
+  parts: {
+    readonly crypto: LogVerifyDeps["crypto"];
+    readonly sync: SyncRows;
+    readonly report: Report;
+    readonly find: FindWalk;
+  },
+  header: Header,
+  signer: PublicKey,
+): void {
+  const { crypto, sync, report, find } = parts;
+  const object = `log ${header.inc}`;
+  const { predecessor, size, root, sig, spki } = header.pub ?? {};
+  if (predecessor === undefined) {
+    if (base64url(crypto.sha256(signer.spki)).slice(0, 22) !== header.dev) {
+      report("device_wrong", object, "the device is not the digest of its first key");
+    }
+    return;
+  }
+  const before = typeof predecessor === "string" ? find(predecessor)?.key : undefined;
+  // Where the predecessor is not here, the enrolment leaf stands for the key.
+  if (before === undefined) return;
+  const { dev, inc, ten } = header;
+  const statement = canonicalJson({ dev, inc, predecessor, root, size, spki, ten });
+  const message = preAuthenticationEncoding(successionType, utf8(statement));
+  const signature = (typeof sig === "string" ? fromBase64(sig) : undefined) ?? new Uint8Array(0);
+  const signers = [before, publicKeyOf(sync.server()?.key ?? "")];
+  const holds = signers.some(
+    (each) =>
+      each !== undefined && verifySignature(crypto, each.algorithm, each.spki, message, signature),
+  );
+  if (!holds) report("succession_forged", object, "neither predecessor nor server signed it");
+}
+
 function readIndices(text: string): readonly number[] | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (!Array.isArray(value)) return undefined;
     const indices = value as readonly unknown[];
     return indices.every((each): each is number => Number.isSafeInteger(each))
-      ? (indices as readonly number[])
+      ? indices
       : undefined;
   } catch {
     return undefined;

@@ -55,7 +55,11 @@ export function walkWithheld(sync: SyncRows, report: Report): WithheldWalk {
       else if (header.type !== "IncarnationOpened") scopes.add(header.scope);
       const known = streams.get(header.stream);
       const { scope } = header;
-      const gaps = known ?? { scope, foreign: new Map(), named: new Map() };
+      const gaps: StreamGaps = known ?? {
+        scope,
+        foreign: new Map<string, Counter[]>(),
+        named: new Map<string, number>(),
+      };
       if (known === undefined) streams.set(header.stream, gaps);
       if (!own) {
         const counters = gaps.foreign.get(origin) ?? [];

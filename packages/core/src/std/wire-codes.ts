@@ -96,6 +96,22 @@ export const wireCodes = {
     meaning: "A setting of the server is unknown or not of its form.",
     action: "Correct the setting named in the details; holdfast serve --help lists them all.",
   },
+  listener_refused: {
+    meaning: "The server cannot listen on its address.",
+    action: "Choose another port or address; the details give the system's reason.",
+  },
+  server_keys_missing: {
+    meaning: "There is a server's database in the folder, but not the keys that open it.",
+    action: "Put the key file back from where it is kept; nothing was made or changed.",
+  },
+  server_keys_unsafe: {
+    meaning: "A key file of the server can be read by others, or is no ordinary file.",
+    action: "Set its mode to 0600 and find out who has read it.",
+  },
+  server_keys_invalid: {
+    meaning: "A key file of the server is damaged.",
+    action: "Put the key file back from where it is kept; the details name the part.",
+  },
   listener_insecure: {
     meaning: "A listener without TLS would be open to other machines.",
     action:

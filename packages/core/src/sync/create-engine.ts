@@ -23,7 +23,7 @@ import { createPushLane } from "./push-lane.ts";
 import { type LaneInput, laneState } from "./step.ts";
 import type { SyncStore, SyncWatermarks } from "./sync-store.ts";
 import { createTail } from "./tail.ts";
-import type { AbortSignalLike, Transport } from "./transport.ts";
+import type { AbortSignalLike, CallOptions, Transport } from "./transport.ts";
 
 /** What an application may set. */
 export interface SyncOptions {
@@ -43,6 +43,8 @@ export interface SyncEngineDeps {
   readonly random: Random;
   readonly observer: Observer;
   readonly options?: SyncOptions;
+  /** Follows each pull that leaves nothing to pull; a failure is one of the pull lane. */
+  readonly afterPull?: (options: CallOptions) => Promise<void>;
 }
 
 /** What one `syncNow` has seen so far. */

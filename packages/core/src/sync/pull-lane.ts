@@ -8,7 +8,7 @@ import type { Hello } from "./messages/hello.ts";
 import type { PullPage } from "./messages/pull.ts";
 import { spread } from "./spread.ts";
 import type { SyncStore } from "./sync-store.ts";
-import type { Transport } from "./transport.ts";
+import type { CallOptions, Transport } from "./transport.ts";
 
 /** What {@link createPullLane} needs. */
 export interface PullLaneDeps {
@@ -20,6 +20,8 @@ export interface PullLaneDeps {
   readonly pollMs: () => number;
   /** Told how many events a page brought. */
   readonly pulled: (events: number) => void;
+  /** What follows once everything is pulled: grants that others sent, and those that are due to others. */
+  readonly afterPull?: (options: CallOptions) => Promise<void>;
 }
 
 /** The work of the pull lane, which also takes over the server's bounds. */
@@ -73,6 +75,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     }
     grow();
     deps.pulled(outcome.events);
+    if (!outcome.more && deps.afterPull !== undefined) await tools.call(deps.afterPull);
     if (outcome.more && outcome.events === 0 && page.next <= request.after) {
       return { input: { kind: "failed", class: "now" }, code: "sync_no_progress" };
     }

@@ -65,6 +65,9 @@ interface Turn {
   within<T>(work: () => T): T;
 }
 
+/** Row of the table `sync`: code of the contradiction that sync has stopped for. */
+const haltName = "halted";
+
 /** The store side of sync. */
 export function createReplica(deps: ReplicaDeps): SyncStore {
   const { clock, crypto, keyring } = deps;
@@ -148,6 +151,17 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
     },
+    evidence: () => tables().value(haltName),
+    async resumed(actor, reason) {
+      await turn(({ tables: of, within }) => {
+        within(() => {
+          const code = of.value(haltName);
+          const at = clock.now();
+          of.keepEvidence(`resumed/${at}`, { code, at, actor, reason });
+          of.remove(haltName);
+        });
+      });
+    },
   };
 
   async function takePush(
@@ -170,7 +184,8 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
         verdict,
       );
       const isFork = verdict.status === "forked" || verdict.status === "contradiction";
-      if (isFork) keepAnswer(of, plan, answer, verdict);
+      if (isFork) keepAnswer({ crypto, clock }, of, plan, answer, verdict);
+      if (settled.status === "contradiction") of.put(haltName, settled.code);
       return settled;
     });
     // The branch of an earlier incarnation has ended already: nothing goes on from it.
@@ -210,29 +225,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     return key;
   }
 
-  /** The evidence: what the server signed, beside what we had asked. */
-  function keepAnswer(
-    of: SyncTables,
-    plan: PlannedPush,
-    answer: PushAnswer,
-    verdict: PushVerdict,
-  ): void {
-    const code: ErrorCode = verdict.status === "contradiction" ? verdict.code : "log_forked";
-    const { device, incarnation, from, note, checkpoint } = plan.request;
-    const request = { device, incarnation, from, note, checkpoint };
-    keepEvidence(of, code, { request, answer });
-  }
-
-  function keepEvidence(
-    of: SyncTables,
-    code: string,
-    shown: Readonly<Record<string, unknown>>,
-  ): void {
-    const evidence = JSON.parse(JSON.stringify(shown, bytesAsText)) as Record<string, unknown>;
-    const digest = base64url(crypto.sha256(utf8(canonicalJson(evidence)))).slice(0, 16);
-    of.keepEvidence(`${code}/${digest}`, { code, at: clock.now(), ...evidence });
-  }
-
   function takePull(
     parts: ReplicaDeps,
     at: Turn,
@@ -269,10 +261,36 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     const shown = object.startsWith("event") ? page.events : page.logs;
     const part = which === undefined ? undefined : shown[Number(which)];
     at.within(() => {
-      keepEvidence(at.tables, code, { object, checkpoint, consistency, part });
+      keepEvidence({ crypto, clock }, at.tables, code, { object, checkpoint, consistency, part });
+      at.tables.put(haltName, code);
     });
     return { status: "contradiction", code };
   }
+}
+
+/** The evidence: what the server signed, beside what we had asked. */
+function keepAnswer(
+  deps: Pick<ReplicaDeps, "crypto" | "clock">,
+  of: SyncTables,
+  plan: PlannedPush,
+  answer: PushAnswer,
+  verdict: PushVerdict,
+): void {
+  const code: ErrorCode = verdict.status === "contradiction" ? verdict.code : "log_forked";
+  const { device, incarnation, from, note, checkpoint } = plan.request;
+  const request = { device, incarnation, from, note, checkpoint };
+  keepEvidence(deps, of, code, { request, answer });
+}
+
+function keepEvidence(
+  { crypto, clock }: Pick<ReplicaDeps, "crypto" | "clock">,
+  of: SyncTables,
+  code: string,
+  shown: Readonly<Record<string, unknown>>,
+): void {
+  const evidence = JSON.parse(JSON.stringify(shown, bytesAsText)) as Record<string, unknown>;
+  const digest = base64url(crypto.sha256(utf8(canonicalJson(evidence)))).slice(0, 16);
+  of.keepEvidence(`${code}/${digest}`, { code, at: clock.now(), ...evidence });
 }
 
 function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {

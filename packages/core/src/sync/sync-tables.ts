@@ -62,10 +62,22 @@ const evidenceMax = 100;
 
 export type SyncTables = ReturnType<typeof createSyncTables>;
 
+/** All of them over one connection. */
 export function createSyncTables(driver: SqliteDriver) {
-  const one = <Row>(sql: string, ...values: readonly (string | number)[]): Row | undefined =>
-    driver.prepare(sql).get<Row>(...values);
+  const one: One = (sql, ...values) => driver.prepare(sql).get(...values);
+  return {
+    ...namedValues(driver, one),
+    ...deviceLogs(driver, one),
+    ...serverLog(driver, one),
+    ...pushedLogs(driver, one),
+    ...pulledScopes(driver),
+  };
+}
 
+/** The first row of a query. */
+type One = <Row>(sql: string, ...values: readonly (string | number)[]) => Row | undefined;
+
+function namedValues(driver: SqliteDriver, one: One) {
   function value(name: string): string | undefined {
     return one<{ value: string }>("SELECT value FROM sync WHERE name = ?", name)?.value;
   }
@@ -82,6 +94,9 @@ export function createSyncTables(driver: SqliteDriver) {
   return {
     value,
     put,
+    remove(name: string): void {
+      driver.prepare("DELETE FROM sync WHERE name = ?").run(name);
+    },
     server(): ServerIdentity | undefined {
       const text = value("server");
       return text === undefined ? undefined : (JSON.parse(text) as ServerIdentity);
@@ -96,7 +111,11 @@ export function createSyncTables(driver: SqliteDriver) {
         .prepare("INSERT INTO sync (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
         .run(`evidence/${name}`, JSON.stringify(evidence));
     },
+  };
+}
 
+function deviceLogs(driver: SqliteDriver, one: One) {
+  return {
     log(device: string, incarnation: string): KnownLog | undefined {
       return one<KnownLog>(
         `SELECT number, device, incarnation, own FROM incarnations
@@ -191,7 +210,11 @@ export function createSyncTables(driver: SqliteDriver) {
         .prepare("INSERT INTO proofs (incarnation, size, indices, hashes) VALUES (?, ?, ?, ?)")
         .run(log, size, JSON.stringify(indices), concat(...hashes));
     },
+  };
+}
 
+function serverLog(driver: SqliteDriver, one: One) {
+  return {
     /** The checkpoint that was taken last is the newest: earlier ones are never taken. */
     checkpoint(): HeldCheckpoint | undefined {
       const row = one<{ log: string; size: number; root: string }>(
@@ -266,7 +289,11 @@ export function createSyncTables(driver: SqliteDriver) {
     leafPlace(number: number): { readonly log: string; readonly index: number } | undefined {
       return one(`SELECT log, leaf_index AS "index" FROM server_leaves WHERE number = ?`, number);
     },
+  };
+}
 
+function pushedLogs(driver: SqliteDriver, one: One) {
+  return {
     pushed(log: number): PushedLog {
       const row = one<{
         size: number;
@@ -320,7 +347,11 @@ export function createSyncTables(driver: SqliteDriver) {
       );
       for (const [from, to] of ranges) insert.run(log, from, to);
     },
+  };
+}
 
+function pulledScopes(driver: SqliteDriver) {
+  return {
     pulls(): readonly { readonly scope: string; readonly position: number }[] {
       return driver
         .prepare("SELECT scope, position FROM pulls ORDER BY position, scope")

@@ -10,12 +10,12 @@ import {
   type EnrolAnswer,
   type EnrolRequest,
   everyScope,
-  fromBase64url,
   HoldfastError,
   isHoldfastError,
   emptyRange,
   noPrevious,
   noteDigest,
+  proofDigest,
   type Role,
 } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
@@ -51,7 +51,8 @@ export async function enrol(
   request: EnrolRequest,
 ): Promise<EnrolAnswer> {
   const { crypto, store } = deps;
-  const digest = codeDigest(deps, request.proof);
+  const digest = proofDigest(crypto, request.proof);
+  if (digest === undefined) throw refused();
   const code = await store.read((reads) => usableCode(deps, reads, digest, request));
   const device = readFirstWords(deps, request);
   const tenant = device.opening.header.ten;
@@ -84,12 +85,6 @@ export async function enrol(
       };
     },
   });
-
-  function codeDigest(of: EngineDeps, proof: string): string {
-    const bytes = fromBase64url(proof);
-    if (bytes?.length !== 32) throw refused();
-    return base64url(of.crypto.sha256(bytes));
-  }
 
   function readFirstWords(of: EngineDeps, words: FirstWords): Enrolling {
     const opening = readOpening(crypto, words.opening);
