@@ -108,7 +108,6 @@ export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
 export { grantStoreOf, lifeOf } from "./client/grant-store.ts";
 export type * from "./client/sync-desk.ts";
-export { grantStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
 export type * from "./client/outbox-desk.ts";
 export type * from "./client/sync-desk.ts";

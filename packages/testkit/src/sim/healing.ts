@@ -36,6 +36,8 @@ export async function comeTogether(context: Context): Promise<void> {
   throw new LivenessError(`after the last fault ${whatIsApart(inhabitants) ?? "all is well"}`);
 }
 
+const readable: ReadonlySet<string> = new Set(["opened", "none"]);
+
 /** What still keeps the devices from holding the same. */
 function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
   const heads = new Set<number>();
@@ -53,7 +55,13 @@ function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
     if (owed.length > 0) return `${device.name} owes ${JSON.stringify(owed)} (${trouble})`;
     heads.add(open.store.status().events);
   }
-  return heads.size === 1 ? undefined : `the devices hold ${[...heads].join(", ")} events`;
+  if (heads.size > 1) return `the devices hold ${[...heads].join(", ")} events`;
+  for (const { device } of inhabitants) {
+    const events = device.open === undefined ? [] : allEvents(device.open.store);
+    const closed = events.filter(({ content }) => !readable.has(content));
+    if (closed.length > 0) return `${device.name} cannot open ${closed.length} events`;
+  }
+  return undefined;
 }
 
 /** Every device works again within bounded time. */

@@ -30,20 +30,22 @@ export interface SimNetwork {
   readonly traffic: Traffic;
   /** Nothing of this device gets through until it is mended. */
   cut(device: string, cut: boolean): void;
+  /** Lets its faults begin, and ends them. */
+  arm(): void;
   heal(): void;
   /** The door to HTTP of one process. */
   portOf(device: string, process: SimProcess): HttpPort;
 }
 
-/** A network without faults until `heal` is the only thing left. */
+/** A network, without faults at first. */
 export function createNetwork(ports: NetworkPorts): SimNetwork {
   const { scheduler, chance, knobs, server } = ports;
   const cutOff = new Set<string>();
   const traffic: Traffic = { requests: 0, bytes: 0 };
-  let healed = false;
+  let armed = false;
 
-  const strikes = (times: OneIn): boolean => !healed && times > 0 && chance.oneIn(times);
-  const delay = (): number => (healed ? 5 : thinkTime(chance, knobs.netDelayMs));
+  const strikes = (times: OneIn): boolean => armed && times > 0 && chance.oneIn(times);
+  const delay = (): number => (armed ? thinkTime(chance, knobs.netDelayMs) : 2);
 
   function travel(device: string, label: string, arrive: () => void): void {
     scheduler.after(delay(), `${device} ${label}`, () => {
@@ -102,11 +104,14 @@ export function createNetwork(ports: NetworkPorts): SimNetwork {
   return {
     traffic,
     cut(device, cut) {
-      if (cut && !healed) cutOff.add(device);
+      if (cut && armed) cutOff.add(device);
       else cutOff.delete(device);
     },
+    arm() {
+      armed = true;
+    },
     heal() {
-      healed = true;
+      armed = false;
       cutOff.clear();
     },
     portOf: (device, process) => ({

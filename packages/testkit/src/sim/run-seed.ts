@@ -2,6 +2,8 @@
  * One seed, and what came of it. The verdict's exit code says what kind of promise was broken: 1 a crash, 2
  * safety, 3 liveness, 4 a run that cannot be repeated.
  */
+// The core loads it when the first grant is due; loading takes the machine's time, which a run must not see.
+import "@holdfast/core/grant";
 import { LivenessError, SafetyError } from "./ledger.ts";
 import { orderPlatform } from "./platform-turns.ts";
 import { createWorld, type WorldOptions } from "./world.ts";

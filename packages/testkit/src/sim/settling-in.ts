@@ -35,6 +35,8 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
     if (backend === undefined) continue;
     const code = await codeFor(context, backend, random, founder === undefined);
     await settle(context, "enrolment", connectionOf(inhabitant).enrol(code));
+    // The founder gives itself access before it can invite.
+    if (founder === undefined) await exchange(context, inhabitant);
     founder ??= device.open.store.status().device;
   }
   if (backend !== undefined) await shareKeys(context);
@@ -85,16 +87,21 @@ async function codeFor(
   return formatEnrolmentCode({ url: server.url, key, secret, expires, joins: undefined });
 }
 
+/** One round of sync and grants of one device. */
+async function exchange(context: Context, inhabitant: Inhabitant): Promise<void> {
+  const { engine, grants } = connectionOf(inhabitant);
+  await settle(context, "first sync", engine.syncNow());
+  const code = await settle(context, "first grants", attempt(grants()));
+  if (code !== undefined) context.scheduler.note(`${inhabitant.device.name} grants ${code}`);
+  await settle(context, "first sync", engine.syncNow());
+}
+
 /** Rounds of sync and grants until every device has the tenant's keys. */
 async function shareKeys(context: Context): Promise<void> {
   const { inhabitants } = context;
   for (let round = 0; round < roundsMax; round++) {
     for (const inhabitant of inhabitants) {
-      const { engine, grants } = connectionOf(inhabitant);
-      await settle(context, "first sync", engine.syncNow());
-      const code = await settle(context, "first grants", attempt(grants()));
-      if (code !== undefined) context.scheduler.note(`${inhabitant.device.name} grants ${code}`);
-      await settle(context, "first sync", engine.syncNow());
+      await exchange(context, inhabitant);
     }
     if (inhabitants.every(({ device }) => device.open?.keyring.hasPseudonymKey === true)) return;
   }

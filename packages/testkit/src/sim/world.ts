@@ -213,9 +213,15 @@ function strike(context: Context, device: SimDevice, chance: Chance, until: numb
   });
 }
 
-function strikeServer(context: Context, { server }: Backend, chance: Chance, until: number): void {
+function strikeServer(
+  context: Context,
+  { server, network }: Backend,
+  chance: Chance,
+  until: number,
+): void {
   const { scheduler, knobs } = context;
   server.arm();
+  network.arm();
   const every = repeatedly(context, chance, "server", until);
   every(knobs.serverKillEveryMs, "kill", () => {
     server.kill(knobs.killAtAccess);
