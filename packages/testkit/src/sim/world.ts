@@ -39,6 +39,8 @@ export interface World {
   readonly scheduler: Scheduler;
   readonly knobs: Knobs;
   readonly ledger: Ledger;
+  /** To look at after the run. */
+  readonly context: Context;
   /** Throws a `SafetyError`, a `LivenessError`, or whatever broke. */
   run(): Promise<void>;
 }
@@ -109,6 +111,7 @@ export function createWorld(options: WorldOptions): World {
     scheduler,
     knobs,
     ledger,
+    context,
     run: () => runWorld(context, chanceOf(seed, 4), random),
   };
 }
