@@ -254,7 +254,7 @@ const attacks: readonly Attack[] = [
   },
   {
     name: "the log disowned",
-    problem: "key_foreign event 1",
+    problem: "log_disowned log",
     finding: "store_rewritten",
     attack: quiet("UPDATE incarnations SET own = 0"),
   },

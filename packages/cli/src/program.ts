@@ -15,7 +15,9 @@ import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
+import { startCommand } from "./commands/start.ts";
 import { statusCommand } from "./commands/status.ts";
+import { syncCommand } from "./commands/sync.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { watchCommand } from "./commands/watch.ts";
@@ -52,8 +54,10 @@ export function createProgram(): Command {
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),
+    syncCommand(),
     exportCommand(),
     demoCommand(),
+    startCommand(),
     serveCommand(),
   ];
   for (const command of commands) program.addCommand(command);

@@ -15,7 +15,7 @@ export type Fate =
   | "hangs"
   /** Fails with that error instead of reaching the server. */
   | HoldfastError
-  | { readonly delayMs: number; readonly then?: "answered" | "lost" };
+  | { readonly delayMs: number; readonly fate?: "answered" | "lost" };
 
 /** One call that is about to be made. */
 export interface FakeCall {
@@ -55,7 +55,7 @@ export function createFakeTransport(deps: {
       ]);
     }
     const answer = await send();
-    if (met === "lost" || (typeof met === "object" && met.then === "lost")) throw unreachable();
+    if (met === "lost" || (typeof met === "object" && met.fate === "lost")) throw unreachable();
     return answer;
   }
 

@@ -80,9 +80,9 @@ export function createMemorySyncStore(deps: {
   };
   const contradicted = (): { status: "contradiction"; code: string } | undefined => {
     if (contradiction === undefined) return undefined;
-    evidence = contradiction;
+    const code = contradiction;
     contradiction = undefined;
-    return { status: "contradiction", code: evidence };
+    return { status: "contradiction", code };
   };
   const takeAnswer = (leased: readonly MemoryEntry[], answer: PushAnswer): PushOutcome => {
     if (answer.status !== "receipted") {
@@ -223,6 +223,9 @@ export function createMemorySyncStore(deps: {
       pulledThrough: pulled.at(-1),
     }),
     evidence: () => evidence,
+    async halt(code) {
+      evidence = code;
+    },
     async resumed(actor, reason) {
       evidence = undefined;
       resumptions.push({ actor, reason });

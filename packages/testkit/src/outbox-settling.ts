@@ -147,6 +147,20 @@ export function holding(test: OutboxTest): void {
     check(outbox.status().dead === 1, "releasing the lease brings nothing back");
   });
 
+  test("a dead letter that was delivered after all is gone, purged ones too", (bench, check) => {
+    const { clock, outbox, within } = bench;
+    bench.append(events("ab"));
+    within(() => outbox.reject(1, refusal));
+    within(() => outbox.deadLetters.archive(idAt(bench, 1)));
+    clock.advance(1);
+    within(() => outbox.purge(0));
+    within(() => outbox.reject(2, refusal));
+    check(within(() => outbox.delivered([1, 2])) === 1, "one entry was still there");
+    check(outbox.status().dead === 0, "no letter is left");
+    const left = bench.driver.prepare("SELECT count(*) AS value FROM dead_letters");
+    check(left.get<{ value: number }>()?.value === 0, "nor a trace of a purged one");
+  });
+
   test("lists by code, severity, lane, time and page", (bench, check) => {
     const { clock, outbox, within } = bench;
     bench.append(events("aBc"));

@@ -10,6 +10,7 @@ import {
   type CommitNote,
   createHashSource,
   type Crypto,
+  utf8,
   deviceId,
   type EnrolRequest,
   fromBase64url,

@@ -65,7 +65,7 @@ function camelCase(name: string): string {
 }
 
 /** Resolves on SIGINT or SIGTERM. */
-function stopped(): Promise<void> {
+export function stopped(): Promise<void> {
   return new Promise((resolve) => {
     const stop = (): void => {
       process.off("SIGINT", stop);

@@ -29,7 +29,7 @@ export function grantStoreOf(store: Holdfast): GrantStore {
   return behind(store).grants;
 }
 
-/** The life of an open store: for tests that bring other devices' events into it. */
+/** The life of an open store: for what else is put together over it. */
 export function lifeOf(store: Holdfast): StoreLife {
   return behind(store).life;
 }

@@ -33,6 +33,11 @@ describe("breaker", () => {
     expect(busy).toMatchObject({ state: "closed", failures: 5 });
   });
 
+  it("does not wait longer for late failures of attempts that began before it opened", () => {
+    const open = failing(5, closedBreaker(0));
+    expect(failing(3, open, 9_000)).toBe(open);
+  });
+
   it("admits nothing while open, then one probe, whose answer closes it", () => {
     const open = failing(5, closedBreaker(0));
     const at = policy.cooldownFirstMs;

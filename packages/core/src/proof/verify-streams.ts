@@ -53,7 +53,7 @@ export function walkStreams(source: LogSource, report: Report): StreamsWalk {
       if (whole && header.sseq !== last + 1 && !stream.unreadable) {
         report("stream_gap", object, `expected counter ${last + 1}`);
       }
-      stream.counters.set(origin, Math.max(last, header.sseq));
+      stream.counters.set(origin, whole ? header.sseq : Math.max(last, header.sseq));
       if (stream.frontier.size === 1 && stream.frontier.has(origin)) {
         stream.frontier.set(origin, header.sseq);
         return;

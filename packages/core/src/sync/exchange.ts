@@ -128,7 +128,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
         try {
           return await admitted(lastToken, signal, exchange);
         } catch (error) {
-          return await failed(error);
+          return failed(error);
         }
       }),
     refresh: (signal) =>

@@ -21,7 +21,7 @@ export interface PullLaneDeps {
   /** Told how many events a page brought. */
   readonly pulled: (events: number) => void;
   /** What follows once everything is pulled: grants that others sent, and those that are due to others. */
-  readonly afterPull?: (options: CallOptions) => Promise<void>;
+  readonly afterPull: (options: CallOptions) => Promise<void>;
 }
 
 /** The work of the pull lane, which also takes over the server's bounds. */
@@ -75,7 +75,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     }
     grow();
     deps.pulled(outcome.events);
-    if (!outcome.more && deps.afterPull !== undefined) await tools.call(deps.afterPull);
+    if (!outcome.more) await tools.call(deps.afterPull);
     if (outcome.more && outcome.events === 0 && page.next <= request.after) {
       return { input: { kind: "failed", class: "now" }, code: "sync_no_progress" };
     }

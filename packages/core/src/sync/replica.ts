@@ -65,9 +65,6 @@ interface Turn {
   within<T>(work: () => T): T;
 }
 
-/** Row of the table `sync`: code of the contradiction that sync has stopped for. */
-const haltName = "halted";
-
 /** The store side of sync. */
 export function createReplica(deps: ReplicaDeps): SyncStore {
   const { clock, crypto, keyring } = deps;
@@ -147,20 +144,24 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       if (outcome.status === "stored" && outcome.events > 0) deps.onCommitted();
       return outcome;
     },
-    watermarks() {
-      const { driver, outbox } = deps.session();
-      return readWatermarks(driver, outbox);
+    evidence: () => tables().halted(),
+    async halt(code) {
+      await turn(({ tables: of, within }) => {
+        within(() => {
+          of.halt(code, clock.now());
+        });
+      });
     },
-    evidence: () => tables().value(haltName),
     async resumed(actor, reason) {
       await turn(({ tables: of, within }) => {
         within(() => {
-          const code = of.value(haltName);
-          const at = clock.now();
-          of.keepEvidence(`resumed/${at}`, { code, at, actor, reason });
-          of.remove(haltName);
+          of.resume({ actor, reason, at: clock.now() });
         });
       });
+    },
+    watermarks() {
+      const { driver, outbox } = deps.session();
+      return readWatermarks(driver, outbox);
     },
   };
 
@@ -185,7 +186,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       );
       const isFork = verdict.status === "forked" || verdict.status === "contradiction";
       if (isFork) keepAnswer({ crypto, clock }, of, plan, answer, verdict);
-      if (settled.status === "contradiction") of.put(haltName, settled.code);
       return settled;
     });
     // The branch of an earlier incarnation has ended already: nothing goes on from it.
@@ -262,7 +262,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     const part = which === undefined ? undefined : shown[Number(which)];
     at.within(() => {
       keepEvidence({ crypto, clock }, at.tables, code, { object, checkpoint, consistency, part });
-      at.tables.put(haltName, code);
     });
     return { status: "contradiction", code };
   }

@@ -108,6 +108,8 @@ export interface SyncStore {
   watermarks(): SyncWatermarks;
   /** Code of the contradiction that sync stopped for, until a person resumes it; outlives the process. */
   evidence(): string | undefined;
+  /** Sync stops for a person, because of that contradiction. */
+  halt(code: string): Promise<void>;
   /** A person has looked at the evidence: it is kept, the stop is taken back. */
   resumed(actor: string, reason: string): Promise<void>;
 }

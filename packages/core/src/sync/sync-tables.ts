@@ -94,12 +94,24 @@ function namedValues(driver: SqliteDriver, one: One) {
   return {
     value,
     put,
-    remove(name: string): void {
-      driver.prepare("DELETE FROM sync WHERE name = ?").run(name);
-    },
     server(): ServerIdentity | undefined {
       const text = value("server");
       return text === undefined ? undefined : (JSON.parse(text) as ServerIdentity);
+    },
+    /** Code of the contradiction that sync stopped for. */
+    halted(): string | undefined {
+      const text = value("halted");
+      return text === undefined ? undefined : (JSON.parse(text) as { readonly code: string }).code;
+    },
+    halt(code: string, at: number): void {
+      put("halted", JSON.stringify({ code, at }));
+    },
+    /** Takes the stop back; who did it and why stays beside the evidence. */
+    resume(by: { readonly actor: string; readonly reason: string; readonly at: number }): void {
+      const halted = value("halted");
+      if (halted === undefined) return;
+      put(`resumed/${by.at}`, JSON.stringify({ ...by, halted: JSON.parse(halted) as unknown }));
+      driver.prepare("DELETE FROM sync WHERE name = 'halted'").run();
     },
     /** Keeps what shows a contradiction; the same piece once. */
     keepEvidence(name: string, evidence: Readonly<Record<string, unknown>>): void {
