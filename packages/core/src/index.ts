@@ -106,7 +106,7 @@ export {
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
-export { grantStoreOf, lifeOf } from "./client/grant-store.ts";
+export { lifeOf } from "./client/grant-store.ts";
 export type * from "./client/sync-desk.ts";
 export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf } from "./client/grant-store.ts";

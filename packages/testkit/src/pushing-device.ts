@@ -10,7 +10,6 @@ import {
   type CommitNote,
   createHashSource,
   type Crypto,
-  utf8,
   deviceId,
   type EnrolRequest,
   fromBase64url,

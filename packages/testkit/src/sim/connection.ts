@@ -85,7 +85,8 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     store: sync,
     transport,
     breaker,
-    clock: process.clock,
+    // What the store sees of the clock, which is bounded.
+    clock,
     timers: process.timers,
     random,
     observer: silentObserver,

@@ -43,8 +43,11 @@ export interface SimDevice {
   readonly open: OpenDevice | undefined;
   /** Code of the last opening that failed. */
   readonly openFailure: string | undefined;
-  /** Starts a process, and another one whenever it dies, until the run ends. */
-  live(onOpen: (open: OpenDevice) => Promise<void>): void;
+  /**
+   * Starts a process, and another one whenever it dies, until the run ends. `connect` may fail as opening
+   * does: the process ends.
+   */
+  live(connect: (open: OpenDevice) => void, onOpen: (open: OpenDevice) => Promise<void>): void;
   /** A process apart, for setting up. */
   visit(): SimProcess;
   /** Ends the process that runs, at once or at one of its next accesses to the disk. */
@@ -86,6 +89,7 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
   let process: SimProcess | undefined;
   let open: OpenDevice | undefined;
   let openFailure: string | undefined;
+  let connectTo: ((open: OpenDevice) => void) | undefined;
   let onOpen: ((open: OpenDevice) => Promise<void>) | undefined;
   let killIn: number | undefined;
   let full = false;
@@ -157,7 +161,6 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
       living.kill();
       return;
     }
-    openFailure = undefined;
     const ready: OpenDevice = {
       process: living,
       ...opened,
@@ -168,6 +171,16 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
         }),
     };
     open = ready;
+    try {
+      openFailure = undefined;
+      connectTo?.(ready);
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      openFailure = error.code;
+      scheduler.note(`${living.name} cannot connect: ${error.code}`);
+      living.kill();
+      return;
+    }
     await onOpen?.(ready);
   }
 
@@ -182,7 +195,8 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
     get openFailure() {
       return openFailure;
     },
-    live(work) {
+    live(connect, work) {
+      connectTo = connect;
       onOpen = work;
       run();
     },
@@ -218,6 +232,7 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
     },
     restart() {
       retired = false;
+      connectTo = undefined;
       onOpen = undefined;
       run();
     },

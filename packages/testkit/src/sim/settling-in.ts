@@ -26,7 +26,12 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
     const process = device.visit();
     await initSimStore(context.store, device.site, process, { tenant, founder });
     process.kill();
-    device.live((open) => moveIn(context, inhabitant, open));
+    device.live(
+      (open) => {
+        moveIn(context, inhabitant, open);
+      },
+      (open) => context.begin(inhabitant, open),
+    );
     await context.scheduler.run({
       at: context.scheduler.now + 60_000,
       done: () => device.open !== undefined,
@@ -43,7 +48,7 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
 }
 
 /** Called whenever a process has opened the store. */
-function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): Promise<void> {
+function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): void {
   const { backend, knobs, ledger, plant } = context;
   if (backend !== undefined) {
     const ports = {
@@ -55,7 +60,6 @@ function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): Pro
     };
     inhabitant.connected = { open, connection: connect(inhabitant.device, open, ports) };
   }
-  return context.begin(inhabitant, open);
 }
 
 /** The connection of a device that is open. */
