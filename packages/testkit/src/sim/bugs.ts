@@ -6,6 +6,7 @@ import type { SimDisk } from "./disk.ts";
 import {
   commitAfterMark,
   lazyCommit,
+  leaveOut,
   markWritten,
   normalSynchronous,
   splitBefore,
@@ -13,6 +14,16 @@ import {
 } from "./driver-bugs.ts";
 import type { Knobs } from "./knobs.ts";
 import { type Plant, noPlant } from "./plant.ts";
+import {
+  alteredHeader,
+  breakerStuck,
+  deliveredWhenLeased,
+  grantsNotSent,
+  offByOne,
+  pageLacksOne,
+  staleCheckpoint,
+  tokenForEver,
+} from "./sync-bugs.ts";
 
 /** One bug, and the knobs without which it has no chance to show. */
 export interface Bug {
@@ -22,6 +33,9 @@ export interface Bug {
   /** What its scenario needs; the seed draws the rest. */
   readonly knobs?: Partial<Knobs>;
 }
+
+/** Bugs of sync need somebody to sync with. */
+const synced: Partial<Knobs> = { server: true, devices: 2 };
 
 /** A disk that says that it synced files of that name. */
 function lyingDisk(pattern: RegExp): (disk: SimDisk) => SimDisk {
@@ -143,6 +157,71 @@ export const bugs: Readonly<Record<string, Bug>> = {
   "ids-not-heeded": {
     about: "a draft that is handed over again is recorded again",
     plant: () => ({ surface: withoutIds }),
+    knobs: { killEveryMs: 300, killAtAccess: true },
+  },
+  "read-model-not-updated": {
+    about: "rows of read models stay as they were first written",
+    plant: () => ({ driver: leaveOut(/UPDATE "?model_/) }),
+  },
+  "delivered-when-leased": {
+    about: "entries leave the outbox before the server has them",
+    plant: () => ({ driver: deliveredWhenLeased }),
+    knobs: synced,
+  },
+  "pull-off-by-one": {
+    about: "a pull begins one position too late",
+    plant: () => ({ transport: offByOne }),
+    knobs: synced,
+  },
+  "page-lacks-one": {
+    about: "a page lacks its last event and claims to be whole",
+    plant: () => ({ server: pageLacksOne }),
+    knobs: synced,
+  },
+  "header-altered": {
+    about: "an event is altered between server and device",
+    plant: () => ({ server: alteredHeader }),
+    knobs: synced,
+  },
+  "checkpoint-stale": {
+    about: "a receipt comes with a checkpoint that does not hold it",
+    plant: () => ({ server: staleCheckpoint }),
+    knobs: synced,
+  },
+  "token-for-ever": {
+    about: "an expired token is not replaced",
+    plant: () => ({ transport: tokenForEver }),
+    knobs: { ...synced, tokenMs: 2_000 },
+  },
+  "grants-not-sent": {
+    about: "grants are said to be sent and are not",
+    plant: () => ({ transport: grantsNotSent }),
+    knobs: synced,
+  },
+  "breaker-stuck": {
+    about: "a breaker that has opened never lets a probe through",
+    plant: () => ({ breaker: breakerStuck }),
+    knobs: { ...synced, serverKillEveryMs: 500, serverRestartMs: 20_000 },
+  },
+  "server-synchronous-normal": {
+    about: "the server's receipts are not synced before they are answered",
+    plant: () => ({ serverDriver: normalSynchronous }),
+    knobs: { ...synced, serverKillEveryMs: 300, powerLoss: 1 },
+  },
+  "server-ack-before-commit": {
+    about: "the server answers before COMMIT",
+    plant: () => ({ serverDriver: lazyCommit }),
+    knobs: { ...synced, serverKillEveryMs: 300 },
+  },
+  "server-counters-outside": {
+    about: "the counters of a shard move in a transaction after the events'",
+    plant: () => ({ serverDriver: splitBefore(/^UPDATE shards/) }),
+    knobs: { ...synced, serverKillEveryMs: 200, killAtAccess: true },
+  },
+  "server-receipts-outside": {
+    about: "a device log grows in a transaction before its receipt",
+    plant: () => ({ serverDriver: splitBefore(/^INSERT INTO receipts/) }),
+    knobs: { ...synced, serverKillEveryMs: 200, killAtAccess: true },
   },
 };
 
