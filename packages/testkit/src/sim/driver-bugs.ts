@@ -62,7 +62,7 @@ export function splitBefore(pattern: RegExp): (driver: SqliteDriver) => SqliteDr
   return (driver) => {
     let split = false;
     return carriedDriver(driver, (sql, real) => {
-      if (/^BEGIN/.test(sql)) split = false;
+      if (sql.startsWith("BEGIN")) split = false;
       if (!split && driver.inTransaction && pattern.test(sql)) {
         split = true;
         driver.exec("COMMIT");
@@ -86,7 +86,7 @@ export function commitAfterMark(driver: SqliteDriver, site: SimSite): SqliteDriv
   let events = false;
   return carriedDriver(driver, (sql, real) => {
     waiting.get(site)?.();
-    if (/^INSERT INTO commits/.test(sql)) events = true;
+    if (sql.startsWith("INSERT INTO commits")) events = true;
     if (sql !== "COMMIT" || !events) return real();
     events = false;
     waiting.set(site, () => {

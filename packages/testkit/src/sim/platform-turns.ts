@@ -34,18 +34,18 @@ function macrotask(): Promise<void> {
 export function orderPlatform(): PlatformTurns {
   const subtle = globalThis.crypto.subtle as unknown as Record<string, Operation>;
   let last: Promise<unknown> = Promise.resolve();
-  let waiting = 0;
+  const under = { way: 0 };
   for (const name of names) {
     const real = subtle[name] as Operation;
     subtle[name] = (...values) => {
-      waiting += 1;
+      under.way += 1;
       const turn = last.then(() => real.apply(subtle, values as unknown[]));
       last = turn.then(
         () => {
-          waiting -= 1;
+          under.way -= 1;
         },
         () => {
-          waiting -= 1;
+          under.way -= 1;
         },
       );
       return turn;
@@ -54,7 +54,7 @@ export function orderPlatform(): PlatformTurns {
   return {
     async drain() {
       await macrotask();
-      while (waiting > 0) {
+      while (under.way > 0) {
         await last;
         await macrotask();
       }

@@ -112,7 +112,7 @@ export async function checkReadModels(
 /** The store proves itself; findings that the scenario explains are allowed. */
 export function checkProofs(device: string, store: Holdfast, expected: ReadonlySet<string>): void {
   const { problems } = store.verify({ allNotes: true });
-  const [surprise] = problems.filter(({ code }) => !expected.has(code));
+  const surprise = problems.find(({ code }) => !expected.has(code));
   if (surprise !== undefined) {
     throw new SafetyError(`${device}: verify says ${JSON.stringify(surprise)}`);
   }

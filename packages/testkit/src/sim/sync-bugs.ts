@@ -88,7 +88,7 @@ export function staleCheckpoint(server: SyncServer): SyncServer {
 export function deliveredWhenLeased(driver: SqliteDriver): SqliteDriver {
   return carriedDriver(driver, (sql, real) => {
     const result = real();
-    if (/^UPDATE outbox SET state = 'leased'/.test(sql)) {
+    if (sql.startsWith("UPDATE outbox SET state = 'leased'")) {
       driver.exec("DELETE FROM outbox WHERE state = 'leased' AND position % 3 = 0");
     }
     return result;
