@@ -10,7 +10,6 @@ import {
   markWritten,
   normalSynchronous,
   splitBefore,
-  withoutBarrier,
 } from "./driver-bugs.ts";
 import type { Knobs } from "./knobs.ts";
 import { type Plant, noPlant } from "./plant.ts";
@@ -95,11 +94,6 @@ export const bugs: Readonly<Record<string, Bug>> = {
   "synchronous-normal": {
     about: "acknowledged commits are not synced",
     plant: () => ({ driver: normalSynchronous }),
-  },
-  "no-barrier": {
-    about: "what a killed process had committed is acknowledged before it is durable",
-    plant: () => ({ driver: withoutBarrier }),
-    knobs: { server: false, devices: 1, killEveryMs: 150, killAtAccess: true, powerLoss: 2 },
   },
   "ack-before-commit": {
     about: "append answers before COMMIT",

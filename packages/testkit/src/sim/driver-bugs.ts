@@ -42,11 +42,6 @@ export function normalSynchronous(driver: SqliteDriver): SqliteDriver {
   });
 }
 
-/** The durable barrier at opening is left out. */
-export function withoutBarrier(driver: SqliteDriver): SqliteDriver {
-  return carriedDriver(driver, (sql, real) => (/wal_checkpoint/.test(sql) ? undefined : real()));
-}
-
 /** COMMIT is answered at once and done with the next statement. */
 export function lazyCommit(driver: SqliteDriver): SqliteDriver {
   let owed = false;

@@ -288,6 +288,8 @@ export function createSimServer(ports: SimServerPorts): SimServer {
         answerTo(at, schema, request).then(tell, (error: unknown) => {
           // A defect of the server would hide behind a 500.
           if (!isHoldfastError(error) && at.process.alive) ports.fail(error);
+          const why = isHoldfastError(error) ? JSON.stringify(error.details) : "";
+          if (at.process.alive) scheduler.note(`server refuses ${why}`);
           tell(refusalAnswer(error));
         });
       });
