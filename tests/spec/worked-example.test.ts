@@ -49,6 +49,7 @@ function memoryFile(): RecordFile {
     version: () => content && String(content.length),
     append: (bytes) => (content = concat(content ?? new Uint8Array(0), bytes)),
     replace: (bytes) => (content = Uint8Array.from(bytes)),
+    sync: () => undefined,
   };
 }
 

@@ -110,6 +110,7 @@ export {
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
+export { lifeOf } from "./client/grant-store.ts";
 export type * from "./client/sync-desk.ts";
 export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf, syncStoreOf } from "./client/grant-store.ts";
@@ -119,6 +120,7 @@ export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
 export { openEvent, type OpenEventDeps } from "./client/open-event.ts";
 export { readAll } from "./projection/fold.ts";
+export { makeAssertion } from "./sync/assertion.ts";
 export * from "./sync/codec.ts";
 export * from "./sync/codec/bodies.ts";
 export * from "./sync/codec/error-codec.ts";

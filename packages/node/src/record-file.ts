@@ -67,6 +67,13 @@ export function createRecordFile(path: string): RecordFile {
         replaceFile(path, bytes);
       });
     },
+    sync() {
+      guardedFile(() => {
+        if (statOf(path) === undefined) return;
+        withFile(path, constants.O_WRONLY, fsyncSync);
+        syncFolder(dirname(path));
+      });
+    },
   };
 }
 

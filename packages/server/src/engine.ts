@@ -7,3 +7,7 @@ export {
   type SqliteServerStoreDeps,
 } from "./engine/sqlite-server-store.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
+export { type Asked, type Route, routes } from "./api/routes.ts";
+export { type Refusal, refusalFor } from "./api/status.ts";
+export { engineStatus } from "./api/engine-status.ts";
+export type { Tokens } from "./api/tokens.ts";

@@ -51,6 +51,7 @@ export function createMemoryRecordFile(): RecordFile {
       content = Uint8Array.from(bytes);
       version += 1;
     },
+    sync: () => undefined,
   };
 }
 

@@ -22,6 +22,8 @@ export interface RecordFile {
   append(bytes: Uint8Array): void;
   /** Puts this content in place of the old one or of nothing, atomically; durable when it returns. */
   replace(bytes: Uint8Array): void;
+  /** Makes durable what stands there, whoever wrote it; nothing to do without a file. */
+  sync(): void;
 }
 
 /** Which copy of the keyring. */
@@ -74,6 +76,11 @@ export interface Copies {
   changed(): boolean;
   /** Adds lines to both copies and repairs what can be repaired; durable when it returns. */
   write(lines: readonly Bytes[]): void;
+  /**
+   * Makes durable what was read: a process that was killed, or whose sync failed, leaves lines that are
+   * there to read and gone after a power cut. Nothing may be sealed with them before this.
+   */
+  settle(): void;
 }
 
 interface Copy {
@@ -193,6 +200,7 @@ function merge(copies: readonly Copy[]): Plan {
 export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
   let versions: Readonly<Record<CopyName, string | undefined>> | undefined;
   let repairable = true;
+  let settled = false;
   const versionsNow = (): Record<CopyName, string | undefined> => ({
     store: files.store.version(),
     registered: files.registered.version(),
@@ -202,6 +210,7 @@ export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
     const before = versionsNow();
     const plan = merge(copyNames.map((name) => readCopy(crypto, name, files[name])));
     versions = before;
+    settled = false;
     repairable = plan.replacements.size > 0;
     return plan;
   };
@@ -224,6 +233,11 @@ export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
       }
       versions = versionsNow();
       repairable = false;
+    },
+    settle() {
+      if (settled) return;
+      for (const name of copyNames) files[name].sync();
+      settled = true;
     },
   };
 }

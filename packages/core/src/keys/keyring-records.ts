@@ -24,7 +24,7 @@ export interface KeyringRecords {
   stage(fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): WrappedRecord;
   /** Stages and writes; durable when it returns. */
   add(fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): void;
-  /** Writes what is pending, if anything is. */
+  /** Writes what is pending, if anything is; what was read is durable as well when it returns. */
   flush(): void;
   /** Writes what is pending, and mends the copies. */
   write(): void;
@@ -110,6 +110,7 @@ export function createKeyringRecords(parts: {
     flush() {
       index();
       if (pending.length > 0) write();
+      copies.settle();
     },
     write,
     release() {

@@ -14,6 +14,8 @@ const leaf = new Uint8Array(32).fill(7);
 const cost = { memoryKib: 8, passes: 1, lanes: 1 };
 
 interface MemoryFile extends RecordFile {
+  /** How often it was synced by itself. */
+  synced: number;
   content: Bytes | undefined;
   failing: boolean;
 }
@@ -27,6 +29,7 @@ function memoryFile(content?: Bytes): MemoryFile {
   };
   return {
     content,
+    synced: 0,
     failing: false,
     read() {
       return this.content && Uint8Array.from(this.content);
@@ -40,6 +43,10 @@ function memoryFile(content?: Bytes): MemoryFile {
     },
     replace(bytes) {
       write(this, Uint8Array.from(bytes));
+    },
+    sync() {
+      if (this.failing) throw new Error("not synced");
+      this.synced += 1;
     },
   };
 }
@@ -310,6 +317,28 @@ describe("keyring", () => {
     expect(writer.dataKey(dropped.id, 1)).toBeUndefined();
     expect(writer.dataKey(key.id, 1)?.id).toBe(key.id);
     expect(reader.dataKeyToSeal("late", "clinical").id).toBe(key.id);
+  });
+
+  it("seals with a key that was only read once both copies are synced", () => {
+    // A process that was killed between writing and syncing leaves a line that a power cut would take.
+    const { files } = full();
+    using keyring = open(files);
+    [files.store.synced, files.registered.synced] = [0, 0];
+    files.registered.failing = true;
+    expect(() => {
+      keyring.flush();
+    }).toThrow("not synced");
+    files.registered.failing = false;
+    keyring.flush();
+    expect([files.store.synced, files.registered.synced]).toEqual([2, 1]);
+    keyring.flush();
+    expect([files.store.synced, files.registered.synced]).toEqual([2, 1]);
+    using other = open(files);
+    other.dataKeyToSeal("another", "clinical");
+    other.flush();
+    keyring.refresh();
+    keyring.flush();
+    expect(files.registered.synced).toBe(3);
   });
 
   it("makes pending keys durable in both copies after a failed write", () => {

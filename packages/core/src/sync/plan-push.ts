@@ -73,7 +73,10 @@ function isAcknowledged(pushed: PushedLog, index: number): boolean {
   return index < pushed.size && !isInRanges(pushed.owed, index);
 }
 
-/** The log of the first entry, and all leased entries that are in it. */
+/**
+ * The log of the first entry, and all leased entries that are in it. An incarnation names its predecessor, so the
+ * server hears of that one first, even when nothing of it is leased.
+ */
 function logInTurn(
   tables: SyncTables,
   entries: readonly { readonly position: number; readonly lane?: string }[],
@@ -82,10 +85,15 @@ function logInTurn(
     const place = tables.placeOf(entry.position);
     return place === undefined ? [] : [{ ...entry, ...place }];
   });
-  const number = places[0]?.number;
-  const log = tables.ownLogs().find((own) => own.number === number);
-  invariant(log !== undefined, "an outbox entry stands for an own event");
-  return { log, placed: places.filter((place) => place.number === number) };
+  const turn = places[0]?.number ?? 0;
+  const log = tables.ownLogs().find(({ number }) => number === turn || isNews(tables, number));
+  invariant(log !== undefined && log.number <= turn, "an outbox entry stands for an own event");
+  return { log, placed: places.filter(({ number }) => number === log.number) };
+}
+
+/** Has the server never heard of that log? */
+function isNews(tables: SyncTables, log: number): boolean {
+  return tables.pushed(log).receipt === undefined && !tables.hasLeaf(log, "enrol");
 }
 
 /** Bodies in their turn, as many as the bytes allow and one in any case. */

@@ -50,8 +50,17 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
   let size: BatchSize = firstBatch();
   let refusalsInRow = 0;
 
+  /** A store that cannot be read just now has something due: the exchange then says what is wrong. */
+  const dueAt = (): number | undefined => {
+    try {
+      return store.nextDueAt();
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      return Number.NEGATIVE_INFINITY;
+    }
+  };
   const isDue = (): boolean => {
-    const due = store.nextDueAt();
+    const due = dueAt();
     return due !== undefined && due <= clock.now();
   };
 
@@ -155,7 +164,7 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
     },
     refresh: (signal) => deps.exchange.refresh(signal),
     restMs() {
-      const due = store.nextDueAt();
+      const due = dueAt();
       const poll = spread(limits.pollMs, 0.1, random);
       if (due === undefined) return poll;
       // Not at once: whoever holds the entries that are due is another process.

@@ -20,7 +20,7 @@ const pendingPrefix = "grants/pending/";
 type Verdict =
   | { readonly status: "taken"; readonly key: string; readonly generation: number }
   /** The key is here already. */
-  | { readonly status: "known" }
+  | { readonly status: "known"; readonly key: string; readonly generation: number }
   | { readonly status: "pending" }
   | { readonly status: "refused"; readonly code: ErrorCode };
 
@@ -76,7 +76,7 @@ async function settle(
       return;
     }
     writes.values.remove(name);
-    if (verdict.status !== "taken") return;
+    if (verdict.status === "refused") return;
     const { key, generation } = verdict;
     const at = store.clock.now();
     writes.put({ key, generation, recipient: store.device(), state: "received", at });
@@ -128,7 +128,10 @@ function take(store: GrantStore, access: AccessState, grant: string, granted: Gr
   if (held !== undefined) {
     const same = equalBytes(held, granted.key);
     wipe(held);
-    return same ? { status: "known" } : { status: "refused", code: "grant_contradicts" };
+    // A crash between keyring and store may have left sections closed that it opens.
+    return same
+      ? { status: "known", key: names.id, generation: names.generation }
+      : { status: "refused", code: "grant_contradicts" };
   }
   if (granted.kind === "pseudonym") keyring.addPseudonymKey(granted.key);
   else keyring.addDataKey(granted);

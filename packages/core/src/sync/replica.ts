@@ -90,14 +90,24 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     return own;
   }
 
+  /** The newest own log whose key the server can check: of a younger one it learns by a push. */
+  function introduced(of: SyncTables): KnownLog {
+    const known = of
+      .ownLogs()
+      .findLast(
+        ({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"),
+      );
+    return known ?? newestOwn(of);
+  }
+
   return {
     server: () => tables().server(),
     origin() {
-      const { device, incarnation } = newestOwn(tables());
+      const { device, incarnation } = introduced(tables());
       return { tenant: keyring.tenant, device, incarnation };
     },
     async signer() {
-      const { incarnation } = newestOwn(tables());
+      const { incarnation } = introduced(tables());
       const key = keyring.signingKeys().find((each) => each.incarnation === incarnation);
       if (key === undefined) throw new HoldfastError("keyring_record_missing");
       return { algorithm: key.algorithm, sign: await keyring.signer(incarnation) };

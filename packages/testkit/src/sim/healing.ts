@@ -1,0 +1,180 @@
+/** The end of a run: no fault strikes any more, and within bounded time all must be well, and proven. */
+import type { RecordedEvent } from "@holdfast/core";
+import type { Chance } from "../chance.ts";
+import {
+  type Context,
+  asError,
+  healMsMax,
+  type Inhabitant,
+  settle,
+  throwFirst,
+} from "./inhabitants.ts";
+import type { Knobs } from "./knobs.ts";
+import { LivenessError, SafetyError } from "./ledger.ts";
+import { checkServer } from "./server-oracles.ts";
+import {
+  allEvents,
+  checkAcknowledged,
+  checkNothingElse,
+  checkProofs,
+  checkReadModels,
+  modelRows,
+} from "./store-oracles.ts";
+
+/** Every device works again, and all hold the same events. */
+export async function comeTogether(context: Context): Promise<void> {
+  await untilWell(context);
+  const { scheduler, backend, inhabitants } = context;
+  if (backend === undefined) return;
+  const until = scheduler.now + healMsMax;
+  while (scheduler.now < until) {
+    const apart = whatIsApart(inhabitants);
+    if (apart === undefined) return;
+    await scheduler.run({ at: scheduler.now + 2_000, done: () => context.failures.length > 0 });
+    throwFirst(context);
+  }
+  throw new LivenessError(`after the last fault ${whatIsApart(inhabitants) ?? "all is well"}`);
+}
+
+const readable: ReadonlySet<string> = new Set(["opened", "none"]);
+
+/** What still keeps the devices from holding the same. */
+function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
+  const heads = new Set<number>();
+  for (const { device, connected } of inhabitants) {
+    const { open } = device;
+    if (open === undefined || connected?.open !== open) return `${device.name} is not open`;
+    const state = connected.connection.engine.state();
+    if (state.evidence !== undefined) {
+      throw new SafetyError(`${device.name} halted without a cause: ${state.evidence}`);
+    }
+    const { waiting, owed, dead } = connected.connection.sync.watermarks();
+    if (dead > 0) return `${device.name} has ${dead} dead letters`;
+    const trouble = `${state.push}, ${state.pull}, ${state.lastFailure ?? "no failure"}`;
+    if (waiting > 0) return `${device.name} has ${waiting} to push (${trouble})`;
+    if (owed.length > 0) return `${device.name} owes ${JSON.stringify(owed)} (${trouble})`;
+    heads.add(open.store.status().events);
+  }
+  if (heads.size > 1) return `the devices hold ${[...heads].join(", ")} events`;
+  for (const { device } of inhabitants) {
+    const events = device.open === undefined ? [] : allEvents(device.open.store);
+    const closed = events.filter(({ content }) => !readable.has(content));
+    if (closed.length > 0) return `${device.name} cannot open ${closed.length} events`;
+  }
+  return undefined;
+}
+
+/** Every device works again within bounded time. */
+async function untilWell(context: Context): Promise<void> {
+  const { scheduler, inhabitants } = context;
+  const until = scheduler.now + healMsMax;
+  const well = new Set<string>();
+  for (const { device, work } of inhabitants) {
+    const tryOnce = async (): Promise<void> => {
+      const { open } = device;
+      const code = open === undefined ? "not open" : await work.probe(open);
+      if (code === undefined) well.add(device.name);
+      else if (!recovering(code)) throw new SafetyError(`${device.name}: ${code} without a fault`);
+      else scheduler.after(1_000, `${device.name} probe`, probe);
+    };
+    const probe = (): void => {
+      tryOnce().catch((error: unknown) => {
+        context.failures.push(asError(error));
+      });
+    };
+    scheduler.after(1_000, `${device.name} probe`, probe);
+  }
+  const ended = await scheduler.run({
+    at: until,
+    done: () => context.failures.length > 0 || well.size === inhabitants.length,
+  });
+  throwFirst(context);
+  if (ended === "done") return;
+  const waiting = inhabitants.find(({ device }) => !well.has(device.name))?.device;
+  throw new LivenessError(
+    `${waiting?.name ?? "?"} is not well after the last fault: ${waiting?.openFailure ?? "silent"}`,
+  );
+}
+
+/** Codes that the last fault may still explain when it has just ended. */
+function recovering(code: string): boolean {
+  return ["not open", "store_io_error", "store_full", "store_corrupt", "store_busy"].includes(code);
+}
+
+/** Findings of `verify` that faults of the disk explain: copies that the next write repairs. */
+function explained(knobs: Knobs): ReadonlySet<string> {
+  const { writeErrors, syncErrors, fullEveryMs, killEveryMs } = knobs;
+  if (writeErrors + syncErrors + fullEveryMs + killEveryMs === 0) return new Set();
+  return new Set([
+    "keyring_copy_missing",
+    "keyring_line_damaged",
+    "keyring_line_missing",
+    "keyring_line_torn",
+    "mark_damaged",
+  ]);
+}
+
+/** All promises, on the open stores and once more after a power cut and a new opening. */
+export async function checkEnd(context: Context, chance: Chance): Promise<void> {
+  const { scheduler, inhabitants, ledger, backend } = context;
+  const held: (readonly RecordedEvent[])[] = [];
+  for (const { device } of inhabitants) {
+    const { open } = device;
+    if (open === undefined) throw new LivenessError(`${device.name} went down without a fault`);
+    const events = allEvents(open.store);
+    held.push(events);
+    checkAcknowledged(device.name, open.store, ledger);
+    checkNothingElse(device.name, events, ledger);
+    await settle(context, "a rebuild", checkReadModels(device.name, open.store, events));
+    checkProofs(device.name, open.store, explained(context.knobs));
+    for (const { leaf } of events) scheduler.note(leaf);
+  }
+  if (backend !== undefined) {
+    checkSame(context, held);
+    await settle(context, "the server's answers", checkServer(backend.server, ledger, held));
+  }
+  await reopenAfterPowerCut(context, chance);
+}
+
+/** Whoever holds the same events shows the same. */
+function checkSame(
+  { inhabitants, ledger }: Context,
+  held: readonly (readonly RecordedEvent[])[],
+): void {
+  const [first, ...others] = inhabitants.map(({ device }, at) => {
+    const leaves = (held[at] ?? []).map(({ leaf }) => leaf).toSorted();
+    const store = device.open?.store;
+    return {
+      name: device.name,
+      leaves: leaves.join(),
+      rows: store === undefined ? "" : JSON.stringify([...modelRows(store)]),
+      conflicts: JSON.stringify(store?.conflicts({ all: true })),
+    };
+  });
+  for (const other of others) {
+    for (const part of ["leaves", "rows", "conflicts"] as const) {
+      if (other[part] === first?.[part]) continue;
+      throw new SafetyError(`${other.name} and ${first?.name ?? "?"} have other ${part}`);
+    }
+  }
+  for (const { word, leaf } of ledger.acknowledged.values()) {
+    if (!ledger.excused.has(leaf) && first?.leaves.includes(leaf) === false) {
+      throw new SafetyError(`${first.name}: the acknowledged ${word} did not arrive`);
+    }
+  }
+}
+
+async function reopenAfterPowerCut(context: Context, chance: Chance): Promise<void> {
+  const { scheduler, inhabitants, ledger } = context;
+  for (const { device } of inhabitants) device.retire();
+  await scheduler.run({ at: scheduler.now + 5_000 });
+  for (const { device } of inhabitants) {
+    device.site.disk.losePower(chance);
+    device.restart();
+    await scheduler.run({ at: scheduler.now + 60_000, done: () => device.open !== undefined });
+    const { open } = device;
+    if (open === undefined) throw new LivenessError(`${device.name}: ${device.openFailure ?? "?"}`);
+    checkAcknowledged(device.name, open.store, ledger);
+    await settle(context, "closing", open.store.close());
+  }
+}

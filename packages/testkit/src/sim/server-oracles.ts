@@ -1,0 +1,43 @@
+/** What must hold of the server at the end of a run. */
+import type { RecordedEvent } from "@holdfast/core";
+import { type Ledger, LivenessError, SafetyError } from "./ledger.ts";
+import type { SimServer } from "./sim-server.ts";
+import { plaintextMark } from "./workload.ts";
+
+/**
+ * Receipts that devices have heard stand in the server log; each event has one place; and nothing that was
+ * recorded can be read on the server's disk.
+ */
+export async function checkServer(
+  server: SimServer,
+  ledger: Ledger,
+  held: readonly (readonly RecordedEvent[])[],
+): Promise<void> {
+  const store = server.open?.store;
+  if (store === undefined) throw new LivenessError("the server is down without a fault");
+  const [events = []] = held;
+  const tenant = events[0]?.header.ten ?? "";
+  const row = await store.tenant(tenant);
+  if (row === undefined) throw new SafetyError("the server has lost the tenant");
+  const { leaves } = await store.head(row.shard);
+  const texts = await store.serverLeaves(row.shard, 0, leaves);
+  for (const [index, text] of ledger.receipts) {
+    if (texts[index] !== text) {
+      throw new SafetyError(`receipt ${index} is not in the server log: ${text}`);
+    }
+  }
+  const placed = await store.events(tenant, "*", 0, 1_000_000);
+  const seen = new Set<string>();
+  for (const { leaf, position } of placed) {
+    if (seen.has(leaf)) throw new SafetyError(`${leaf} was placed twice, at ${position} again`);
+    seen.add(leaf);
+  }
+  for (const { leaf, type } of events) {
+    if (!seen.has(leaf)) throw new SafetyError(`the server does not have ${type} ${leaf}`);
+  }
+  for (const [name, bytes] of server.disk.image().files) {
+    if (Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).includes(`${plaintextMark}d`)) {
+      throw new SafetyError(`the server's ${name} holds plaintext`);
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import { createNodeCrypto } from "@holdfast/node";
+import { describe, expect, it } from "vitest";
+import { runSeed, runSeedTwice } from "./run-seed.ts";
+import { loadSqlite } from "./sqlite-module.ts";
+
+const sqlite = await loadSqlite();
+const crypto = createNodeCrypto();
+const seeds = process.env["HOLDFAST_FULL"] === "1" ? 1_000 : 25;
+
+/** What a person needs to look at a seed again. */
+function told({ seed, text, tail }: Awaited<ReturnType<typeof runSeed>>): string {
+  return [`seed ${seed}: ${text}`, ...tail.slice(-30)].join("\n");
+}
+
+describe("the simulated world", () => {
+  it(
+    "keeps its promises, whatever the seed does to it",
+    async () => {
+      for (let seed = 1; seed <= seeds; seed++) {
+        const verdict = await runSeed({ seed, sqlite, crypto });
+        expect(verdict.code, told(verdict)).toBe(0);
+      }
+    },
+    60 * 60_000,
+  );
+
+  it("runs a seed again step by step", async () => {
+    for (const seed of [1, 2, 3]) {
+      const verdict = await runSeedTwice({ seed, sqlite, crypto });
+      expect(verdict.code, told(verdict)).toBe(0);
+    }
+  });
+});
