@@ -283,6 +283,10 @@ export const developmentLicences: readonly {
 /** Licences that a person read in the package's LICENSE file, because its manifest names none. */
 const licencesInFiles: ReadonlyMap<string, string> = new Map([["@journeyapps/wa-sqlite", "MIT"]]);
 
+function licenceOf(name: string, locked: LockedPackage): string {
+  return locked.license ?? licencesInFiles.get(name) ?? "none";
+}
+
 /** One package of the lockfile. */
 export interface LockedPackage {
   readonly name?: string;
@@ -340,8 +344,8 @@ export function checkDeclared(
     const locked = lock[`node_modules/${name}`];
     if (locked?.version !== version)
       problems.push(`${name}: the lockfile has ${locked?.version ?? "none"}, not ${version}`);
-    else if (locked.license !== licence)
-      problems.push(`${name}: the lockfile says ${locked.license ?? "no licence"}, not ${licence}`);
+    else if (licenceOf(name, locked) !== licence)
+      problems.push(`${name}: its licence is ${licenceOf(name, locked)}, not ${licence}`);
     if (why === "" || keeper === "") problems.push(`${name}: say why, and who keeps it`);
   }
   return problems;
@@ -360,7 +364,7 @@ export function checkLock(lock: Lock): readonly string[] {
     if (locked.integrity === undefined) problems.push(`${name}: no integrity in the lockfile`);
     if (locked.hasInstallScript === true)
       problems.push(`${name}: runs a script at install; take a package that ships its binaries`);
-    const licence = locked.license ?? licencesInFiles.get(name) ?? "none";
+    const licence = licenceOf(name, locked);
     if (permissiveLicences.has(licence)) continue;
     const excused = developmentLicences.some(
       (row) => row.name.test(name) && row.licence === licence && locked.dev === true,

@@ -80,8 +80,8 @@ export interface PushingDeviceDeps {
 export function createInvitationCode(
   deps: Pick<PushingDeviceDeps, "crypto" | "chance">,
 ): InvitationCode {
-  const proof = base64url(deps.chance.bytes(32));
-  return { proof, digest: base64url(deps.crypto.sha256(utf8(proof))) };
+  const proof = deps.chance.bytes(32);
+  return { proof: base64url(proof), digest: base64url(deps.crypto.sha256(proof)) };
 }
 
 /** A device whose log begins with its opening. */

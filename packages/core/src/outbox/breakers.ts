@@ -24,6 +24,7 @@ export type BreakerVerdict =
   | { readonly admitted: true; readonly probe: boolean }
   | { readonly admitted: false; readonly retryAt: number };
 
+/** The breakers of a store, one row an endpoint. */
 export interface Breakers {
   /** Decides on one attempt; an admitted one is reported by `ended`. */
   admit(endpoint: string): BreakerVerdict;

@@ -33,6 +33,7 @@ export interface DeviceAccess {
   readonly scopes: ReadonlyMap<string, string>;
 }
 
+/** Who may read what, as the access events of the log say. */
 export interface AccessState {
   readonly devices: ReadonlyMap<string, DeviceAccess>;
   /** Scopes that a device may read or once might: what its keys may be believed in. */

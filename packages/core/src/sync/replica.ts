@@ -84,22 +84,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     });
   }
 
-  function newestOwn(of: SyncTables): KnownLog {
-    const own = of.ownLogs().at(-1);
-    invariant(own !== undefined, "an open store has an incarnation");
-    return own;
-  }
-
-  /** The newest own log whose key the server can check: of a younger one it learns by a push. */
-  function introduced(of: SyncTables): KnownLog {
-    const known = of
-      .ownLogs()
-      .findLast(
-        ({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"),
-      );
-    return known ?? newestOwn(of);
-  }
-
   return {
     server: () => tables().server(),
     origin() {
@@ -275,6 +259,22 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     });
     return { status: "contradiction", code };
   }
+}
+
+function newestOwn(of: SyncTables): KnownLog {
+  const own = of.ownLogs().at(-1);
+  invariant(own !== undefined, "an open store has an incarnation");
+  return own;
+}
+
+/** The newest own log whose key the server can check: of a younger one it learns by a push. */
+function introduced(of: SyncTables): KnownLog {
+  const known = of
+    .ownLogs()
+    .findLast(
+      ({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"),
+    );
+  return known ?? newestOwn(of);
 }
 
 /** The evidence: what the server signed, beside what we had asked. */

@@ -63,7 +63,7 @@ function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): voi
 }
 
 /** The connection of a device that is open. */
-export function connectionOf({ device, connected }: Inhabitant): Connection {
+function connectionOf({ device, connected }: Inhabitant): Connection {
   if (connected === undefined || connected.open !== device.open) {
     throw new LivenessError(`${device.name} is not connected`);
   }

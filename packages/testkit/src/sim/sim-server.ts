@@ -328,9 +328,9 @@ export function createSimServer(ports: SimServerPorts): SimServer {
 }
 
 /** The fingerprint of a checkpoint key as codes carry it. */
-export function fingerprintOf(crypto: Crypto, spki: Bytes): string {
+function fingerprintOf(crypto: Crypto, spki: Bytes): string {
   return base64url(crypto.sha256(spki));
 }
 
 /** How long a device waits for an answer before it gives up, as the transport asks for it. */
-export const answerMsMax = limits.requestMsMax;
+const answerMsMax = limits.requestMsMax;
