@@ -49,7 +49,7 @@ describe("the checks", () => {
       "a: the lockfile has 1.0.0, not 2.0.0",
     ]);
     expect(checkDeclared([{ ...row, licence: "ISC", why: "" }], [manifest], lock)).toEqual([
-      "a: the lockfile says MIT, not ISC",
+      "a: its licence is MIT, not ISC",
       "a: say why, and who keeps it",
     ]);
   });

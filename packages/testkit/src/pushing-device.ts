@@ -23,7 +23,6 @@ import {
   type SealedEvent,
   successionPayloadType,
   successionStatement,
-  utf8,
 } from "@holdfast/core";
 import type { Chance } from "./chance.ts";
 import { createSealedDeviceLog, type EventWishes, type SealedDeviceLog } from "./sealed-batches.ts";

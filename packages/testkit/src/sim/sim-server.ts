@@ -4,8 +4,6 @@
  * process begins with what the disk holds, and with no token that its predecessor gave out.
  */
 import {
-  type Bytes,
-  base64url,
   type Crypto,
   errorAnswerShape,
   fromBase64url,
@@ -14,7 +12,6 @@ import {
   type HttpAnswer,
   type HttpRequest,
   isHoldfastError,
-  limits,
   parseDeviceLogOrigin,
   protocolDigest,
   silentObserver,
@@ -326,11 +323,3 @@ export function createSimServer(ports: SimServerPorts): SimServer {
     },
   };
 }
-
-/** The fingerprint of a checkpoint key as codes carry it. */
-function fingerprintOf(crypto: Crypto, spki: Bytes): string {
-  return base64url(crypto.sha256(spki));
-}
-
-/** How long a device waits for an answer before it gives up, as the transport asks for it. */
-const answerMsMax = limits.requestMsMax;
