@@ -10,7 +10,6 @@ import {
   type CommitNote,
   createHashSource,
   type Crypto,
-  utf8,
   deviceId,
   type EnrolRequest,
   fromBase64url,
@@ -24,6 +23,7 @@ import {
   type SealedEvent,
   successionPayloadType,
   successionStatement,
+  utf8,
 } from "@holdfast/core";
 import type { Chance } from "./chance.ts";
 import { createSealedDeviceLog, type EventWishes, type SealedDeviceLog } from "./sealed-batches.ts";
