@@ -16,6 +16,7 @@ import {
   incarnationOpenedType,
   type IncarnationPub,
   preAuthenticationEncoding,
+  proofDigest,
   proveInclusion,
   type PushEntry,
   type PushRequest,
@@ -23,7 +24,6 @@ import {
   type SealedEvent,
   successionPayloadType,
   successionStatement,
-  utf8,
 } from "@holdfast/core";
 import type { Chance } from "./chance.ts";
 import { createSealedDeviceLog, type EventWishes, type SealedDeviceLog } from "./sealed-batches.ts";
@@ -81,7 +81,7 @@ export function createInvitationCode(
   deps: Pick<PushingDeviceDeps, "crypto" | "chance">,
 ): InvitationCode {
   const proof = base64url(deps.chance.bytes(32));
-  return { proof, digest: base64url(deps.crypto.sha256(utf8(proof))) };
+  return { proof, digest: proofDigest(deps.crypto, proof) ?? "" };
 }
 
 /** A device whose log begins with its opening. */

@@ -10,14 +10,13 @@ import {
   type EnrolAnswer,
   type EnrolRequest,
   everyScope,
-  fromBase64url,
   HoldfastError,
   isHoldfastError,
   emptyRange,
   noPrevious,
   noteDigest,
+  proofDigest,
   type Role,
-  utf8,
 } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
 import { statementText } from "../log/statements.ts";
@@ -52,7 +51,8 @@ export async function enrol(
   request: EnrolRequest,
 ): Promise<EnrolAnswer> {
   const { crypto, store } = deps;
-  const digest = codeDigest(deps, request.proof);
+  const digest = proofDigest(crypto, request.proof);
+  if (digest === undefined) throw refused();
   const code = await store.read((reads) => usableCode(deps, reads, digest, request));
   const device = readFirstWords(deps, request);
   const tenant = device.opening.header.ten;
@@ -85,12 +85,6 @@ export async function enrol(
       };
     },
   });
-
-  function codeDigest(of: EngineDeps, proof: string): string {
-    const bytes = fromBase64url(proof);
-    if (bytes?.length !== 32) throw refused();
-    return base64url(of.crypto.sha256(utf8(proof)));
-  }
 
   function readFirstWords(of: EngineDeps, words: FirstWords): Enrolling {
     const opening = readOpening(crypto, words.opening);
