@@ -82,7 +82,7 @@ async function plunder({ folder }: ServerProcess): Promise<Loot> {
   try {
     const grants = driver
       .prepare(
-        "SELECT text, tenants.tenant AS tenant FROM grants JOIN tenants ON number = grants.tenant",
+        "SELECT text, tenants.tenant AS tenant FROM grants JOIN tenants ON tenants.number = grants.tenant",
       )
       .all<{ text: string; tenant: string }>();
     const granted = await unwrapAll(grants, candidates);
