@@ -8,7 +8,6 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type DataKey,
-  decodeFrames,
   frameGeneration,
   fromBase64,
   fromBase64url,
@@ -20,6 +19,7 @@ import {
 import { type GrantedKey, unwrapGrant } from "@holdfast/core/grant";
 import { createNodeCrypto, openSqlite } from "@holdfast/node";
 import { expect, test } from "vitest";
+import { decodeFrames } from "../../packages/server/src/engine/ingest/frames.ts";
 import { converge, inWorld, pageKeyOf, type ServerProcess } from "./world.ts";
 
 const crypto = createNodeCrypto();
