@@ -199,7 +199,7 @@ async function comeBack(a: SimulatedDevice, b: SimulatedDevice, output: Output):
   for (const conflict of conflicts) {
     for (const leaf of conflict.sides) {
       const side = a.store.get(leaf);
-      if (side === undefined) continue;
+      invariant(side !== undefined, "the sides of a conflict are in the store");
       const { duration_minutes: minutes } = side.data as { readonly duration_minutes: number };
       const by = side.header.dev === a.store.status().device ? "A" : "B";
       const holds = leaf === conflict.winner ? "; shown until somebody settles it" : "";

@@ -404,7 +404,6 @@ export const errorCodes = {
   // Sync
   ...syncCodes,
   ...replicaCodes,
-
   ...outboxCodes,
   ...accessCodes,
   ...wireCodes,
