@@ -234,7 +234,7 @@ describe("a system model", () => {
       key: systemRandom.bytes(32),
     } as const;
     const tenant = base64url(systemRandom.bytes(16));
-    const grant = await wrapGrant(granted, tenant, pair.publicKey);
+    const grant = await wrapGrant(granted, tenant, pair.publicKey, systemRandom);
     expect(canonicalJson(JSON.parse(fromUtf8(grant)) as never)).toBe(fromUtf8(grant));
     expect(await unwrapGrant(grant, tenant, pair)).toEqual(granted);
   });

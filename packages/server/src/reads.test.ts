@@ -70,7 +70,7 @@ async function grant(from: Keyring, to: Keyring, scope: string): Promise<void> {
     const material = from.dataKeyMaterial(id, generation);
     if (of !== scope || material === undefined) continue;
     const { publicKey, privateKey } = to.hpke();
-    const text = await wrapGrant({ kind: "data", ...material }, tenant, publicKey);
+    const text = await wrapGrant({ kind: "data", ...material }, tenant, publicKey, systemRandom);
     const granted = await unwrapGrant(text, tenant, { publicKey, privateKey: privateKey() });
     if (granted.kind === "data") to.addDataKey(granted);
   }

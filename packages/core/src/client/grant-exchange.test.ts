@@ -360,11 +360,8 @@ describe("grants on their way", () => {
     // A key that opens and that no event names: it waits and is not taken.
     const { wrapGrant } = await import("../keys/grant.ts");
     const made = { kind: "pseudonym", key: systemRandom.bytes(32) } as const;
-    const forged = await wrapGrant(
-      made,
-      one.store.status().tenant,
-      one.grants.keyring.hpke().publicKey,
-    );
+    const { keyring } = one.grants;
+    const forged = await wrapGrant(made, keyring.tenant, keyring.hpke().publicKey, systemRandom);
     post.grants.push({ number: post.grants.length + 1, grant: fromUtf8(forged) });
     expect(await one.exchange()).toMatchObject({ received: 0, refused: 0, pending: 1 });
     expect(one.grants.keyring.dataKeys().length).toBe(keys);

@@ -162,7 +162,7 @@ describe("grant", () => {
   });
 
   it("makes grants that noble opens", async () => {
-    const text = fromUtf8(await wrapGrant(data, "t", own.publicKey));
+    const text = fromUtf8(await wrapGrant(data, "t", own.publicKey, systemRandom));
     const { enc, ct, ...context } = JSON.parse(text) as {
       readonly enc: string;
       readonly ct: string;
@@ -183,21 +183,23 @@ describe("grant", () => {
   it("goes round for both kinds, and says whose a grant is", async () => {
     const pseudonym: GrantedKey = { kind: "pseudonym", key: systemRandom.bytes(32) };
     for (const granted of [data, pseudonym]) {
-      expect(await unwrapGrant(await wrapGrant(granted, "t", own.publicKey), "t", own)).toEqual(
-        granted,
-      );
+      expect(
+        await unwrapGrant(await wrapGrant(granted, "t", own.publicKey, systemRandom), "t", own),
+      ).toEqual(granted);
     }
-    const grant = await wrapGrant(data, "t", own.publicKey);
+    const grant = await wrapGrant(data, "t", own.publicKey, systemRandom);
     await expect(unwrapGrant(grant, "u", own)).rejects.toMatchObject({ code: "grant_foreign" });
     const other = generateHpkeKeyPair(systemRandom);
-    await expect(unwrapGrant(grant, "t", other)).rejects.toMatchObject({ code: "grant_foreign" });
-    await expect(wrapGrant(data, "t", new Uint8Array(32))).rejects.toMatchObject({
+    await expect(unwrapGrant(grant, "t", other)).rejects.toMatchObject({
+      code: "grant_foreign",
+    });
+    await expect(wrapGrant(data, "t", new Uint8Array(32), systemRandom)).rejects.toMatchObject({
       code: "grant_malformed",
     });
   });
 
   it("gives no key for any flipped byte", async () => {
-    const grant = await wrapGrant(data, "t", own.publicKey);
+    const grant = await wrapGrant(data, "t", own.publicKey, systemRandom);
     for (let at = 0; at < grant.length; at++) {
       const bad = Uint8Array.from(grant);
       bad[at] = (bad[at] as number) ^ (1 << (at % 7));
@@ -205,6 +207,27 @@ describe("grant", () => {
         code: expect.stringMatching(/^grant_(malformed|foreign|open_failed)$/) as string,
       });
     }
+  });
+
+  it("derives the ephemeral key pair from the random port, as RFC 9180 §7.1.3 says", async () => {
+    // A.1.1: ikmE and pkEm of DHKEM(X25519, HKDF-SHA256).
+    const ikm = h("7268600d403fce431561aef583ee1613527cff655c1343f29812e66706df3234");
+    const drawn: number[] = [];
+    const random = {
+      bytes(count: number) {
+        drawn.push(count);
+        return Uint8Array.from(ikm);
+      },
+    };
+    const { enc } = JSON.parse(fromUtf8(await wrapGrant(data, "t", own.publicKey, random))) as {
+      readonly enc: string;
+    };
+    expect(hex(fromBase64url(enc) as Bytes)).toBe(
+      "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431",
+    );
+    expect(drawn).toEqual([32]);
+    const one = await wrapGrant(data, "t", own.publicKey, systemRandom);
+    expect(await wrapGrant(data, "t", own.publicKey, systemRandom)).not.toEqual(one);
   });
 
   it("uses the same key pair form as the keyring", () => {

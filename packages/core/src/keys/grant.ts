@@ -68,22 +68,24 @@ function contextOf(granted: GrantedKey, tenant: string, to: Uint8Array): Context
 }
 
 /**
- * Wrap a key for the installation with that HPKE public key. The answer is the grant's JCS bytes. Throws
- * `grant_malformed` when the public key is not one that X25519 accepts (RFC 7748 §6.1: an all-zero secret).
+ * Wrap a key for the installation with that HPKE public key. The ephemeral key pair is derived from 32 bytes of
+ * `random` (RFC 9180 §7.1.3, DeriveKeyPair). The answer is the grant's JCS bytes. Throws `grant_malformed` when the public key is not one that X25519 accepts (RFC 7748 §6.1: an all-zero secret).
  */
 export async function wrapGrant(
   granted: GrantedKey,
   tenant: string,
   recipient: Uint8Array,
+  random: Random,
 ): Promise<Bytes> {
   invariant(granted.key.length === keyBytes, "a granted key has 32 bytes");
   const context = contextOf(granted, tenant, recipient);
   const aad = canonicalBytes(context);
   const suite = cipherSuite();
+  const ekm = random.bytes(keyBytes);
   try {
     const recipientPublicKey = await suite.kem.deserializePublicKey(Uint8Array.from(recipient));
     const { enc, ct } = await suite.seal(
-      { recipientPublicKey, info: concat(infoLabel, aad) },
+      { recipientPublicKey, info: concat(infoLabel, aad), ekm },
       Uint8Array.from(granted.key),
       aad,
     );
@@ -94,6 +96,8 @@ export async function wrapGrant(
     });
   } catch (cause) {
     throw new HoldfastError("grant_malformed", { field: "to" }, { cause });
+  } finally {
+    wipe(ekm);
   }
 }
 

@@ -373,10 +373,13 @@ function expectedObjects(): ReadonlyMap<string, string> {
   return objects;
 }
 
+/** Read from the schema's text once. */
+let fixedObjects: ReadonlyMap<string, string> | undefined;
+
 /** Names what is missing, unexpected or different in tables, indices and triggers. */
 export function schemaDrift(driver: SqliteDriver): readonly string[] {
   const actual = listObjects(driver);
-  const expected = expectedObjects();
+  const expected = (fixedObjects ??= expectedObjects());
   const drift: string[] = [];
   for (const [name, sql] of expected) {
     if (!actual.has(name)) drift.push(`missing ${name}`);

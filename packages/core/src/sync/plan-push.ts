@@ -4,7 +4,8 @@
  * Entries are leased in their turn, and the first one names the log: unsent tails of earlier incarnations get
  * their turn like any other. The note is the first that covers the last body; what lies between goes as
  * leaves, so that an urgent event behind 50,000 others is in custody after one exchange and they follow as
- * fills. Bodies below the server's size go as fills.
+ * fills. Bodies below the server's size go as fills. The opening goes with the first exchange of its log, even
+ * when another worker has leased its entry: without it the server cannot tell whose log it is.
  */
 import { fromBase64url, utf8 } from "../std/bytes.ts";
 import { invariant } from "../std/errors.ts";
@@ -153,6 +154,7 @@ function composeRequest(
   const { device, incarnation } = log;
   const from = pushed.size;
   const bodies = new Map(sent.map(({ index, body }) => [index, body]));
+  if (from === 0 && !bodies.has(0)) bodies.set(0, openingOf(deps, log));
   const leaves = deps.log.leaves(device, incarnation, from, note.size);
   const entries = leaves.map((text, at): PushEntry => {
     const body = bodies.get(from + at);
@@ -166,6 +168,15 @@ function composeRequest(
     .map(({ index, body }): Fill => ({ index, body }));
   const checkpoint = deps.tables.checkpoint()?.size ?? 0;
   return { device, incarnation, from, note: note.note, entries, fills, checkpoint };
+}
+
+/** Event 0 of an own log: it carries keys and predecessor in the clear, so its body is always at hand. */
+function openingOf({ tables, log }: PlanPushDeps, { number }: KnownLog): EventBody {
+  const position = tables.openingPosition(number);
+  invariant(position !== undefined, "an own log begins with its opening");
+  const [stored] = log.read({ after: position - 1, limit: 1 });
+  invariant(stored?.position === position, "the opening is a stored event");
+  return bodyOf(stored);
 }
 
 /** Positions in the order of the request: entries, then fills. */

@@ -177,7 +177,8 @@ async function wrapAll(
     const granted = materialOf(store, entry);
     if (granted === undefined) continue;
     try {
-      const grant = await wrapGrant(granted, store.keyring.tenant, publicKeyOf(entry.hpke));
+      const recipient = publicKeyOf(entry.hpke);
+      const grant = await wrapGrant(granted, store.keyring.tenant, recipient, store.random);
       const digest = base64url(store.crypto.sha256(grant));
       wrapped.push({ ...entry, digest, grant: fromUtf8(grant) });
     } catch (error) {

@@ -150,6 +150,13 @@ function deviceLogs(driver: SqliteDriver, one: One) {
       );
       return row?.header;
     },
+    openingPosition(log: number): number | undefined {
+      const row = one<{ position: number }>(
+        "SELECT position FROM events WHERE incarnation = ? AND sequence = 1",
+        log,
+      );
+      return row?.position;
+    },
     ownLogs(): readonly KnownLog[] {
       return driver
         .prepare(

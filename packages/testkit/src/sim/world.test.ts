@@ -24,9 +24,10 @@ describe("the simulated world", () => {
     60 * 60_000,
   );
 
-  it("runs a seed again step by step", async () => {
-    for (const seed of [1, 2, 3]) {
-      const verdict = await runSeedTwice({ seed, sqlite, crypto });
+  it("runs a whole world again step by step", async () => {
+    for (const seed of [1, 2, 3, 5, 6]) {
+      const knobs = { server: true, devices: 2, calls: 10 };
+      const verdict = await runSeedTwice({ seed, sqlite, crypto, knobs });
       expect(verdict.code, told(verdict)).toBe(0);
     }
   });
