@@ -45,8 +45,9 @@ const eventColumns = `events.position AS position, logs.device AS device,
   events.id AS id, events.scope AS scope, events.stream AS stream, events.type AS type,
   events.header AS header, events.frames AS frames
   FROM events JOIN logs ON logs.number = events.log`;
-const notDevice = `AND (? IS NULL OR log NOT IN
-  (SELECT number FROM logs WHERE logs.tenant = events.tenant AND logs.device = ?))`;
+// The inner query names nothing of the outer one, so that it runs once and not for each row.
+const notLogsOf = `AND log NOT IN
+  (SELECT own.number FROM logs AS own WHERE own.tenant = ? AND own.device = ?)`;
 
 export function createSqliteReads(driver: SqliteDriver): SqliteReads {
   const names = nameReads(driver);
@@ -152,7 +153,7 @@ function tenantReads(
           bytes: Uint8Array;
           at: number;
         }>(tenantNumber(tenant) ?? -1, limit)
-        .map(({ first, ...row }) => ({ ...row, tenant, from: first })),
+        .map(({ first, bytes, ...row }) => ({ ...row, tenant, from: first, bytes: owned(bytes) })),
   };
 }
 
@@ -231,11 +232,11 @@ function eventReads(
   { tenantNumber }: Names,
 ): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "eventsOfStream" | "sharedStreams"> {
   const ofAll = `SELECT ${eventColumns}
-    WHERE events.tenant = ? AND position > ? ${notDevice} ORDER BY position LIMIT ?`;
+    WHERE events.tenant = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScope = `SELECT position FROM events
-    WHERE tenant = ? AND scope = ? AND position > ? ${notDevice} ORDER BY position LIMIT ?`;
+    WHERE tenant = ? AND scope = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScopes = `SELECT position FROM events
-    WHERE tenant = ? AND scope IN (SELECT value FROM json_each(?)) AND position > ? ${notDevice}
+    WHERE tenant = ? AND scope IN (SELECT value FROM json_each(?)) AND position > ? ${notLogsOf}
     ORDER BY position LIMIT ?`;
   const atPosition = `SELECT ${eventColumns} WHERE events.tenant = ? AND position = ?`;
 
@@ -244,19 +245,19 @@ function eventReads(
     scopes: readonly string[],
     after: number,
     limit: number,
-    except: string | null,
+    except: string,
   ): readonly number[] {
     if (scopes.length > scopesApartMax) {
       return driver
         .prepare(ofScopes)
-        .all<{ position: number }>(tenant, JSON.stringify(scopes), after, except, except, limit)
+        .all<{ position: number }>(tenant, JSON.stringify(scopes), after, tenant, except, limit)
         .map(({ position }) => position);
     }
     return [...new Set(scopes)]
       .flatMap((scope) =>
         driver
           .prepare(ofScope)
-          .all<{ position: number }>(tenant, scope, after, except, except, limit)
+          .all<{ position: number }>(tenant, scope, after, tenant, except, limit)
           .map(({ position }) => position),
       )
       .toSorted((a, b) => a - b)
@@ -276,11 +277,12 @@ function eventReads(
     },
     events(tenant, scopes, after, limit, except) {
       const number = tenantNumber(tenant) ?? -1;
-      const left = except ?? null;
+      // No device has an empty name.
+      const left = except ?? "";
       if (scopes === "*") {
         return driver
           .prepare(ofAll)
-          .all<EventSqlRow>(number, after, left, left, limit)
+          .all<EventSqlRow>(number, after, number, left, limit)
           .map(placedEventOf);
       }
       const found = driver.prepare(atPosition);

@@ -6,13 +6,7 @@
  * it returns may write, and must not fail for anything that the call brought; when it does (storage), the whole
  * group is undone and its calls are tried one by one.
  */
-import {
-  HoldfastError,
-  isHoldfastError,
-  type MaybePromise,
-  type Observer,
-  type Timers,
-} from "@holdfast/core";
+import { HoldfastError, isHoldfastError, type MaybePromise, type Timers } from "@holdfast/core";
 import {
   type CheckpointDeps,
   createShardProof,
@@ -43,7 +37,6 @@ export interface WriteLoop {
 export interface WriteLoopDeps extends CheckpointDeps {
   readonly store: ServerStore;
   readonly timers: Timers;
-  readonly observer: Observer;
 }
 
 /** One group stays well below `checkpointWaitMs` of work. */

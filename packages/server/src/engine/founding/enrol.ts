@@ -108,13 +108,28 @@ async function usableCode(
   const code = await reads.code(digest);
   if (code === undefined) throw refused();
   if (code.usedAt !== undefined) {
-    const opening = readOpening(deps.crypto, request.opening);
-    const known = await sameEnrolment(reads, opening.header.ten, digest, opening);
-    if (known === undefined) throw refused();
-    return code;
+    if (await wasUsedFor(deps, reads, digest, request)) return code;
+    throw refused();
   }
   if (deps.clock.now() >= code.expires) throw refused();
   return code;
+}
+
+/** An opening that cannot be read is no reason to tell a used code from one that never was. */
+async function wasUsedFor(
+  deps: EngineDeps,
+  reads: ServerReads,
+  digest: string,
+  request: EnrolRequest,
+): Promise<boolean> {
+  let opening: Opening;
+  try {
+    opening = readOpening(deps.crypto, request.opening);
+  } catch (error) {
+    if (isHoldfastError(error, "opening_wrong")) return false;
+    throw error;
+  }
+  return (await sameEnrolment(reads, opening.header.ten, digest, opening)) !== undefined;
 }
 
 /** The opening that this code was used for, when it is this one. */

@@ -14,8 +14,9 @@ import type { EngineDeps } from "../engine-deps.ts";
 import type { ServerReads } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
 
-/** Streams and pairs of one answer. */
-const streamsMax = 1_000;
+/** Streams read at once and looked at for one answer, and pairs of one answer. */
+const streamsEach = 500;
+const streamsMax = 10_000;
 const candidatesMax = 1_000;
 
 /** Only streams that the caller may read; an unknown stream has none, like a forbidden one. */
@@ -27,15 +28,24 @@ export function listConflicts(
   return store.read(async (reads) => {
     await admit(reads, caller);
     const allowed = new Set(await reads.access(caller.tenant, caller.device));
-    const streams =
-      stream === undefined ? await reads.sharedStreams(caller.tenant, "", streamsMax) : [stream];
     const candidates: ConflictCandidate[] = [];
-    for (const one of streams) {
+    for await (const one of stream === undefined ? sharedStreams(reads, caller.tenant) : [stream]) {
       candidates.push(...(await candidatesOf(reads, caller.tenant, one, allowed)));
       if (candidates.length >= candidatesMax) break;
     }
     return { candidates: candidates.slice(0, candidatesMax) };
   });
+}
+
+async function* sharedStreams(reads: ServerReads, tenant: string): AsyncGenerator<string> {
+  let after = "";
+  for (let seen = 0; seen < streamsMax;) {
+    const page = await reads.sharedStreams(tenant, after, streamsEach);
+    yield* page;
+    seen += page.length;
+    if (page.length < streamsEach) return;
+    after = page.at(-1) as string;
+  }
 }
 
 async function candidatesOf(
