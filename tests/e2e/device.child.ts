@@ -2,8 +2,8 @@
  * One device as a process: a store in a folder of its own, told what to do in lines of JSON. Everything it does
  * goes through `@holdfast/node`; what it is asked about its tables is read from the store's own answers.
  */
-import { createRegistry, type SyncReport } from "@holdfast/core";
-import { openStore } from "@holdfast/node";
+import { createRegistry, type SyncEngine, type SyncReport } from "@holdfast/core";
+import { createNodeHttp, openStore, syncDesk, syncStore } from "@holdfast/node";
 import { packEvents, packProjections } from "@holdfast/packs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -23,7 +23,14 @@ const store = await openStore({
   app: "holdfast-e2e",
   ...(options.leaseExpiryMs !== undefined && { outbox: { leaseExpiryMs: options.leaseExpiryMs } }),
 });
-const { sync } = store;
+const http = createNodeHttp();
+const desk = syncDesk(store, http);
+let running: SyncEngine | undefined;
+
+function engine(): SyncEngine {
+  running ??= syncStore(store);
+  return running;
+}
 
 /** Timers that fire: what keeps a processor from sleeping. */
 function countWakeUps(): void {
@@ -96,21 +103,21 @@ await listen(
       const result = await store.amend(last.event.id, { actor: "ada", why: "corrected", data });
       return result.status;
     },
-    enrol: ({ code }: { readonly code: string }) => sync.enrol(code),
+    enrol: ({ code }: { readonly code: string }) => desk.enrol(code),
     invite: (terms: { readonly role: "device" | "admin"; readonly scopes: readonly string[] }) =>
-      sync.invite({
+      desk.invite({
         lifeMs: 3_600_000,
         role: terms.role,
         scopes: terms.scopes.map((words) => (words === "*" ? words : store.scopeId(words))),
       }),
-    sync: (): Promise<SyncReport> => sync.syncNow(),
+    sync: (): Promise<SyncReport> => engine().syncNow(),
     start: () => {
-      sync.start();
+      engine().start();
     },
-    cancel: () => sync.cancel(),
-    state: () => sync.state(),
+    cancel: () => engine().cancel(),
+    state: () => engine().state(),
     outbox: () => store.status().outbox,
-    breakers: () => sync.breakers(),
+    breakers: () => desk.breakers(),
     receipts: ({ ids }: { readonly ids: readonly string[] }) => ids.map((id) => store.receipt(id)),
     ids: () => ownEvents().map(({ id }) => id),
     leaves: () => ownEvents().map(({ leaf }) => leaf).toSorted(),

@@ -4,7 +4,10 @@ import { appendCommand } from "./commands/append.ts";
 import { asOfCommand } from "./commands/as-of.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { devicesCommand } from "./commands/devices.ts";
+import { enrollCommand } from "./commands/enroll.ts";
 import { exportCommand } from "./commands/export.ts";
+import { grantsCommand } from "./commands/grants.ts";
 import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
@@ -17,6 +20,7 @@ import { serveCommand } from "./commands/serve.ts";
 import { showCommand } from "./commands/show.ts";
 import { startCommand } from "./commands/start.ts";
 import { statusCommand } from "./commands/status.ts";
+import { syncCommand } from "./commands/sync.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { watchCommand } from "./commands/watch.ts";
@@ -50,9 +54,16 @@ export function createProgram(): Command {
     watchCommand(),
     conflictsCommand(),
     outboxCommand(),
+    enrollCommand(),
+    devicesCommand(),
+    grantsCommand(),
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),
+    enrollCommand(),
+    devicesCommand(),
+    grantsCommand(),
+    syncCommand(),
     exportCommand(),
     demoCommand(),
     startCommand(),

@@ -5,9 +5,11 @@ import {
   type Holdfast,
   HoldfastError,
   type HttpPort,
+  type SyncDesk,
+  type SyncEngine,
   type SyncReport,
 } from "@holdfast/core";
-import { createNodeHttp, initStore, openStore } from "@holdfast/node";
+import { createNodeHttp, initStore, openStore, syncDesk } from "@holdfast/node";
 import { projections, registry } from "./store.ts";
 
 /** Where the device lies, as the environment of a command names it. */
@@ -21,6 +23,7 @@ export interface SimulatedDevice {
   readonly name: string;
   readonly place: Place;
   readonly store: Holdfast;
+  readonly desk: SyncDesk;
   /** Takes the connection away, or gives it back. */
   connect(state: "online" | "offline"): void;
   /** Syncs until nothing waits, in a few rounds. */
@@ -55,16 +58,21 @@ export async function createSimulatedDevice(
     registry,
     projections,
     app: "holdfast-start",
-    transportTo: (url) => createHttpTransport({ http: port }, url),
   });
+  let engine: SyncEngine | undefined;
   return {
     name,
     place,
     store,
+    desk: syncDesk(store, port),
     connect(state) {
       online = state === "online";
     },
-    sync: () => syncAll(store),
+    sync() {
+      const url = store.server()?.url ?? "";
+      engine ??= store.sync(createHttpTransport({ http: port }, url));
+      return syncAll(engine);
+    },
     async close() {
       await store.close();
       http.close();
@@ -76,9 +84,9 @@ export async function createSimulatedDevice(
 const roundsMax = 30;
 const restMs = 100;
 
-async function syncAll(store: Holdfast): Promise<SyncReport> {
+async function syncAll(engine: SyncEngine): Promise<SyncReport> {
   for (let round = 1; ; round++) {
-    const report = await store.sync.syncNow();
+    const report = await engine.syncNow();
     if (report.status !== "partial" || round === roundsMax) return report;
     await new Promise((resolve) => setTimeout(resolve, restMs));
   }

@@ -9,4 +9,5 @@ export * from "./random.ts";
 export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
 export * from "./store.ts";
+export * from "./sync-store.ts";
 export * from "./http.ts";

@@ -44,7 +44,6 @@ import {
 import { join, resolve } from "node:path";
 import {
   base64url,
-  createHttpTransport,
   createKeyring,
   createSoftwareProvider,
   createStore,
@@ -59,8 +58,6 @@ import {
   type OutboxOptions,
   type Projection,
   type Registry,
-  type SyncOptions,
-  type Transport,
   createRegistry,
   silentObserver,
   type StoreMedium,
@@ -69,7 +66,6 @@ import {
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
-import { createNodeHttp, type NodeHttp } from "./http.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
@@ -110,10 +106,6 @@ export interface OpenStoreOptions extends StoreLocation {
   readonly observer?: Observer;
   /** Bounds of the outbox; default: `outboxPolicyDefault`. */
   readonly outbox?: OutboxOptions;
-  /** How a server is reached; default: HTTP with keep-alive connections of this store's own. */
-  readonly transportTo?: (url: string) => Transport;
-  /** How sync runs. */
-  readonly sync?: SyncOptions;
 }
 
 const databaseFileName = "store.db";
@@ -271,19 +263,8 @@ function openWith(
     app: options.app ?? version,
     readOnly: options.readOnly ?? false,
     acceptRollback: options.acceptRollback ?? false,
-    transportTo: options.transportTo ?? httpTransportTo(),
     ...(options.outbox === undefined ? {} : { outbox: options.outbox }),
-    ...(options.sync === undefined ? {} : { sync: options.sync }),
   });
-}
-
-/** Connections are made when the first server is asked, and do not keep the process alive. */
-function httpTransportTo(): (url: string) => Transport {
-  let http: NodeHttp | undefined;
-  return (url) => {
-    http ??= createNodeHttp();
-    return createHttpTransport({ http }, url);
-  };
 }
 
 /** SQLite follows links: neither the folder nor the database nor what SQLite keeps beside it may be one. */

@@ -15,7 +15,7 @@ export type Fate =
   | "hangs"
   /** Fails with that error instead of reaching the server. */
   | HoldfastError
-  | { readonly delayMs: number; readonly then?: "answered" | "lost" };
+  | { readonly delayMs: number; readonly fate?: "answered" | "lost" };
 
 /** One call that is about to be made. */
 export interface FakeCall {
@@ -41,6 +41,7 @@ export function createFakeTransport(deps: {
     options: CallOptions,
     send: () => Promise<unknown>,
   ): Promise<unknown> {
+    if (options.signal?.aborted === true) throw new HoldfastError("sync_cancelled");
     number += 1;
     const met = fate({ method, number });
     if (met instanceof HoldfastError) throw met;
@@ -55,7 +56,7 @@ export function createFakeTransport(deps: {
       ]);
     }
     const answer = await send();
-    if (met === "lost" || (typeof met === "object" && met.then === "lost")) throw unreachable();
+    if (met === "lost" || (typeof met === "object" && met.fate === "lost")) throw unreachable();
     return answer;
   }
 

@@ -80,9 +80,9 @@ export function createMemorySyncStore(deps: {
   };
   const contradicted = (): { status: "contradiction"; code: string } | undefined => {
     if (contradiction === undefined) return undefined;
-    evidence = contradiction;
+    const code = contradiction;
     contradiction = undefined;
-    return { status: "contradiction", code: evidence };
+    return { status: "contradiction", code };
   };
   const takeAnswer = (leased: readonly MemoryEntry[], answer: PushAnswer): PushOutcome => {
     if (answer.status !== "receipted") {
@@ -223,6 +223,9 @@ export function createMemorySyncStore(deps: {
       pulledThrough: pulled.at(-1),
     }),
     evidence: () => evidence,
+    async halt(code) {
+      evidence = code;
+    },
     async resumed(actor, reason) {
       evidence = undefined;
       resumptions.push({ actor, reason });
@@ -293,6 +296,7 @@ export function createMemorySyncServer(deps: {
   };
   function checkAssertion(text: string): void {
     const claims = fromBase64url(text.split(".")[1] ?? "");
+    if (claims === undefined) refuse("form");
     const { aud, exp, iat, jti } = JSON.parse(fromUtf8(claims ?? new Uint8Array())) as Claims;
     if (refused) refuse("device");
     if (aud !== "server.test") refuse("aud");

@@ -103,7 +103,7 @@ async function foundTenant(
 ): Promise<SimulatedDevice> {
   await output.say("\n2. Device A founds a tenant there and imports a part of a patient's records");
   const a = await createSimulatedDevice("a", folder, passphrase);
-  await a.store.sync.enrol(server.code ?? (await server.foundingCode()));
+  await a.desk.enrol(server.code ?? (await server.foundingCode()));
   const { appended } = await importFhir(a.store, [partOf(await readFile(bundle, "utf8"))], {
     actor: "clinic",
   });
@@ -142,13 +142,13 @@ async function inviteSecond(
   output: Output,
 ): Promise<SimulatedDevice> {
   await output.say("\n3. Device B is invited by A, enrols and gets the keys of what it may read");
-  const code = await a.store.sync.invite({ role: "device", scopes: ["*"], lifeMs: invitationMs });
+  const code = await a.desk.invite({ role: "device", scopes: ["*"], lifeMs: invitationMs });
   const { joins } = parseEnrolmentCode(code);
   const b = await createSimulatedDevice("b", folder, passphrase, joins);
-  await b.store.sync.enrol(code);
+  await b.desk.enrol(code);
   // B's first event goes up, A admits it and wraps the keys to it, B takes them.
   for (const device of [b, a, b]) await device.sync();
-  const keys = b.store.sync.grants().filter(({ state }) => state === "received").length;
+  const keys = b.desk.grants().filter(({ state }) => state === "received").length;
   const { appended, duplicates } = await importFhir(b.store, [await readFile(bundle)], {
     actor: "clinic",
   });

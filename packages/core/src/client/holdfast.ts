@@ -21,9 +21,11 @@ import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { Problem } from "../proof/log-source.ts";
 import type { AppendResult, Expectation } from "../store/append.ts";
 import type { EventReceipt } from "../sync/receipts.ts";
-import type { SyncWatermarks } from "../sync/sync-store.ts";
-import type { AbortSignalLike } from "../sync/transport.ts";
 import type { OutboxDesk } from "./outbox-desk.ts";
+import type { SyncOptions } from "../sync/create-engine.ts";
+import type { SyncEngine, SyncState } from "../sync/engine.ts";
+import type { ServerIdentity, SyncWatermarks } from "../sync/sync-store.ts";
+import type { AbortSignalLike, Transport } from "../sync/transport.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {
@@ -119,6 +121,8 @@ export interface StoreStatus {
   readonly outbox: OutboxStatus;
   /** Where sync stands. */
   readonly sync: SyncWatermarks;
+  /** What the engine that was opened last is doing; `undefined` without one. */
+  readonly engine: SyncState | undefined;
   readonly projections: readonly ReadModelStatus[];
   readonly findings: readonly Finding[];
 }
@@ -187,6 +191,13 @@ export interface Holdfast {
   readonly outbox: OutboxDesk;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
+  /**
+   * An engine that syncs this store through that transport, stopped; it is woken by commits and closed with the
+   * store. Throws `store_read_only`.
+   */
+  sync(transport: Transport, options?: SyncOptions): SyncEngine;
+  /** The server that this store is enrolled at. */
+  server(): ServerIdentity | undefined;
   verify(options?: VerifyOptions): VerifyReport;
   status(): StoreStatus;
   /** The pseudonyms of words in this tenant. */

@@ -30,9 +30,7 @@ import {
 } from "../store/tenure.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
-import type { SyncOptions } from "../sync/create-engine.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
-import type { Transport } from "../sync/transport.ts";
 import type { Finding } from "./holdfast.ts";
 import { openToFold, recordedEvent } from "./open-event.ts";
 
@@ -50,10 +48,6 @@ export interface StoreDeps extends SessionDeps {
   readonly acceptRollback: boolean;
   /** Bounds of the outbox; default: `outboxPolicyDefault`. */
   readonly outbox?: OutboxOptions;
-  /** How a server at an address is reached; without it the store does not sync. */
-  readonly transportTo?: (url: string) => Transport;
-  /** How sync runs. */
-  readonly sync?: SyncOptions;
 }
 
 /** One open connection with everything that hangs on it. */
@@ -216,20 +210,15 @@ export class StoreLife {
 
   /** Runs work that writes, with the lease held, in one transaction; told to listeners like a commit. */
   async transact<T>(work: (session: ClientSession) => T): Promise<T> {
-    const result = await this.keep(work);
-    this.#committed();
-    return result;
-  }
-
-  /** As {@link StoreLife.transact}, for what no listener needs to hear of. */
-  async keep<T>(work: (session: ClientSession) => T): Promise<T> {
     if (this.writer === undefined) throw new HoldfastError("store_read_only");
-    return this.writer.exclusively(({ driver, lease }, token) =>
+    const result = await this.writer.exclusively(({ driver, lease }, token) =>
       inTransaction(driver, () => {
         lease.assertHeld(token);
         return work(this.current());
       }),
     );
+    this.#committed();
+    return result;
   }
 
   #open(): ClientSession {

@@ -17,12 +17,12 @@ import { createDelivery } from "./delivery.ts";
 import { createEventReader } from "./event-reader.ts";
 import type { Finding, Holdfast, StoreStatus } from "./holdfast.ts";
 import { createGrantStore, offerGrantStore } from "./grant-store.ts";
-import { createSyncDesk } from "./create-sync-desk.ts";
-import { createModelReader } from "./model-reader.ts";
 import { createOutboxDesk } from "./create-outbox-desk.ts";
+import { createModelReader } from "./model-reader.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
+import { createStoreSync } from "./sync.ts";
 
 /** What {@link createStore} may be told. */
 export interface CreateStoreOptions {
@@ -86,7 +86,7 @@ export function storeOver(life: StoreLife): Holdfast {
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);
   const { followed, receipt } = createDelivery(life);
-  const sync = createSyncDesk(life, createGrantStore(life));
+  const sync = createStoreSync(life, createGrantStore(life));
   const append: Holdfast["append"] = async (...call) => followed(await appendTo(life, ...call));
   return {
     ...events,
@@ -102,10 +102,11 @@ export function storeOver(life: StoreLife): Holdfast {
       return append(draft, expect === undefined ? {} : { expect });
     },
     outbox: createOutboxDesk(life, events.get),
-    sync: sync.desk,
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
-    status: () => statusOf(life),
+    status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),
+    sync: (transport, options) => sync.open(transport, options),
+    server: () => life.sync.server(),
     streamId: (resourceKey) => keyring.streamOf(resourceKey),
     scopeId: (subjectKey, site = "") => keyring.scopeOf(subjectKey, site),
     actorId: (actorKey) => keyring.actorOf(actorKey),
@@ -151,7 +152,7 @@ function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): vo
 }
 
 /** Where the store stands now. */
-function statusOf(life: StoreLife): StoreStatus {
+function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
   const session = life.current();
   const own = readOwnLog(life.deps, session);
   const keyring = life.deps.keyring.findings.map(({ code, copy, line }): Finding => ({

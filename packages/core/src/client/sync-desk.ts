@@ -1,21 +1,16 @@
 /**
- * Sync as an application and an operator see it: the engine of an open store, and the acts around it: enrol,
- * invite, list and revoke devices. One engine a store; it is made when the store is enrolled and asked for the
- * first time.
+ * The acts around sync, for applications and operators: enrol, invite, list and revoke devices. What runs is
+ * the engine, `Holdfast.sync`.
  */
 import type { EnrolledDevice } from "../sync/messages/enrol.ts";
 import type { InvitationTerms } from "../sync/invitations.ts";
 import type { AccessRow } from "../sync/access-table.ts";
 import type { EnrolAnswer } from "../sync/messages/enrol.ts";
 import type { GrantRow } from "../sync/grant-store.ts";
-import type { ServerIdentity } from "../sync/sync-store.ts";
-import type { SyncEngine } from "../sync/engine.ts";
 import type { Breaker } from "../outbox/breaker.ts";
 
-/** Sync of one store. Everything that asks the server throws what the transport throws. */
-export interface SyncDesk extends Omit<SyncEngine, "wake" | "close"> {
-  /** The server that the store is enrolled at. */
-  server(): ServerIdentity | undefined;
+/** Desk of one store, made by `createSyncDesk`. What asks the server throws what the transport throws. */
+export interface SyncDesk {
   /**
    * Enrols the store with a code that an admin device or the server's operator made. Throws `enrol_*` and
    * `server_*`; nothing is kept before all is checked.

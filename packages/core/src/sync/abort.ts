@@ -71,7 +71,7 @@ export function bounded<T>(
       },
       (error: unknown) => {
         finish();
-        reject(error as Error);
+        reject(error);
       },
     );
   });

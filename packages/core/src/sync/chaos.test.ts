@@ -27,7 +27,7 @@ const fates: fc.Arbitrary<Fate> = fc.oneof(
     .map((code) => new HoldfastError(code, { status: statusOf(code) })),
   fc.record({
     delayMs: fc.integer({ min: 1, max: 90_000 }),
-    then: fc.constantFrom("answered" as const, "lost" as const),
+    fate: fc.constantFrom("answered" as const, "lost" as const),
   }),
 );
 

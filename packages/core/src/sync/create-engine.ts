@@ -17,7 +17,13 @@ import { createAbort } from "./abort.ts";
 import { createAuthorizer } from "./auth.ts";
 import type { SyncEngine, SyncReport, SyncState } from "./engine.ts";
 import { createExchange, type EndpointBreaker } from "./exchange.ts";
-import { createLaneLoop, type LaneLoop, type LaneName, type LaneWork } from "./lane.ts";
+import {
+  createLaneLoop,
+  type LaneLoop,
+  type LaneName,
+  type LaneWork,
+  type WorkEnd,
+} from "./lane.ts";
 import { createPullLane } from "./pull-lane.ts";
 import { createPushLane } from "./push-lane.ts";
 import { type LaneInput, laneState } from "./step.ts";
@@ -43,8 +49,11 @@ export interface SyncEngineDeps {
   readonly random: Random;
   readonly observer: Observer;
   readonly options?: SyncOptions;
-  /** Follows each pull that leaves nothing to pull; a failure is one of the pull lane. */
-  readonly afterPull?: (options: CallOptions) => Promise<void>;
+  /**
+   * Follows each pull that leaves nothing to pull; a failure is one of the pull lane. How many events it
+   * appended: they are pushed at once.
+   */
+  readonly afterPull?: (options: CallOptions) => Promise<number>;
 }
 
 /** What one `syncNow` has seen so far. */
@@ -112,6 +121,10 @@ class RunningSync implements SyncEngine {
       pollMs: () => this.#pollMs(),
       pulled: (events) => {
         for (const tally of this.#tallies) tally.pulled += events;
+      },
+      afterPull: async (options) => {
+        const appended = (await deps.afterPull?.(options)) ?? 0;
+        if (appended > 0) this.#push.send({ kind: "asked" });
       },
     });
     this.#push = this.#lane("push", push);
@@ -200,7 +213,6 @@ class RunningSync implements SyncEngine {
 
   wake(): void {
     if (this.#started) this.#push.send({ kind: "wake" });
-    this.#notify();
   }
 
   async resume(actor: string, reason: string): Promise<void> {
@@ -232,7 +244,7 @@ class RunningSync implements SyncEngine {
     return createLaneLoop({
       ...this.#deps,
       name,
-      work,
+      work: { ...work, run: (signal) => this.#keepingEvidence(work, signal) },
       halted: this.#evidence !== undefined,
       changed: (input, code) => {
         this.#changed(name, input, code);
@@ -240,10 +252,24 @@ class RunningSync implements SyncEngine {
     });
   }
 
+  /** A halt is kept before the lane hears of it, so that a restart does not forget it. */
+  async #keepingEvidence(work: LaneWork, signal: AbortSignalLike): Promise<WorkEnd> {
+    const end = await work.run(signal);
+    if (end.input.kind !== "failed" || end.input.class !== "halt") return end;
+    try {
+      await this.#deps.store.halt(end.code ?? "internal");
+    } catch (error) {
+      // This engine halts all the same; the next one finds the contradiction again.
+      if (!isHoldfastError(error)) throw error;
+    }
+    return end;
+  }
+
   #changed(name: LaneName, input: LaneInput, code: string | undefined): void {
     if (code !== undefined) this.#lastFailure = code;
     const other = name === "push" ? this.#pull : this.#push;
     if (input.kind === "failed" && input.class === "halt") this.#halt(code ?? "internal", other);
+    if (input.kind === "succeeded" && !input.more) this.#measure();
     if (input.kind === "token-refused") this.#deps.observer.log("warn", "sync_needs_auth");
     // What one lane learned of token and endpoint, the other need not wait for.
     const { phase } = other.lane;
@@ -311,16 +337,19 @@ class RunningSync implements SyncEngine {
 
   /** Listeners hear of changes, not of steps that change nothing. */
   #notify(): void {
-    const { observer, clock } = this.#deps;
-    const state = this.state();
-    const { oldestUnacknowledgedAt: oldest } = state.watermarks;
-    const age = oldest === undefined ? 0 : Math.max(0, clock.now() - oldest);
-    observer.gauge("sync_oldest_unacknowledged", age);
     if (this.#listeners.size === 0) return;
+    const state = this.state();
     const text = JSON.stringify(state);
     if (text === this.#told) return;
     this.#told = text;
     for (const listener of this.#listeners) this.#tell(listener, state);
+  }
+
+  #measure(): void {
+    const { observer, clock } = this.#deps;
+    const { oldestUnacknowledgedAt: oldest } = this.#watermarks();
+    const age = oldest === undefined ? 0 : Math.max(0, clock.now() - oldest);
+    observer.gauge("sync_oldest_unacknowledged", age);
   }
 
   /** Apart from the step: what a listener throws is the application's to hear of, and stops no lane. */
@@ -334,6 +363,7 @@ class RunningSync implements SyncEngine {
     this.#stopWatchdog = this.#deps.timers.after(
       limits.watchdogMs,
       () => {
+        this.#measure();
         this.#push.watch();
         this.#pull.watch();
         this.#watch();

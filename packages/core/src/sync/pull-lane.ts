@@ -21,7 +21,7 @@ export interface PullLaneDeps {
   /** Told how many events a page brought. */
   readonly pulled: (events: number) => void;
   /** What follows once everything is pulled: grants that others sent, and those that are due to others. */
-  readonly afterPull?: (options: CallOptions) => Promise<void>;
+  readonly afterPull: (options: CallOptions) => Promise<void>;
 }
 
 /** The work of the pull lane, which also takes over the server's bounds. */
@@ -42,6 +42,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
   const { store, random } = deps;
   let ceiling: PageBounds = { events: limits.pullEventsMax, bytes: limits.pullBytesMax };
   let bounds = ceiling;
+  let shrunk = false;
 
   /** `undefined` when it cannot be smaller. */
   function halved(): PageBounds | undefined {
@@ -66,7 +67,11 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     try {
       page = await tools.call((options) => deps.transport.pull(request, options));
     } catch (error) {
-      if (isTimeout(error) || troubleOf(error).retry === "smaller") bounds = halved() ?? bounds;
+      if (isTimeout(error) || troubleOf(error).retry === "smaller") {
+        const next = halved();
+        shrunk = next !== undefined;
+        bounds = next ?? bounds;
+      }
       throw error;
     }
     const outcome = await store.takePull(request, page);
@@ -75,7 +80,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     }
     grow();
     deps.pulled(outcome.events);
-    if (!outcome.more && deps.afterPull !== undefined) await tools.call(deps.afterPull);
+    if (!outcome.more) await tools.call(deps.afterPull);
     if (outcome.more && outcome.events === 0 && page.next <= request.after) {
       return { input: { kind: "failed", class: "now" }, code: "sync_no_progress" };
     }
@@ -84,10 +89,10 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
 
   return {
     async run(signal) {
-      const asked = bounds;
+      shrunk = false;
       const end = await deps.exchange.run(signal, exchangeOnce);
       const { input } = end;
-      if (input.kind !== "failed" || input.class !== "smaller" || bounds !== asked) return end;
+      if (input.kind !== "failed" || input.class !== "smaller" || shrunk) return end;
       // A page of one event is still too large: nothing can be made smaller, so it waits.
       return { ...end, input: { ...input, class: "after" } };
     },

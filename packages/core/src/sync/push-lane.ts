@@ -80,7 +80,7 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
       if (halved !== undefined) size = halved;
       // A slow network is no reason to try one body at once again: it waits like any other failure.
     } else if (trouble.retry === "smaller" || trouble.retry === "never") {
-      return await afterRefusal(plan, trouble, halved);
+      return afterRefusal(plan, trouble, halved);
     } else {
       const { retryAfterMs } = trouble;
       const asked = retryAfterMs === undefined ? {} : { retryAfterMs };
@@ -202,8 +202,9 @@ function endOfOutcome(outcome: PushOutcome, receiptGrew: boolean): WorkEnd {
     case "reopened":
       return { input: { kind: "failed", class: "now" }, code: "push_reopened" };
     case "contradiction":
-      return { input: { kind: "failed", class: "halt" }, code: outcome.code };
+      break;
   }
+  return { input: { kind: "failed", class: "halt" }, code: outcome.code };
 }
 
 /** Another process took the entries over: it delivers them, or they are planned anew. */

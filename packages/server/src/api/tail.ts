@@ -9,7 +9,7 @@ import type { Admitted } from "./tokens.ts";
 
 /** Ports of {@link openTail}. */
 export interface TailDeps {
-  readonly server: Pick<SyncServer, "onEvents" | "assertionKey">;
+  readonly server: Pick<SyncServer, "onEvents">;
   readonly clock: Clock;
   readonly timers: Timers;
 }

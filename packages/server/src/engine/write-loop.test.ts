@@ -127,7 +127,7 @@ describe("listeners", () => {
 test("closing answers what waits and takes no more", async () => {
   const { founder, server } = here;
   const waiting = here.push(founder, founder.push(0));
-  await server.close();
+  await Promise.all([server.close(), server.close()]);
   expect((await waiting).status).toBe("receipted");
   expect(await settledCodes([here.push(founder, founder.push(0))])).toEqual(["store_closed"]);
 });

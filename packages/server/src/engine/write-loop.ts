@@ -29,6 +29,7 @@ export interface WriteCall<T> {
 export interface WriteLoop {
   /** Throws what `judge` throws, the storage codes, and `store_closed`. */
   submit<T>(call: WriteCall<T>): Promise<T>;
+  /** Told after the answers of a group that placed events; must not throw. */
   onEvents(listener: (tenant: string, head: number) => void): () => void;
   /** Takes no more calls; resolves when those that wait are answered. */
   close(): Promise<void>;
@@ -55,7 +56,7 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
   const listeners = new Set<(tenant: string, head: number) => void>();
   let running = false;
   let closed = false;
-  let rest: (() => void) | undefined;
+  const resting: (() => void)[] = [];
 
   async function run(): Promise<void> {
     while (queue.length > 0) {
@@ -64,24 +65,25 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
       await commit(group);
     }
     running = false;
-    rest?.();
+    for (const rest of resting.splice(0)) rest();
   }
 
   async function commit(group: readonly Waiting[]): Promise<void> {
+    let settled: Settled;
     try {
-      const settled = await commitGroup(deps, group);
-      for (const listener of listeners) {
-        if (settled.events !== undefined) listener(...settled.events);
-      }
-      for (const [at, waiting] of group.entries()) {
-        const outcome = settled.outcomes[at] as Outcome;
-        if ("refused" in outcome) waiting.reject(outcome.refused);
-        else waiting.resolve(outcome.value);
-      }
+      settled = await commitGroup(deps, group);
     } catch (error) {
       if (group.length === 1) group[0]?.reject(error);
       else for (const waiting of group) await commit([waiting]);
+      return;
     }
+    for (const [at, waiting] of group.entries()) {
+      const outcome = settled.outcomes[at] as Outcome;
+      if ("refused" in outcome) waiting.reject(outcome.refused);
+      else waiting.resolve(outcome.value);
+    }
+    if (settled.events === undefined) return;
+    for (const listener of listeners) listener(...settled.events);
   }
 
   return {
@@ -104,7 +106,7 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
       closed = true;
       if (!running) return Promise.resolve();
       return new Promise((resolve) => {
-        rest = resolve;
+        resting.push(resolve);
       });
     },
   };

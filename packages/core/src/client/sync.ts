@@ -1,0 +1,88 @@
+/**
+ * Sync of an open store: an engine over its replica, woken after commits, with the breakers that the store
+ * keeps, so that every process that syncs this store knows what the others learned of the endpoint.
+ */
+import type { AttemptOutcome } from "../outbox/breaker.ts";
+import { type Breakers, createBreakers } from "../outbox/breakers.ts";
+import { HoldfastError } from "../std/errors.ts";
+import { inTransaction } from "../store/sqlite-event-log.ts";
+import type { Writer } from "../store/writer.ts";
+import { createSyncEngine, type SyncOptions } from "../sync/create-engine.ts";
+import type { SyncEngine } from "../sync/engine.ts";
+import type { EndpointBreaker } from "../sync/exchange.ts";
+import { exchangeGrants } from "../sync/grant-exchange.ts";
+import type { GrantStore } from "../sync/grant-store.ts";
+import type { Transport } from "../sync/transport.ts";
+import type { StoreLife } from "./store-life.ts";
+
+/** Engines of one open store; closed with it. */
+export interface StoreSync {
+  /** Throws `store_read_only`. */
+  open(transport: Transport, options?: SyncOptions): SyncEngine;
+  /** The engine that was opened last. */
+  current(): SyncEngine | undefined;
+  close(): Promise<void>;
+}
+
+/** Over an open store; after each pull grants are exchanged, too. */
+export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync {
+  const engines: SyncEngine[] = [];
+  const listener = {
+    committed(): void {
+      for (const engine of engines) engine.wake();
+    },
+    reopened: () => undefined,
+  };
+  life.listeners.add(listener);
+  return {
+    open(transport, options = {}) {
+      const { writer, deps } = life;
+      if (writer === undefined) throw new HoldfastError("store_read_only");
+      const { clock, timers, random, observer } = deps;
+      const breaker = storedBreaker(life, writer, transport.endpoint);
+      const ports = { store: life.sync, transport, breaker, clock, timers, random, observer };
+      const engine = createSyncEngine({
+        ...ports,
+        options,
+        async afterPull({ token = "", signal }) {
+          return (await exchangeGrants(grants, transport, token, signal)).appended;
+        },
+      });
+      engines.push(engine);
+      return engine;
+    },
+    current: () => engines.at(-1),
+    async close() {
+      life.listeners.delete(listener);
+      await Promise.all(engines.map((engine) => engine.close()));
+    },
+  };
+}
+
+/** While all is well, nothing is written for it. */
+function storedBreaker(life: StoreLife, writer: Writer, endpoint: string): EndpointBreaker {
+  const { clock, observer } = life.deps;
+  const breakers = (): Breakers =>
+    createBreakers({ driver: life.current().driver, clock, observer });
+  const isQuiet = (): boolean => {
+    const { state, failures } = breakers().get(endpoint);
+    return state === "closed" && failures === 0;
+  };
+  const within = <T>(work: (of: Breakers) => T): Promise<T> =>
+    writer.exclusively(({ driver, lease }, token) =>
+      inTransaction(driver, () => {
+        lease.assertHeld(token);
+        return work(createBreakers({ driver, clock, observer }));
+      }),
+    );
+  return {
+    admit() {
+      if (isQuiet()) return { admitted: true, probe: false };
+      return within((of) => of.admit(endpoint));
+    },
+    async ended(outcome: AttemptOutcome) {
+      if ((outcome === "answered" || outcome === "cancelled") && isQuiet()) return;
+      await within((of) => of.ended(endpoint, outcome));
+    },
+  };
+}
