@@ -5,10 +5,10 @@ import {
   type Holdfast,
   inTransaction,
   parseEnrolmentCode,
+  type SyncEngine,
   type SyncReport,
-  type Transport,
 } from "@holdfast/core";
-import { createNodeHttp, type NodeHttp, systemClock } from "@holdfast/node";
+import { createNodeHttp, syncDesk, systemClock } from "@holdfast/node";
 import { answerParent } from "./children.ts";
 import {
   connect,
@@ -28,8 +28,9 @@ export interface Memory {
   readonly most: number;
 }
 
+const http = createNodeHttp();
 let opened: Holdfast | undefined;
-let http: NodeHttp | undefined;
+let engine: SyncEngine | undefined;
 let token: string | undefined;
 let exchanges = 0;
 let most = 0;
@@ -40,21 +41,26 @@ function store(): Holdfast {
   return opened;
 }
 
-/** HTTP as every store has it; pushes are counted, and the token is kept for tails. */
-function transportTo(url: string): Transport {
-  http ??= createNodeHttp();
-  const made = createHttpTransport({ http }, url);
-  return {
-    ...made,
+function server(): string {
+  return store().server()?.url ?? "";
+}
+
+/** The engine of the open store, over HTTP; pushes are counted, and the token is kept for tails. */
+function sync(): SyncEngine {
+  if (engine !== undefined) return engine;
+  const transport = createHttpTransport({ http }, server());
+  engine = store().sync({
+    ...transport,
     push(request, options) {
       exchanges += 1;
-      return made.push(request, options);
+      return transport.push(request, options);
     },
     pull(request, options) {
       token = options.token;
-      return made.pull(request, options);
+      return transport.pull(request, options);
     },
-  };
+  });
+  return engine;
 }
 
 const rest = async (milliseconds: number): Promise<void> =>
@@ -74,7 +80,7 @@ function inModel(): number {
 
 async function syncAll(): Promise<SyncReport> {
   for (;;) {
-    const report = await store().sync.syncNow();
+    const report = await sync().syncNow();
     if (report.status !== "partial") return report;
     await rest(50);
   }
@@ -86,13 +92,13 @@ const acts = {
     await makeStore(place, code === undefined ? undefined : parseEnrolmentCode(code).joins);
   },
   async open(place: Place): Promise<void> {
-    opened = await openBenchStore(place, { transportTo });
+    opened = await openBenchStore(place);
   },
   async enrol(code: string): Promise<void> {
-    await store().sync.enrol(code);
+    await syncDesk(store(), http).enrol(code);
   },
   invite: (): Promise<string> =>
-    store().sync.invite({ role: "device", scopes: ["*"], lifeMs: 3_600_000 }),
+    syncDesk(store(), http).invite({ role: "device", scopes: ["*"], lifeMs: 3_600_000 }),
   async append(from: number, count: number, each: number, streams: number): Promise<void> {
     await load(store(), { from, count, each, streams });
   },
@@ -111,8 +117,7 @@ const acts = {
         throw new Error("a tail ended", { cause: error });
       };
       // A store keeps few connections; each subscriber is one.
-      const { url = "" } = store().sync.server() ?? {};
-      const own = createHttpTransport({ http: createNodeHttp() }, url);
+      const own = createHttpTransport({ http: createNodeHttp() }, server());
       own.tail({ hint, ended }, token === undefined ? {} : { token });
     }
   },
@@ -125,7 +130,7 @@ const acts = {
   },
   /** Syncs by itself from now on, with a live tail. */
   start(): void {
-    store().sync.start();
+    sync().start();
   },
   /** Resolves once the read model answers with that many events. */
   async answered(events: number): Promise<number> {
@@ -146,11 +151,11 @@ const acts = {
     if (answer.status !== "appended") throw new Error(answer.status);
     const durable = performance.now();
     const delivered = answer.delivered();
-    const syncing = store().sync.syncNow();
+    const syncing = sync().syncNow();
     await delivered;
     const after = performance.now();
     const pushes = exchanges - before;
-    await store().sync.cancel();
+    await sync().cancel();
     await syncing;
     const { waiting } = store().status().outbox;
     return { pushes, ms: after - began, exchange_ms: after - durable, waiting };
@@ -200,6 +205,7 @@ const acts = {
   async close(): Promise<void> {
     await opened?.close();
     opened = undefined;
+    engine = undefined;
   },
 };
 

@@ -16,7 +16,6 @@ import {
   openKeyring,
   openSoftwareProvider,
   type SqliteDriver,
-  type Transport,
   utf8,
 } from "@holdfast/core";
 import {
@@ -105,12 +104,10 @@ export async function makeStore(
   await initStore({ directory, stateDirectory, passphrase, tenant: "bench", ...joining });
 }
 
-interface OpenOptions {
-  readonly observer?: Observer;
-  readonly transportTo?: (url: string) => Transport;
-}
-
-export function openBenchStore(place: Place, options: OpenOptions = {}): Promise<Holdfast> {
+export function openBenchStore(
+  place: Place,
+  options: { readonly observer?: Observer } = {},
+): Promise<Holdfast> {
   const { directory, stateDirectory } = place;
   return openStore({
     directory,
