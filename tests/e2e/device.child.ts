@@ -2,7 +2,14 @@
  * One device as a process: a store in a folder of its own, told what to do in lines of JSON. Everything it does
  * goes through `@holdfast/node`; what it is asked about its tables is read from the store's own answers.
  */
-import { createRegistry, type SyncEngine, type SyncReport } from "@holdfast/core";
+import {
+  createRegistry,
+  grantStoreOf,
+  type SyncEngine,
+  type SyncReport,
+  tenantScope,
+  withdrawAccess,
+} from "@holdfast/core";
 import { createNodeHttp, openStore, syncDesk, syncStore } from "@holdfast/node";
 import { packEvents, packProjections } from "@holdfast/packs";
 import { createHash } from "node:crypto";
@@ -10,7 +17,10 @@ import { join } from "node:path";
 import { listen } from "./processes.ts";
 
 const [folder = "", optionsText = "{}"] = process.argv.slice(2);
-const options = JSON.parse(optionsText) as { readonly leaseExpiryMs?: number };
+const options = JSON.parse(optionsText) as {
+  readonly leaseExpiryMs?: number;
+  readonly breakerMs?: number;
+};
 const timersBefore = { count: 0 };
 countWakeUps();
 
@@ -28,7 +38,12 @@ const desk = syncDesk(store, http);
 let running: SyncEngine | undefined;
 
 function engine(): SyncEngine {
-  running ??= syncStore(store);
+  running ??= syncStore(store, {
+    breaker: {
+      cooldownFirstMs: options.breakerMs ?? 30_000,
+      cooldownMostMs: options.breakerMs ?? 300_000,
+    },
+  });
   return running;
 }
 
@@ -110,6 +125,19 @@ await listen(
         role: terms.role,
         scopes: terms.scopes.map((words) => (words === "*" ? words : store.scopeId(words))),
       }),
+    scope: ({ words }: { readonly words: string }) => store.scopeId(words),
+    /** Leaves the server's node one scope of all. */
+    async limitNode({ scope }: { readonly scope: string }) {
+      const grants = grantStoreOf(store);
+      const node = store.server()?.node ?? "";
+      const access = grants.access().devices.get(node);
+      if (access === undefined) return false;
+      await withdrawAccess(grants, node, "limited");
+      const scopes = [tenantScope(grants), store.scopeId(scope)];
+      const pub = { device: node, hpke: access.hpke, role: "reader" as const, scopes };
+      await grants.append([{ type: "AccessGranted", pub }]);
+      return true;
+    },
     sync: (): Promise<SyncReport> => engine().syncNow(),
     start: () => {
       engine().start();
@@ -120,7 +148,10 @@ await listen(
     breakers: () => desk.breakers(),
     receipts: ({ ids }: { readonly ids: readonly string[] }) => ids.map((id) => store.receipt(id)),
     ids: () => ownEvents().map(({ id }) => id),
-    leaves: () => ownEvents().map(({ leaf }) => leaf).toSorted(),
+    leaves: () =>
+      ownEvents()
+        .map(({ leaf }) => leaf)
+        .toSorted(),
     contents: () => {
       const counts: Record<string, number> = {};
       for (const { content } of store.read({ type: "NosebleedRecorded", limit: 10_000 })) {

@@ -2,7 +2,10 @@
 import type { Holdfast, SyncDesk } from "@holdfast/core";
 import { createNodeHttp, syncDesk } from "@holdfast/node";
 
-export async function withDesk<T>(store: Holdfast, use: (desk: SyncDesk) => Promise<T>): Promise<T> {
+export async function withDesk<T>(
+  store: Holdfast,
+  use: (desk: SyncDesk) => Promise<T>,
+): Promise<T> {
   const http = createNodeHttp();
   try {
     return await use(syncDesk(store, http));

@@ -10,13 +10,13 @@ import {
   type CommitNote,
   createHashSource,
   type Crypto,
-  utf8,
   deviceId,
   type EnrolRequest,
   fromBase64url,
   incarnationOpenedType,
   type IncarnationPub,
   preAuthenticationEncoding,
+  proofDigest,
   proveInclusion,
   type PushEntry,
   type PushRequest,
@@ -81,7 +81,7 @@ export function createInvitationCode(
   deps: Pick<PushingDeviceDeps, "crypto" | "chance">,
 ): InvitationCode {
   const proof = base64url(deps.chance.bytes(32));
-  return { proof, digest: base64url(deps.crypto.sha256(utf8(proof))) };
+  return { proof, digest: proofDigest(deps.crypto, proof) ?? "" };
 }
 
 /** A device whose log begins with its opening. */

@@ -60,7 +60,11 @@ function inviteCommand(): Command {
   return new Command("invite")
     .description("make an enrolment code for a new device; admins only")
     .addOption(new Option("--role <role>", "what it may do").choices(roles).default("device"))
-    .option("--scope <words>", "subject whose records it may read; repeatable; default: all", collect)
+    .option(
+      "--scope <words>",
+      "subject whose records it may read; repeatable; default: all",
+      collect,
+    )
     .option("--expires <span>", "how long the code holds: 90s, 15m, 12h, 30d", span, 24 * 3_600_000)
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<InviteOptions>(command);
@@ -73,8 +77,12 @@ function inviteCommand(): Command {
         };
         const code = await withDesk(store, (desk) => desk.invite(terms));
         await output.row({ code, role: terms.role, scopes: terms.scopes });
-        await output.say(`Code for one ${terms.role}, used once; hand it over in confidence:\n  ${code}`);
-        await output.say("There: HOLDFAST_CODE=… holdfast enroll. Then sync there, here, and there again.");
+        await output.say(
+          `Code for one ${terms.role}, used once; hand it over in confidence:\n  ${code}`,
+        );
+        await output.say(
+          "There: HOLDFAST_CODE=… holdfast enroll. Then sync there, here, and there again.",
+        );
       });
     });
 }

@@ -22,9 +22,14 @@ An empty or missing folder gets a new store.`;
 /** `holdfast enroll`: makes a store one of the devices that sync through a server. */
 export function enrollCommand(): Command {
   return new Command("enroll")
-    .description("enrol the store at the server that a code names; an empty folder gets a new store")
+    .description(
+      "enrol the store at the server that a code names; an empty folder gets a new store",
+    )
     .option("--code-file <file>", "file that holds the code")
-    .option("--tenant <label>", "name of the tenant, for a new store; stays a label outside the log")
+    .option(
+      "--tenant <label>",
+      "name of the tenant, for a new store; stays a label outside the log",
+    )
     .addHelpText("after", notes)
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<EnrollOptions>(command);
