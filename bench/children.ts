@@ -57,8 +57,11 @@ interface Answered {
 }
 
 /** Starts a script that calls {@link answerParent}. */
-export function startChild<A extends Acts>(script: URL): Child<A> {
-  const child = fork(script, [], { execArgv: [sources] });
+export function startChild<A extends Acts>(
+  script: URL,
+  { node = [] }: ChildOptions = {},
+): Child<A> {
+  const child = fork(script, [], { execArgv: [sources, ...node] });
   const waiting = new Map<number, (answered: Answered) => void>();
   let asked = 0;
   const ended = new Promise<void>((resolve) => {

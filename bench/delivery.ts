@@ -17,8 +17,8 @@ const each = 500;
 export async function benchDelivery({ folder, events }: DeliveryOptions): Promise<Report> {
   const tenant = await foundTenant({ folder, streams });
   try {
-    const a = tenant.founder.child;
-    const b = (await tenant.joined("other")).child;
+    const a = tenant.founder;
+    const b = await tenant.joined("other");
     const before = await b.ask("inModel");
     const append = async (from: number): Promise<number> =>
       stopwatchAsync(() => a.ask("append", from, events, each, streams));

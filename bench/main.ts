@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- append|query|read|open|verify|memory|ingest [--json] [--profile] [--quick] [--folder DIR]`
+ * `npm run bench -- SUBJECT [--json] [--profile] [--quick] [--folder DIR]`; the subjects are below.
  *
  * Text for people first; the last line of standard output is one JSON object. README.md says how to read it.
  */
@@ -62,8 +62,7 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     quick
       ? benchUrgent({ folder, queued: 300, times: 2, leases: 3 })
       : benchUrgent({ folder, queued: 50_000, times: 20, leases: 100 }),
-  "first-sync": ({ folder, quick }) =>
-    benchFirstSync({ folder, events: quick ? 1_500 : 100_000 }),
+  "first-sync": ({ folder, quick }) => benchFirstSync({ folder, events: quick ? 1_500 : 100_000 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };

@@ -17,8 +17,8 @@ const streams = 50;
 export async function benchTail({ folder, subscribers, pushes }: TailOptions): Promise<Report> {
   const tenant = await foundTenant({ folder, streams, tails: subscribers });
   try {
-    const a = tenant.founder.child;
-    const b = (await tenant.joined("other")).child;
+    const a = tenant.founder;
+    const b = await tenant.joined("other");
     let number = streams;
     const push = async (): Promise<readonly number[]> => {
       await a.ask("append", number, 1, 1, streams);
