@@ -92,15 +92,22 @@ export function createGround(parent: string = tmpdir()): Ground {
   };
 }
 
-type Place = Pick<Ground, "directory" | "stateDirectory">;
+export type Place = Pick<Ground, "directory" | "stateDirectory">;
 
-/** A new store at that place. */
-export async function makeStore(place: Place): Promise<void> {
+/** A new store at that place; `joins`: the tenant of an enrolment code. */
+export async function makeStore(
+  place: Place,
+  joins?: { readonly tenant: string; readonly founder: string },
+): Promise<void> {
   const { directory, stateDirectory } = place;
-  await initStore({ directory, stateDirectory, passphrase, tenant: "bench" });
+  const joining = joins === undefined ? {} : { joins };
+  await initStore({ directory, stateDirectory, passphrase, tenant: "bench", ...joining });
 }
 
-export function openBenchStore(place: Place, observer?: Observer): Promise<Holdfast> {
+export function openBenchStore(
+  place: Place,
+  options: { readonly observer?: Observer } = {},
+): Promise<Holdfast> {
   const { directory, stateDirectory } = place;
   return openStore({
     directory,
@@ -108,7 +115,7 @@ export function openBenchStore(place: Place, observer?: Observer): Promise<Holdf
     passphrase,
     registry: createRegistry([nosebleed]),
     projections: [diary],
-    ...(observer !== undefined && { observer }),
+    ...options,
   });
 }
 
@@ -131,14 +138,20 @@ export async function openBenchKeyring(place: Place): Promise<Keyring> {
 }
 
 /** The store's own database through a connection for reading, to see what its rows look like. */
-export async function peek(
+export function peek(place: Place): ReturnType<typeof connect> {
+  return connect(place, true);
+}
+
+/** A connection to the store's own database. */
+export async function connect(
   place: Place,
+  readOnly: boolean,
 ): Promise<{ readonly driver: SqliteDriver; readonly pageKey: Uint8Array }> {
   const keyring = await openBenchKeyring(place);
   const pageKey = keyring.pageKey();
   keyring[Symbol.dispose]();
   const path = databasePath(place);
-  return { driver: openSqlite({ path, pageKey, readOnly: true, create: false }), pageKey };
+  return { driver: openSqlite({ path, pageKey, readOnly, create: false }), pageKey };
 }
 
 /** The table of the read model's present build. */
@@ -189,10 +202,16 @@ function makeDraft(number: number, streams: number): Draft {
 /** Appends `count` events in calls of `each`; the data keys of all scopes exist afterwards. */
 export async function load(
   store: Holdfast,
-  options: { readonly count: number; readonly each: number; readonly streams: number },
+  options: {
+    /** Number of the first; default 0. */
+    readonly from?: number;
+    readonly count: number;
+    readonly each: number;
+    readonly streams: number;
+  },
 ): Promise<void> {
-  const { count, each, streams } = options;
-  for (let from = 0; from < count; from += each) {
-    await store.append(makeDrafts(from, Math.min(each, count - from), streams));
+  const { from = 0, count, each, streams } = options;
+  for (let done = 0; done < count; done += each) {
+    await store.append(makeDrafts(from + done, Math.min(each, count - done), streams));
   }
 }

@@ -1,11 +1,13 @@
 /**
- * `npm run bench -- append|query|read|open|verify|memory|ingest [--json] [--profile] [--quick] [--folder DIR]`
+ * `npm run bench -- SUBJECT [--json] [--profile] [--quick] [--folder DIR]`; the subjects are below.
  *
  * Text for people first; the last line of standard output is one JSON object. README.md says how to read it.
  */
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchAppend } from "./append.ts";
+import { benchDelivery } from "./delivery.ts";
+import { benchFirstSync } from "./first-sync.ts";
 import { benchIngest } from "./ingest.ts";
 import { benchMemory } from "./memory.ts";
 import type { Report } from "./measure.ts";
@@ -13,6 +15,8 @@ import { benchOpen } from "./open.ts";
 import { runProfiled } from "./profile.ts";
 import { benchQuery } from "./query.ts";
 import { benchRead } from "./read.ts";
+import { benchTail } from "./tail.ts";
+import { benchUrgent } from "./urgent.ts";
 import { benchVerify } from "./verify.ts";
 
 interface Sizes {
@@ -53,6 +57,14 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     quick
       ? benchIngest({ folder, rounds: 1, pushes: 2, batch: 20 })
       : benchIngest({ folder, rounds: 6, pushes: 10, batch: 500 }),
+  delivery: ({ folder, quick }) => benchDelivery({ folder, events: quick ? 60 : 10_000 }),
+  urgent: ({ folder, quick }) =>
+    quick
+      ? benchUrgent({ folder, queued: 300, times: 2, leases: 3 })
+      : benchUrgent({ folder, queued: 50_000, times: 20, leases: 100 }),
+  "first-sync": ({ folder, quick }) => benchFirstSync({ folder, events: quick ? 1_500 : 100_000 }),
+  tail: ({ folder, quick }) =>
+    benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };
 
 const { values, positionals } = parseArgs({

@@ -85,7 +85,7 @@ async function openOnce(directory: string, stateDirectory: string, first: string
     },
   };
   const start = performance.now();
-  const store = await openBenchStore(place, observer);
+  const store = await openBenchStore(place, { observer });
   const total = performance.now() - start;
   await store.close();
   return { keyring, total, open, raw: rawBefore ?? raw() };

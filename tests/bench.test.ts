@@ -43,6 +43,25 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   verify: { headers: timing, commitments: timing, raw: timing },
   memory: { empty_node_mb: { steady: number, peak: number }, appended_mb: { live: number } },
   ingest: { ours: timing, raw: timing },
+  delivery: { events: 60, push_s: number, pull_s: number, in_turn_s: number, following_s: number },
+  urgent: {
+    queued: 300,
+    exchanges: 1,
+    lease_64: timing,
+    lease_1000: timing,
+    memory_mb: { opened: { now: number }, waiting: { now: number }, delivered: { most: number } },
+  },
+  "first-sync": {
+    events: 1_500,
+    usual: {
+      killed_at: [{ events: number }, { events: number }],
+      above: number,
+      twice: 0,
+      ok: true,
+    },
+    bounded: { open: { now: number }, pulling: { most: number }, twice: 0, ok: true },
+  },
+  tail: { subscribers: 5, hints: { count: 15 }, last_subscriber: timing },
 };
 
 describe("npm run bench", () => {

@@ -70,6 +70,9 @@ export const limits = {
   /** Events and bytes of one pull page. */
   pullEventsMax: 1_000,
   pullBytesMax: 4 * 1024 * 1024,
+  /** What a device asks for in one page: it is stored in one turn of the writer loop, and appends wait for that. */
+  pullPageEvents: 256,
+  pullPageBytes: 1024 * 1024,
   /** Scopes that one pull asks for by name. */
   pullScopesMax: 256,
   /** Device logs of which one pull says what it holds. */

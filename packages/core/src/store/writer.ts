@@ -75,8 +75,9 @@ export function createWriter(deps: WriterDeps): Writer {
   /** One timer for a burst of calls, not one for each. */
   function whenIdle(): void {
     cancelIdle = undefined;
-    const left = idleSince + limits.leaseIdleMs - clock.monotonic();
-    if (running === undefined && left <= 0) giveBack();
+    const { leaseIdleMs } = limits;
+    const left = running === undefined ? idleSince + leaseIdleMs - clock.monotonic() : leaseIdleMs;
+    if (left <= 0) giveBack();
     else if (!closed) cancelIdle = timers.after(Math.max(1, left), whenIdle, true);
   }
 

@@ -40,7 +40,7 @@ const pageLeast: PageBounds = { events: 1, bytes: limits.eventBytesMax };
 /** Pulls page by page. */
 export function createPullLane(deps: PullLaneDeps): PullLane {
   const { store, random } = deps;
-  let ceiling: PageBounds = { events: limits.pullEventsMax, bytes: limits.pullBytesMax };
+  let ceiling: PageBounds = { events: limits.pullPageEvents, bytes: limits.pullPageBytes };
   let bounds = ceiling;
   let shrunk = false;
 
@@ -101,8 +101,8 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     hasWork: () => true,
     greeted({ limits: advertised }) {
       ceiling = {
-        events: clamp(advertised.pullEvents, limits.pullEventsMax),
-        bytes: clamp(advertised.pullBytes, limits.pullBytesMax),
+        events: clamp(advertised.pullEvents, limits.pullPageEvents),
+        bytes: clamp(advertised.pullBytes, limits.pullPageBytes),
       };
       bounds = {
         events: Math.min(bounds.events, ceiling.events),

@@ -102,6 +102,16 @@ describe("a push", () => {
     );
   });
 
+  test("places what it fills before its entries: causes before their effects", async () => {
+    const { founder } = here;
+    founder.record([{}, {}]);
+    await here.receipted(founder, 0, { leafOnly: [1, 2] });
+    founder.record([{}]);
+    await here.receipted(founder, 3, { fills: [2, 1] });
+    const events = await here.store.events(here.tenant, "*", 0, 10);
+    expect(events.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+  });
+
   test("of leaves alone is owed until its bodies come, in any order", async () => {
     const { founder } = here;
     founder.record([{}, {}, {}, {}]);

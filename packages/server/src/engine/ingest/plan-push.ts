@@ -48,7 +48,9 @@ export async function planPush(
   const taken = new Set<number>();
   const ids = new Set<string>();
   const { device: dev, incarnation } = log;
-  for (const offered of offer.bodies) {
+  // In the order of the log: fills come last in a push, and stand before its entries. Whoever pulls gets causes
+  // before their effects, and need not fold a stream again.
+  for (const offered of offer.bodies.toSorted((a, b) => a.index - b.index)) {
     const { index } = offered;
     const held = index < log.size && !holdsIndex(log.owed, index);
     if (held || taken.has(index)) {

@@ -1,0 +1,34 @@
+/** A server in a process of its own, as `holdfast serve` starts it, that remembers when it last committed. */
+import { silentObserver } from "@holdfast/core";
+import { loadConfig, type RunningServer, startServer } from "@holdfast/server/serve";
+import { answerParent } from "./children.ts";
+
+let server: RunningServer | undefined;
+let committedAt = 0n;
+
+const acts = {
+  async start(folder: string, tails: number): Promise<string> {
+    // All devices have one address here.
+    const flags = { data: folder, port: 0, device_tails: tails, address_rate: 100_000 };
+    server = await startServer(loadConfig({ flags }), {
+      ...silentObserver,
+      count(metric) {
+        // The last thing before COMMIT: what is measured from here includes the commit.
+        if (metric === "server_checkpoints") committedAt = process.hrtime.bigint();
+      },
+    });
+    return server.code ?? (await server.foundingCode());
+  },
+  /** Nanoseconds of the machine's monotonic clock, as text. */
+  committed: (): string => String(committedAt),
+  rss: (): number => process.memoryUsage.rss() / 1e6,
+};
+
+export type ServeActs = typeof acts;
+
+if (import.meta.main) {
+  answerParent(acts, async () => {
+    await server?.close();
+    process.exit(0);
+  });
+}
