@@ -12,10 +12,7 @@ import type { Holdfast } from "./holdfast.ts";
 import type { SyncDesk } from "./sync-desk.ts";
 
 /** A desk over an open store. `transportTo`: how a server at an address is reached. */
-export function createSyncDesk(
-  store: Holdfast,
-  transportTo: (url: string) => Transport,
-): SyncDesk {
+export function createSyncDesk(store: Holdfast, transportTo: (url: string) => Transport): SyncDesk {
   const life = lifeOf(store);
   const grants = grantStoreOf(store);
   const { crypto, clock, observer } = life.deps;

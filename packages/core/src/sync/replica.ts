@@ -90,14 +90,27 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     return own;
   }
 
+  /**
+   * The newest own log that the server knows: one that it has receipted or enrolled. An incarnation that was just
+   * opened (fork, restore, moved store) is unknown there until its first push, which itself needs a token.
+   */
+  function speaker(of: SyncTables): KnownLog {
+    const known = of
+      .ownLogs()
+      .findLast(
+        ({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"),
+      );
+    return known ?? newestOwn(of);
+  }
+
   return {
     server: () => tables().server(),
     origin() {
-      const { device, incarnation } = newestOwn(tables());
+      const { device, incarnation } = speaker(tables());
       return { tenant: keyring.tenant, device, incarnation };
     },
     async signer() {
-      const { incarnation } = newestOwn(tables());
+      const { incarnation } = speaker(tables());
       const key = keyring.signingKeys().find((each) => each.incarnation === incarnation);
       if (key === undefined) throw new HoldfastError("keyring_record_missing");
       return { algorithm: key.algorithm, sign: await keyring.signer(incarnation) };

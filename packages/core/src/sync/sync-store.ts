@@ -81,7 +81,7 @@ export interface SyncWatermarks {
 
 export interface SyncStore {
   server(): ServerIdentity | undefined;
-  /** Origin of the device log that signs assertions: the newest own incarnation. */
+  /** Origin of the device log that signs assertions: the newest own incarnation that the server knows. */
   origin(): { readonly tenant: string; readonly device: string; readonly incarnation: string };
   /** Signs as that incarnation: raw Ed25519 R ‖ S, or ECDSA r ‖ s. */
   signer(): Promise<{
