@@ -226,7 +226,10 @@ function sameText(one: unknown, other: unknown): boolean {
 }
 
 function leavesOf(store: Holdfast): readonly string[] {
-  return store.read({ limit: 10_000, headersOnly: true }).map(({ leaf }) => leaf).toSorted();
+  return store
+    .read({ limit: 10_000, headersOnly: true })
+    .map(({ leaf }) => leaf)
+    .toSorted();
 }
 
 function rowsOf(store: Holdfast): readonly unknown[] {

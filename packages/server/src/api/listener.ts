@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
+import { addressName } from "./address.ts";
 import type { Api } from "./app.ts";
 
 /** Bounds of connections, all from the configuration. */
@@ -71,7 +72,7 @@ export function createListener(
 function boundAddresses(server: Server, most: number): void {
   const open = new Map<string, number>();
   server.on("connection", (socket: Socket) => {
-    const address = socket.remoteAddress ?? "";
+    const address = addressName(socket.remoteAddress);
     const count = (open.get(address) ?? 0) + 1;
     if (count > most) {
       socket.destroy();

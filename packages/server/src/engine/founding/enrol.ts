@@ -108,13 +108,28 @@ async function usableCode(
   const code = await reads.code(digest);
   if (code === undefined) throw refused();
   if (code.usedAt !== undefined) {
-    const opening = readOpening(deps.crypto, request.opening);
-    const known = await sameEnrolment(reads, opening.header.ten, digest, opening);
-    if (known === undefined) throw refused();
+    const known = await presentedAgain(deps, reads, digest, request);
+    if (!known) throw refused();
     return code;
   }
   if (deps.clock.now() >= code.expires) throw refused();
   return code;
+}
+
+/** Is it what the code was used for? A wrong opening tells no more of a used code than of an unknown one. */
+async function presentedAgain(
+  { crypto }: EngineDeps,
+  reads: ServerReads,
+  digest: string,
+  request: EnrolRequest,
+): Promise<boolean> {
+  try {
+    const opening = readOpening(crypto, request.opening);
+    return (await sameEnrolment(reads, opening.header.ten, digest, opening)) !== undefined;
+  } catch (error) {
+    if (isHoldfastError(error, "opening_wrong")) return false;
+    throw error;
+  }
 }
 
 /** The opening that this code was used for, when it is this one. */
