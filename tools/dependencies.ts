@@ -44,6 +44,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "DuckDB Labs",
   },
   {
+    name: "@hono/node-server",
+    version: "2.1.8",
+    licence: "MIT",
+    why: "Hono on node:http: request and response of the web over Node's streams, their ends and aborts",
+    keeper: "Yusuke Wada and the Hono contributors",
+  },
+  {
     name: "@hpke/core",
     version: "1.9.0",
     licence: "MIT",
@@ -149,11 +156,25 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Nicolas Dubien",
   },
   {
+    name: "hono",
+    version: "4.13.19",
+    licence: "MIT",
+    why: "Routes of the server's API; no dependencies, runs on every platform",
+    keeper: "Yusuke Wada and the Hono contributors",
+  },
+  {
     name: "hyparquet-writer",
     version: "0.17.0",
     licence: "MIT",
     why: "Writes Parquet a row group at a time; its encodings and metadata are a format of their own (decision 0007)",
     keeper: "Hyperparam (Kenny Daniel)",
+  },
+  {
+    name: "jose",
+    version: "6.2.17",
+    licence: "MIT",
+    why: "JWT of access tokens and assertions; signatures of tokens are not written twice",
+    keeper: "Filip Skokan",
   },
   {
     name: "knip",

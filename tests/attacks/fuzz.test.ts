@@ -51,7 +51,17 @@ beforeAll(async () => {
   const admin = { tenant, device: founder.device, incarnation };
   await engine.server.revoke(admin, { device: leaving.device, why: "lost" });
   const document = openApiDocument();
-  make = createRequests({ document, device, tokens: [undefined, "a.b.c", ...tokens] });
+  const words = callers.flatMap((each) => [
+    each.tenant,
+    each.device,
+    each.incarnation,
+    each.opening,
+    each.hpke,
+    ...each.events.flatMap(({ leaf, header: { scope, stream } }) => [leaf, scope, stream]),
+    ...each.notes.map(({ text }) => text),
+    "*",
+  ]);
+  make = createRequests({ document, device, words, tokens: [undefined, "a.b.c", ...tokens] });
 });
 afterAll(async () => {
   agent.destroy();

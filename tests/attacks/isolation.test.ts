@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { base64, base64url, canonicalJson, mediaTypes, utf8 } from "@holdfast/core";
-import { createPushingDevice, type PushingDevice } from "@holdfast/testkit";
+import { createInvitationCode, createPushingDevice, type PushingDevice } from "@holdfast/testkit";
 import { routes } from "@holdfast/server";
 import { crypto, postToken, startTestApi, type TestApi } from "../server/lab.ts";
 import { digestOf, foundOther, joinOther, pushOver } from "./lab.ts";
@@ -194,8 +194,7 @@ describe("row 28: others' things look like what is not there", () => {
       chance: lab.engine.chance,
       tenant: mine.tenant,
     });
-    const proof = base64url(lab.engine.chance.bytes(32));
-    const digest = base64url(crypto.sha256(utf8(proof)));
+    const { proof, digest } = createInvitationCode({ crypto, chance: lab.engine.chance });
     const expires = new Date(lab.engine.clock.now() + 60_000).toISOString();
     const made = await lab.post("/v1/codes", { digest, role: "device", expires }, admin);
     expect(made.status).toBe(204);

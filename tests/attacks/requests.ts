@@ -18,53 +18,62 @@ export interface MadeRequest {
 
 type Node = Readonly<Record<string, unknown>>;
 
+interface Sources {
+  readonly document: Node;
+  /** Ids and digests that mean something to the server. */
+  readonly words: readonly string[];
+}
+
 /** A value that the schema allows; enough of JSON Schema for our own document. */
-export function valueOf(document: Node, schema: Node, chance: Chance, depth = 0): unknown {
+function valueOf(sources: Sources, schema: Node, chance: Chance, depth = 0): unknown {
+  const { document } = sources;
   const reference = schema["$ref"];
   if (typeof reference === "string") {
     const name = reference.replace(/^.*\//, "");
     const schemas = (document["components"] as { schemas: Record<string, Node> }).schemas;
-    return valueOf(document, schemas[name] as Node, chance, depth);
+    return valueOf(sources, schemas[name] as Node, chance, depth);
   }
   if ("const" in schema) return schema["const"];
   const choices = (schema["enum"] ?? schema["oneOf"] ?? schema["anyOf"]) as unknown[] | undefined;
   if (choices !== undefined) {
     const one = chance.pick(choices);
-    return schema["enum"] === undefined ? valueOf(document, one as Node, chance, depth) : one;
+    return schema["enum"] === undefined ? valueOf(sources, one as Node, chance, depth) : one;
   }
   const type = Array.isArray(schema["type"])
     ? chance.pick(schema["type"] as unknown[])
     : schema["type"];
-  if (type === "object") return objectOf(document, schema, chance, depth);
+  if (type === "object") return objectOf(sources, schema, chance, depth);
   if (type === "array") {
     const prefix = schema["prefixItems"] as Node[] | undefined;
     if (prefix !== undefined)
-      return prefix.map((item) => valueOf(document, item, chance, depth + 1));
+      return prefix.map((item) => valueOf(sources, item, chance, depth + 1));
     const count = depth > 3 ? 0 : chance.integer(4);
     const items = (schema["items"] ?? {}) as Node;
-    return Array.from({ length: count }, () => valueOf(document, items, chance, depth + 1));
+    return Array.from({ length: count }, () => valueOf(sources, items, chance, depth + 1));
   }
   if (type === "integer" || type === "number")
     return chance.pick([0, 1, 2, 7, 100, 65_536, 2 ** 53 - 1]);
   if (type === "boolean") return chance.oneIn(2);
   if (type === "null") return null;
-  return textOf(schema, chance);
+  return textOf(sources, schema, chance);
 }
 
-function objectOf(document: Node, schema: Node, chance: Chance, depth: number): unknown {
+function objectOf(sources: Sources, schema: Node, chance: Chance, depth: number): unknown {
   const properties = (schema["properties"] ?? {}) as Record<string, Node>;
   const required = new Set((schema["required"] ?? []) as string[]);
   const entries = Object.entries(properties)
     .filter(([name]) => required.has(name) || chance.oneIn(2))
-    .map(([name, of]) => [name, valueOf(document, of, chance, depth + 1)] as const);
+    .map(([name, of]) => [name, valueOf(sources, of, chance, depth + 1)] as const);
   return Object.fromEntries(entries);
 }
 
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-function textOf({ pattern, format }: Node, chance: Chance): string {
+function textOf({ words }: Sources, { pattern, format }: Node, chance: Chance): string {
   if (format === "date-time") return "2026-01-01T00:00:30.000Z";
   const form = String(pattern ?? "");
+  const known = words.filter((text) => new RegExp(form, "u").test(text));
+  if (known.length > 0 && !chance.oneIn(3)) return chance.pick(known);
   const length = Number(/\{(\d+)\}/.exec(form)?.[1] ?? chance.integer(30));
   const alphabet = form.includes("0-9a-f") && !form.includes("A-Z") ? "0123456789abcdef" : letters;
   return Array.from({ length }, () => alphabet[chance.integer(alphabet.length)]).join("");
@@ -94,7 +103,7 @@ const oddValues: readonly unknown[] = [
 ];
 
 /** The value with one part of it made something else, left out or doubled. */
-export function spoiled(value: unknown, chance: Chance): unknown {
+function spoiled(value: unknown, chance: Chance): unknown {
   if (typeof value !== "object" || value === null || chance.oneIn(6)) return chance.pick(oddValues);
   if (Array.isArray(value)) {
     if (value.length === 0 || chance.oneIn(4)) {
@@ -194,6 +203,7 @@ export interface RequestSources {
   readonly document: Node;
   readonly device: PushingDevice;
   readonly tokens: readonly (string | undefined)[];
+  readonly words: readonly string[];
 }
 
 interface Operation {
@@ -217,68 +227,80 @@ function operations(document: Node): readonly Operation[] {
   );
 }
 
+const faults = ["value", "text", "path", "query", "type", "encoding", "header", "method", "length"];
+
 /** The next request, from chance. */
-export function createRequests({ document, device, tokens }: RequestSources) {
+export function createRequests({ document, device, tokens, words }: RequestSources) {
   const all = operations(document as Node & JsonSchema);
   const push = encodePush(device.push(0));
 
-  function bodyOf({ type, schema }: Operation, chance: Chance): Uint8Array | undefined {
+  function bodyOf({ type, schema }: Operation, wrong: Wrong, chance: Chance) {
     if (type === undefined || schema === undefined) {
-      return chance.oneIn(10) ? chance.bytes(50) : undefined;
+      return wrong("text") ? chance.bytes(50) : undefined;
     }
-    if (type.startsWith("application/vnd.holdfast.push")) return spoiledBytes(push, chance);
-    const right = valueOf(document, schema, chance);
-    const value = chance.oneIn(4) ? right : spoiled(right, chance);
-    if (type === "application/x-www-form-urlencoded") {
-      const members = typeof value === "object" && value !== null ? Object.entries(value) : [];
-      const form = new URLSearchParams();
-      for (const [name, each] of members) form.append(name, written(each));
-      return spoiledText(form.toString(), chance);
+    if (type.startsWith("application/vnd.holdfast.push")) {
+      return wrong("value") || wrong("text") ? spoiledBytes(push, chance) : push;
     }
-    return spoiledText(JSON.stringify(value), chance);
+    const right = valueOf({ document, words }, schema, chance);
+    const value = wrong("value") ? spoiled(right, chance) : right;
+    const text =
+      type === "application/x-www-form-urlencoded" ? formOf(value) : JSON.stringify(value);
+    return wrong("text") ? spoiledText(text, chance) : Buffer.from(text);
   }
 
-  function pathOf({ path, parameters }: Operation, chance: Chance): string {
-    const pairs = parameters.map(({ name, schema }): readonly [string, string] => {
-      const value = valueOf(document, schema, chance);
-      return [name, written(chance.oneIn(3) ? chance.pick(oddValues) : value)];
-    });
-    if (chance.oneIn(8)) pairs.push([chance.pick(["x", "after", "limit", "size"]), "1"]);
-    if (chance.oneIn(8)) pairs.shift();
+  function pathOf({ path, parameters }: Operation, wrong: Wrong, chance: Chance): string {
     const given = new URLSearchParams();
-    for (const [name, value] of pairs) given.append(name, value);
-    const query = given.toString();
-    const where = chance.oneIn(15)
+    for (const { name, schema } of parameters) {
+      const value = wrong("query")
+        ? chance.pick(oddValues)
+        : valueOf({ document, words }, schema, chance);
+      given.append(name, written(value));
+    }
+    if (wrong("query") && chance.oneIn(2)) {
+      given.append(chance.pick(["x", "after", "limit", "size"]), "1");
+    }
+    const where = wrong("path")
       ? chance.pick([`${path}/`, `/${path}`, path.toUpperCase(), `${path}/../x`, `${path}%00`, "/"])
       : path;
+    const query = given.toString();
     return query === "" ? where : `${where}?${query}`;
   }
 
   return (chance: Chance): MadeRequest => {
     const operation = chance.pick(all);
+    const chosen = new Set(chance.shuffle(faults).slice(0, chance.integer(3)));
+    const wrong: Wrong = (what) => chosen.has(what);
     const token = chance.pick(tokens);
-    const raw = bodyOf(operation, chance);
+    const raw = bodyOf(operation, wrong, chance);
     const headers: Record<string, string | readonly string[]> = {};
     if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
-    const type = chance.oneIn(8) ? chance.pick(types) : operation.type;
+    const type = wrong("type") ? chance.pick(types) : operation.type;
     if (raw !== undefined && type !== undefined && type !== "") headers["content-type"] = type;
     let body = raw;
-    if (raw !== undefined && chance.oneIn(6)) {
+    if (raw !== undefined && wrong("encoding")) {
       const encoding = chance.pick(encodings);
       headers["content-encoding"] = encoding;
       if (encoding === "gzip" && !chance.oneIn(3)) body = gzipSync(raw);
       if (encoding === "zstd" && !chance.oneIn(3)) body = zstdCompressSync(raw);
     }
-    if (chance.oneIn(6)) {
+    if (wrong("header")) {
       const [name, value] = chance.pick(oddHeaders);
       headers[name] = value;
     }
-    const method = chance.oneIn(12)
-      ? chance.pick(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"])
-      : operation.method;
+    const method = wrong("method") ? chance.pick(methods) : operation.method;
     // Shorter than promised, a body never ends by itself: the connection is closed behind it.
-    const promised =
-      body !== undefined && chance.oneIn(40) ? body.length + 1 + chance.integer(9) : undefined;
-    return { method, path: pathOf(operation, chance), headers, body, promised };
+    const short = body !== undefined && wrong("length") && chance.oneIn(4);
+    const promised = short ? (body?.length ?? 0) + 1 + chance.integer(9) : undefined;
+    return { method, path: pathOf(operation, wrong, chance), headers, body, promised };
   };
+}
+
+const methods = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"];
+type Wrong = (what: string) => boolean;
+
+function formOf(value: unknown): string {
+  const form = new URLSearchParams();
+  const members = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  for (const [name, each] of members) form.append(name, written(each));
+  return form.toString();
 }

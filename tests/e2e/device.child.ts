@@ -120,7 +120,10 @@ await listen(
     breakers: () => desk.breakers(),
     receipts: ({ ids }: { readonly ids: readonly string[] }) => ids.map((id) => store.receipt(id)),
     ids: () => ownEvents().map(({ id }) => id),
-    leaves: () => ownEvents().map(({ leaf }) => leaf).toSorted(),
+    leaves: () =>
+      ownEvents()
+        .map(({ leaf }) => leaf)
+        .toSorted(),
     contents: () => {
       const counts: Record<string, number> = {};
       for (const { content } of store.read({ type: "NosebleedRecorded", limit: 10_000 })) {

@@ -2,23 +2,27 @@
  * A server and devices as processes of their own, with a failing proxy before each device. The server is the
  * `holdfast serve` command; devices are `device.child.ts` over `@holdfast/node`.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { formatEnrolmentCode, parseEnrolmentCode, type SyncReport } from "@holdfast/core";
-import { initStore } from "@holdfast/node";
+import { initStore, openSqlite } from "@holdfast/node";
+import { type Chance, createChance } from "../faults/random.ts";
 import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
 import { startTalker, type Talker } from "./processes.ts";
 
 /** Long figures instead of samples. */
 export const full = process.env["HOLDFAST_FULL"] === "1";
 
-const main =
-  process.env["E2E_MAIN"] ??
-  fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
+const main = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
 const deviceScript = fileURLToPath(new URL("device.child.ts", import.meta.url));
+
+/** Command line of a device's process: also for a second one over the same store. */
+export function deviceArgv(device: Pick<Device, "folder">, options: object): readonly string[] {
+  return [deviceScript, device.folder, JSON.stringify(options)];
+}
 
 /** The server process; after a kill it comes back over the same folder, on another port. */
 export interface ServerProcess {
@@ -46,6 +50,8 @@ export interface Device {
 
 export interface World {
   readonly folder: string;
+  /** Seeded by HOLDFAST_SEED, else by 1. */
+  readonly chance: Chance;
   readonly server: ServerProcess;
   /** The founder's device, enrolled. */
   readonly founder: Device;
@@ -116,8 +122,10 @@ async function createWorld(
   const founder = await made("founder");
   await founder.ask("enrol", { code: through(server.code, founder.proxy) });
   await founder.drain();
+  const seed = Number(process.env["HOLDFAST_SEED"] ?? 1);
   return {
     folder,
+    chance: createChance(seed),
     server,
     founder,
     device,
@@ -165,8 +173,7 @@ async function startDevice(
   proxy: FaultProxy,
   { leaseExpiryMs }: WorldOptions,
 ): Promise<Device> {
-  const options = JSON.stringify({ leaseExpiryMs });
-  const start = (): Promise<Talker> => startTalker([deviceScript, folder, options]);
+  const start = (): Promise<Talker> => startTalker(deviceArgv({ folder }, { leaseExpiryMs }));
   let talker = await start();
   const ask: Talker["ask"] = (command, parameters) => talker.ask(command, parameters);
   return {
@@ -203,4 +210,58 @@ async function drain(name: string, ask: Talker["ask"]): Promise<void> {
 /** Syncs all in turn until every one holds the same events. */
 export async function converge(devices: readonly Device[]): Promise<void> {
   for (let round = 0; round < 2; round++) for (const device of devices) await device.drain();
+}
+
+/** What lies in a server's database, read beside the running server. */
+export interface ServerTables {
+  /** How many of those events are there once, never, more often. */
+  copiesOf(ids: readonly string[]): {
+    readonly once: number;
+    readonly never: number;
+    readonly more: number;
+  };
+  /** Text of a leaf of the server log. */
+  leaf(index: number): string | undefined;
+  /** For each commit note that has a receipt: how many statements say the same of it. */
+  receiptsOfNotes(): readonly number[];
+}
+
+/** Opens the database with the key that lies beside it, as an operator could. */
+export async function readServer({ folder }: ServerProcess): Promise<ServerTables> {
+  const keys = JSON.parse(await readFile(join(folder, "server.keys"), "utf8")) as {
+    readonly page_key?: string;
+  };
+  const pageKey = keys.page_key === undefined ? undefined : Buffer.from(keys.page_key, "base64");
+  const path = join(folder, "server.db");
+  const driver = openSqlite({ path, pageKey, readOnly: true, create: false });
+  try {
+    const all = driver.prepare("SELECT id FROM events").all<{ id: string }>();
+    const counts = Map.groupBy(all, ({ id }) => id);
+    const leaves = new Map(
+      driver
+        .prepare("SELECT leaf_index, text FROM server_leaves")
+        .all<{ leaf_index: number; text: string }>()
+        .map(({ leaf_index: index, text }) => [index, text]),
+    );
+    const receipts = [...leaves.values()].flatMap((text) => {
+      const { kind, origin, note, owed } = JSON.parse(text) as Readonly<Record<string, unknown>>;
+      // Filling owed bodies earns another statement of the same note, which owes less.
+      return kind === "receipt" ? [JSON.stringify([origin, note, owed])] : [];
+    });
+    return {
+      copiesOf(ids) {
+        const found = ids.map((id) => counts.get(id)?.length ?? 0);
+        return {
+          once: found.filter((count) => count === 1).length,
+          never: found.filter((count) => count === 0).length,
+          more: found.filter((count) => count > 1).length,
+        };
+      },
+      leaf: (index) => leaves.get(index),
+      receiptsOfNotes: () =>
+        [...Map.groupBy(receipts, (each) => each).values()].map(({ length }) => length),
+    };
+  } finally {
+    driver.close();
+  }
 }

@@ -98,6 +98,24 @@ describe("the transport against the server", () => {
     });
   });
 
+  it("tells a caller of a refusal while its body still comes", async () => {
+    const leaf = new Uint8Array(32).fill(1);
+    const entries = Array.from(
+      { length: limits.pushLeavesMax },
+      () => ({ kind: "leaf", leaf }) as const,
+    );
+    const large = { ...founder.push(0), entries };
+    for (let i = 0; i < 20; i++) {
+      const error = await createHttpTransport({ http }, lab.url)
+        .push(large, { token: "a.b.c" })
+        .catch((caught: unknown) => caught);
+      expect(isHoldfastError(error) && error.code).toBe("token_refused");
+    }
+    expect(
+      lab.observer.total("api_auth", { operation: "token", result: "refused" }),
+    ).toBeGreaterThan(19);
+  });
+
   it("enrols by the code that an admin registered", async () => {
     const joined = await lab.engine.join();
     const answer = await transport.token({ assertion: lab.assertion(joined) }, {});

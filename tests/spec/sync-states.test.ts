@@ -51,7 +51,10 @@ function cellsOfFunction(): ReadonlyMap<string, string> {
   const cells = new Map<string, string>();
   for (const phase of phases) {
     for (const kind of inputKinds) {
-      const { lane, effects } = step({ phase, failures: 0, immediate: 0 }, inputOf(kind));
+      const { lane, effects } = step(
+        { phase, failures: 0, immediate: 0, halvings: 0 },
+        inputOf(kind),
+      );
       const done = effects.map((effect) => effect.kind).join(", ");
       cells.set(`${phase} ${kind}`, `${lane.phase} ${done === "" ? "–" : done}`);
     }

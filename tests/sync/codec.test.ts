@@ -223,6 +223,14 @@ describe("push: one message, one encoding", () => {
     });
   });
 
+  it("takes an exchange of as many leaves as there may be", () => {
+    const entry = { kind: "leaf", leaf: new Uint8Array(32) } as const;
+    const entries = Array.from({ length: limits.pushLeavesMax }, () => entry);
+    const bytes = encodePush({ ...emptyPush, entries });
+    expect(decodePush(bytes).entries).toHaveLength(limits.pushLeavesMax);
+    expect(bytes.length).toBeLessThan(limits.pushRequestBytesMax);
+  });
+
   it("keeps leaves and frames in the memory of the input", () => {
     const leaf = new Uint8Array(32).fill(7);
     const bytes = encodePush({

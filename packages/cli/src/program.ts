@@ -4,7 +4,10 @@ import { appendCommand } from "./commands/append.ts";
 import { asOfCommand } from "./commands/as-of.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { devicesCommand } from "./commands/devices.ts";
+import { enrollCommand } from "./commands/enroll.ts";
 import { exportCommand } from "./commands/export.ts";
+import { grantsCommand } from "./commands/grants.ts";
 import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
@@ -51,6 +54,9 @@ export function createProgram(): Command {
     watchCommand(),
     conflictsCommand(),
     outboxCommand(),
+    enrollCommand(),
+    devicesCommand(),
+    grantsCommand(),
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),

@@ -14,4 +14,5 @@ export { createListener, type ListenerBounds } from "./api/listener.ts";
 export { openApiDocument } from "./api/openapi.ts";
 export { type Parameter, type RequestBody, type Route, routes } from "./api/routes.ts";
 export { statusByCode } from "./api/status.ts";
-export { type TokenKey } from "./api/tokens.ts";
+export { type Admitted, type TokenKey } from "./api/tokens.ts";
+export { openTail, type Tail, type TailDeps } from "./api/tail.ts";

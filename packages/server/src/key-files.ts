@@ -79,7 +79,7 @@ export function writeKeyFile(path: string, members: Readonly<Record<string, Json
 }
 
 /** `server_keys_invalid` for a part of a key file. */
-export function invalidKeys(part: string): HoldfastError {
+function invalidKeys(part: string): HoldfastError {
   return new HoldfastError("server_keys_invalid", { part });
 }
 

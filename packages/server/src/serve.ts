@@ -113,6 +113,7 @@ async function startIn(
 /** One server a folder: the lock is the system's, so that a killed server leaves none. Throws `store_busy`. */
 function holdFolder(folder: string): { release(): void } {
   const path = join(folder, "server.lock");
+  closeSync(openSync(path, "a", 0o600));
   const lock = openSqlite({ path, pageKey: undefined, readOnly: false, create: true });
   try {
     lock.exec("BEGIN EXCLUSIVE");

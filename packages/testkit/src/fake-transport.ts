@@ -41,6 +41,7 @@ export function createFakeTransport(deps: {
     options: CallOptions,
     send: () => Promise<unknown>,
   ): Promise<unknown> {
+    if (options.signal?.aborted === true) throw new HoldfastError("sync_cancelled");
     number += 1;
     const met = fate({ method, number });
     if (met instanceof HoldfastError) throw met;

@@ -296,6 +296,7 @@ export function createMemorySyncServer(deps: {
   };
   function checkAssertion(text: string): void {
     const claims = fromBase64url(text.split(".")[1] ?? "");
+    if (claims === undefined) refuse("form");
     const { aud, exp, iat, jti } = JSON.parse(fromUtf8(claims ?? new Uint8Array())) as Claims;
     if (refused) refuse("device");
     if (aud !== "server.test") refuse("aud");

@@ -10,7 +10,6 @@ import {
   type CommitNote,
   createHashSource,
   type Crypto,
-  utf8,
   deviceId,
   type EnrolRequest,
   fromBase64url,
@@ -80,8 +79,8 @@ export interface PushingDeviceDeps {
 export function createInvitationCode(
   deps: Pick<PushingDeviceDeps, "crypto" | "chance">,
 ): InvitationCode {
-  const proof = base64url(deps.chance.bytes(32));
-  return { proof, digest: base64url(deps.crypto.sha256(utf8(proof))) };
+  const bytes = deps.chance.bytes(32);
+  return { proof: base64url(bytes), digest: base64url(deps.crypto.sha256(bytes)) };
 }
 
 /** A device whose log begins with its opening. */

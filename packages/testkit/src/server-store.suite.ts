@@ -6,25 +6,18 @@ import {
   type Bytes,
   createTreeBuilder,
   type Crypto,
-  emptyRange,
   equalBytes,
   isHoldfastError,
   leafHash,
   type MaybePromise,
-  noPrevious,
   rangeFromTiles,
   rootOf,
   utf8,
 } from "@holdfast/core";
-import type {
-  DeviceLogRow,
-  EventToPlace,
-  ServerStore,
-  ServerWrites,
-} from "@holdfast/server/engine";
-import { type Chance, createChance } from "./chance.ts";
+import type { EventToPlace, ServerStore, ServerWrites } from "@holdfast/server/engine";
+import { createChance } from "./chance.ts";
 import type { SuiteRunner } from "./key-provider.suite.ts";
-import { createPseudonym } from "./sealed-batches.ts";
+import { addTenant, emptyLog, eventsFor, type Here } from "./server-store-ground.ts";
 
 /** One empty store, opened for one test. */
 export interface ServerStoreUnderTest {
@@ -44,15 +37,7 @@ export interface ServerStoreSuiteOptions {
   readonly crypto: Crypto;
 }
 
-interface Here {
-  readonly made: ServerStoreUnderTest;
-  readonly store: ServerStore;
-  readonly chance: Chance;
-  readonly crypto: Crypto;
-  readonly check: SuiteRunner["check"];
-}
-
-type SuiteTest = (name: string, body: (here: Here) => Promise<void>) => void;
+type SuiteTest = (name: string, body: (here: Here<ServerStoreUnderTest>) => Promise<void>) => void;
 
 /** Runs the suite. */
 export function serverStoreSuite(runner: SuiteRunner, options: ServerStoreSuiteOptions): void {
@@ -75,70 +60,6 @@ export function serverStoreSuite(runner: SuiteRunner, options: ServerStoreSuiteO
     serverLog(test);
     rest(test);
   });
-}
-
-interface Names {
-  readonly tenant: string;
-  readonly shard: string;
-  readonly device: string;
-  readonly incarnation: string;
-}
-
-function emptyLog({ device, incarnation }: Names): DeviceLogRow {
-  return {
-    device,
-    incarnation,
-    algorithm: "ed25519",
-    spki: new Uint8Array(44),
-    hpke: "",
-    opening: "{}",
-    size: 0,
-    head: noPrevious,
-    range: emptyRange,
-    note: undefined,
-    receipt: undefined,
-    receivedAt: 1,
-    enrolment: 0,
-    owed: [],
-    cutoff: undefined,
-  };
-}
-
-async function addTenant({ store, chance }: Here): Promise<Names> {
-  const [tenant, shard, device] = [1, 2, 3].map(() => createPseudonym(chance)) as [
-    string,
-    string,
-    string,
-  ];
-  const names = { tenant, shard, device, incarnation: "0123456789abcdef" };
-  await store.write(async (tx) => {
-    await tx.addTenant({ tenant, shard, founder: device, node: device });
-    await tx.addDevice(tenant, {
-      device,
-      role: "admin",
-      status: "active",
-      enrolledAt: 5,
-      code: undefined,
-      binding: undefined,
-    });
-    await tx.addDeviceLog(tenant, emptyLog(names));
-  });
-  return names;
-}
-
-function eventsFor(here: Here, names: Names, count: number, from = 0): readonly EventToPlace[] {
-  return Array.from({ length: count }, (_, at) => ({
-    device: names.device,
-    incarnation: names.incarnation,
-    index: from + at,
-    leaf: base64url(here.chance.bytes(32)),
-    id: `id-${createPseudonym(here.chance)}`,
-    scope: createPseudonym(here.chance),
-    stream: createPseudonym(here.chance),
-    type: "NoteTaken",
-    header: `{"n":${from + at}}`,
-    frames: here.chance.bytes(20),
-  }));
 }
 
 async function failureOf(run: () => unknown): Promise<unknown> {
@@ -229,22 +150,25 @@ function deviceLogs(test: SuiteTest): void {
     const names = await addTenant(here);
     const { store, crypto, chance, check } = here;
     const leaves = Array.from({ length: 1_100 }, () => chance.bytes(32));
-    let row = emptyLog(names);
+    const empty = emptyLog(names);
+    let { range, head } = empty;
     let at = 0;
     for (const count of [1, 254, 1, 1, 511, 2, 330]) {
       const piece = leaves.slice(at, at + count);
-      const builder = createTreeBuilder(crypto, row.range);
+      const builder = createTreeBuilder(crypto, range);
       for (const leaf of piece) builder.append(leaf);
       const size = at + count;
-      row = { ...row, size, range: builder.range(), head: base64url(piece.at(-1) as Bytes) };
-      const [moved, from] = [row, at];
+      range = builder.range();
+      head = base64url(piece.at(-1) as Bytes);
+      const moved = { ...empty, size, range, head };
+      const from = at;
       await store.write((tx) => tx.extendDeviceLog(names.tenant, moved, from, piece));
       at = size;
     }
     const { tenant, device, incarnation } = names;
     const stored = await store.deviceLog(tenant, device, incarnation);
-    check(stored?.size === 1_100 && stored.head === row.head, "the row moved on");
-    const source = await store.deviceLeaves(tenant, device, incarnation);
+    check(stored?.size === 1_100 && stored.head === head, "the row moved on");
+    const source = store.deviceLeaves(tenant, device, incarnation);
     for (const size of [0, 1, 255, 256, 257, 512, 768, 1_024, 1_100]) {
       const whole = createTreeBuilder(crypto);
       for (const leaf of leaves.slice(0, size)) whole.append(leaf);
@@ -408,7 +332,7 @@ function serverLog(test: SuiteTest): void {
     for (const text of texts) whole.append(leafHash(crypto, utf8(text)));
     const range = await store.serverRange(names.shard);
     check(equalBytes(rootOf(crypto, range), whole.root()), "the range");
-    const tree = await store.serverTree(names.shard);
+    const tree = store.serverTree(names.shard);
     const fromTiles = rangeFromTiles(crypto, tree, 600);
     check(equalBytes(rootOf(crypto, fromTiles), whole.root()), "the tiles");
     const span = await store.serverLeaves(names.shard, 254, 258);

@@ -35,11 +35,7 @@ export function syncCommand(): Command {
 }
 
 async function once(engine: SyncEngine, output: Output, signal: AbortSignal): Promise<void> {
-  const end = engine.subscribe((state) => {
-    void output.say(lineOf(state));
-  });
   const report = await engine.syncNow(signal);
-  end();
   await printReport(output, report, engine.state());
   if (report.status !== "drained") process.exitCode = exitCodes.checkFailed;
 }

@@ -32,6 +32,11 @@ it("verify finds rows of access that no event grants, and missing ones; they are
   const hpke = base64(grants.keyring.hpke().publicKey);
   const scope = tenantScope(grants);
   const device = "A".repeat(22);
+  const odd = { device: "no id", scopes: ["*"] };
+  await expect(grants.append([{ type: "AccessRevoked", pub: odd }])).rejects.toMatchObject({
+    code: "draft_invalid",
+    details: { path: "/pub/device" },
+  });
   await grants.append([
     { type: "AccessGranted", pub: { device, hpke, role: "reader", scopes: [scope] } },
   ]);

@@ -1,5 +1,5 @@
 /** The port of grants over an open store: the writer loop, its session, its keyring. */
-import { accessRevokedType, keyGrantedType } from "../event/system.ts";
+import { accessRevokedType, keyGrantedType, systemPubFault } from "../event/system.ts";
 import { incarnationOpenedType } from "../seal/incarnation.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { PreparedDraft } from "../store/append.ts";
@@ -7,6 +7,7 @@ import type { AccessDraft, GrantRow, GrantStore } from "../sync/grant-store.ts";
 import { tenantWords } from "../sync/invitations.ts";
 import { createKeyLedger } from "../sync/key-ledger.ts";
 import { localValues } from "../sync/local-values.ts";
+import type { SyncStore } from "../sync/sync-store.ts";
 import type { Holdfast } from "./holdfast.ts";
 import type { StoreLife } from "./store-life.ts";
 
@@ -29,7 +30,12 @@ export function grantStoreOf(store: Holdfast): GrantStore {
   return behind(store).grants;
 }
 
-/** The life of an open store: for what else is put together over it. */
+/** The store side of sync of an open store: for the engine, and for enrolment. */
+export function syncStoreOf(store: Holdfast): SyncStore {
+  return behind(store).life.sync;
+}
+
+/** The life of an open store: for tests that bring other devices' events into it. */
 export function lifeOf(store: Holdfast): StoreLife {
   return behind(store).life;
 }
@@ -116,6 +122,10 @@ export function createGrantStore(life: StoreLife): GrantStore {
 
 function prepare(draft: AccessDraft, actor: string, at: number): PreparedDraft {
   const { type, pub } = draft;
+  const fault = systemPubFault(type, pub);
+  if (fault !== undefined) {
+    throw new HoldfastError("draft_invalid", { path: `/pub/${fault}`, reason: "not its form" });
+  }
   const isKey = type === keyGrantedType;
   return {
     id: undefined,

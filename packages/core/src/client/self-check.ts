@@ -33,8 +33,7 @@ export function checkStore(
   const problems: Problem[] = [];
   let verdict = { events: 0, commits: 0, sections: 0 };
   const keys = new Map(deps.keyring.signingKeys().map((key) => [key.incarnation, key.spki]));
-  const sync = createSyncRows(session.driver);
-  const source = { ...createLogSource(session.driver), sync };
+  const source = createLogSource(session.driver);
   try {
     const walked = verifyLog({
       crypto: deps.crypto,
@@ -179,7 +178,11 @@ function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string
       if (events.all<EventRow>(position, 1).length === 0) break;
     }
   }
+  const sync = createSyncRows(driver, (object) => {
+    reading = object;
+  });
   return {
+    sync,
     lastRead: () => reading,
     origins() {
       reading = "incarnations";

@@ -32,10 +32,12 @@ export function walkWithheld(sync: SyncRows, report: Report): WithheldWalk {
   const streams = new Map<string, StreamGaps>();
   const scopes = new Set<string>();
   const ownOrigins = new Set<string>();
+  const owedOf = new Map<string, ReturnType<typeof newestOwed>>();
 
   function checkCounters(stream: string, origin: string, counters: readonly Counter[]): void {
     const [device = "", incarnation = ""] = origin.split("/");
-    const owed = newestOwed(sync, device, incarnation);
+    if (!owedOf.has(origin)) owedOf.set(origin, newestOwed(sync, device, incarnation));
+    const owed = owedOf.get(origin);
     let before: Counter = { count: 0, index: -1 };
     for (const next of counters.toSorted((a, b) => a.count - b.count)) {
       const between: readonly [number, number] = [before.index + 1, next.index];

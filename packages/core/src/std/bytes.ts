@@ -26,6 +26,11 @@ export function fromUtf8(bytes: Uint8Array): string {
 
 /** All parts in one piece of new memory. */
 export function concat(...parts: readonly Uint8Array[]): Bytes {
+  return concatAll(parts);
+}
+
+/** {@link concat} for more parts than a call has room for. */
+export function concatAll(parts: readonly Uint8Array[]): Bytes {
   let length = 0;
   for (const part of parts) length += part.length;
   const out = new Uint8Array(length);

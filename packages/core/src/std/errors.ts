@@ -7,10 +7,10 @@
  * of people, or key material.
  */
 import { outboxCodes } from "./outbox-codes.ts";
+import { syncCodes } from "./sync-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
-import { syncCodes } from "./sync-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {

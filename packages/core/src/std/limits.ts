@@ -112,6 +112,8 @@ export const limits = {
   tailHeartbeatMs: 20_000,
   /** Exchanges that a lane of sync repeats at once before it waits. */
   syncImmediateMax: 3,
+  /** Halvings that take the largest exchange to one entry, bodies and leaves; beyond that a lane waits. */
+  syncHalvingsMax: 32,
   /** An exchange that takes longer is ended and made smaller. */
   exchangeMsMax: 60_000,
   /** What the size of a push aims at: how long one exchange takes. */

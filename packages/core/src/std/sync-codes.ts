@@ -6,30 +6,6 @@ export const syncCodes = {
     meaning: "The store is not enrolled at a server.",
     action: "Enrol it with a code that an admin device has made.",
   },
-  sync_cancelled: {
-    meaning: "The exchange was cancelled on this side.",
-    action: "Start sync again; nothing is lost.",
-  },
-  network_timeout: {
-    meaning: "The server did not answer in time.",
-    action: "Nothing: it is tried again, with less at once.",
-  },
-  network_unreachable: {
-    meaning: "The server could not be reached, or the connection broke.",
-    action: "Nothing: it is tried again. Whether the server acted on the request is not known.",
-  },
-  message_too_large: {
-    meaning: "A message, or a part of one, exceeds its limit.",
-    action: "Send less at once; the details name part and limit.",
-  },
-  token_refused: {
-    meaning: "The access token is missing, expired, forged, or its device is no longer enrolled.",
-    action: "Ask for a new token once; if that is refused too, the device must be enrolled again.",
-  },
-  assertion_refused: {
-    meaning: "The assertion that asks for a token does not prove an enrolled device.",
-    action: "Check the device's clock against the server's and whether the device was revoked.",
-  },
   sync_closed: {
     meaning: "The sync engine was closed.",
     action: "Open sync again.",

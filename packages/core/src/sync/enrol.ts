@@ -13,7 +13,7 @@ import {
   enrolmentProof,
 } from "./enrolment-code.ts";
 import type { GrantStore } from "./grant-store.ts";
-import { noteNode } from "./invitations.ts";
+import { foundTenant } from "./invitations.ts";
 import type { EnrolAnswer } from "./messages/enrol.ts";
 import type { SyncStore } from "./sync-store.ts";
 import type { AbortSignalLike, Transport } from "./transport.ts";
@@ -41,6 +41,9 @@ export async function enrol(
   if (code.joins !== undefined && code.joins.tenant !== own.tenant) {
     throw new HoldfastError("enrol_tenant_mismatch", { own: own.tenant, code: code.joins.tenant });
   }
+  // Who founded the tenant is in the code, or is this device: never the server's word.
+  const founder = code.joins?.founder ?? own.device;
+  checkFounder(founder, deps.grants.founder());
   const hello = await transport.hello(options);
   checkCodeAt(crypto, code, hello);
   const request = store.enrolment();
@@ -55,12 +58,12 @@ export async function enrol(
   if (answer.tenant !== own.tenant || answer.device !== own.device) {
     throw new HoldfastError("enrol_tenant_mismatch", { own: own.tenant, code: answer.tenant });
   }
-  // Who founded the tenant is in the code, or is this device: never the server's word.
-  const founder = code.joins?.founder ?? own.device;
-  if (answer.founder !== founder || deps.grants.founder() !== founder) {
-    throw new HoldfastError("enrol_founder_mismatch", { expected: founder, found: answer.founder });
-  }
+  checkFounder(founder, answer.founder);
   await store.enrolled(code.url, hello, answer, code.key);
-  if (founder === own.device) await noteNode(deps.grants, answer.node, hello.reads);
+  if (founder === own.device) await foundTenant(deps.grants, answer.node, hello.reads);
   return answer;
+}
+
+function checkFounder(expected: string, found: string): void {
+  if (expected !== found) throw new HoldfastError("enrol_founder_mismatch", { expected, found });
 }

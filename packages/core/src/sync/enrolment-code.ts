@@ -12,7 +12,7 @@
  * | Value | Is | Who sees it |
  * | --- | --- | --- |
  * | proof | HMAC(secret, "holdfast/enrol/v1") | the server, once, from the device that enrols |
- * | digest | SHA-256 of the proof's text | the server, when the code is made |
+ * | digest | SHA-256 of the proof's 32 bytes | the server, when the code is made |
  * | binding | HMAC(secret, "holdfast/device/v1\n" ‖ opening header) | the server forwards it to who made the code |
  *
  * @example
@@ -131,9 +131,10 @@ export function enrolmentProof(crypto: Pick<Crypto, "hmac">, secret: Uint8Array)
   return base64url(crypto.hmac(secret).mac(utf8("holdfast/enrol/v1")));
 }
 
-/** How a server knows a code: SHA-256 of the proof's text, base64url. `undefined`: no proof. */
+/** How a server knows a code: SHA-256 of the proof's bytes, base64url. `undefined`: no proof. */
 export function proofDigest(crypto: Pick<Crypto, "sha256">, proof: string): string | undefined {
-  return bytesOf(proof) && base64url(crypto.sha256(utf8(proof)));
+  const bytes = bytesOf(proof);
+  return bytes && base64url(crypto.sha256(bytes));
 }
 
 /** What binds a device to the code: HMAC(secret, "holdfast/device/v1\n" ‖ opening header), base64url. */

@@ -123,7 +123,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
         try {
           lastToken = await auth.token(signal);
         } catch (error) {
-          return refusedForGood(await failed(error));
+          return withoutToken(await failed(error));
         }
         try {
           return await admitted(lastToken, signal, exchange);
@@ -136,15 +136,17 @@ export function createExchange(deps: ExchangeDeps): Exchange {
         if (lastToken !== undefined) auth.refused(lastToken);
         await auth.token(signal);
         return { input: { kind: "token-fresh" } };
-      }).then(refusedForGood),
+      }).then(withoutToken),
   };
 }
 
 /** The token endpoint's refusal is the answer of a refresh, and of a first request for a token. */
-function refusedForGood(end: WorkEnd): WorkEnd {
+function withoutToken(end: WorkEnd): WorkEnd {
   const { input } = end;
-  if (input.kind !== "failed" || input.class !== "auth") return end;
-  return { ...end, input: { kind: "token-refused" } };
+  if (input.kind !== "failed" || input.class === "halt") return end;
+  if (input.class === "auth") return { ...end, input: { kind: "token-refused" } };
+  // Nothing of a request for a token can be made smaller or planned anew: it is asked again later.
+  return { ...end, input: { ...input, class: "after" } };
 }
 
 /** The input that a failure is to its lane. */

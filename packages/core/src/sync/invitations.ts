@@ -157,6 +157,17 @@ export async function noteNode(
   });
 }
 
+/** The founder's first acts after its enrolment: its own access is in the log before anything is pushed. */
+export async function foundTenant(
+  store: GrantStore,
+  node: string,
+  reads: Hello["reads"],
+): Promise<void> {
+  await noteNode(store, node, reads);
+  const drafts = founding(store);
+  if (drafts.length > 0) await store.append(drafts);
+}
+
 /**
  * What an admin device does by itself after each sync: the founder's own access, the node's, and that of
  * devices which answered its invitations. How many events it appended.

@@ -42,6 +42,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
   const { store, random } = deps;
   let ceiling: PageBounds = { events: limits.pullEventsMax, bytes: limits.pullBytesMax };
   let bounds = ceiling;
+  let shrunk = false;
 
   /** `undefined` when it cannot be smaller. */
   function halved(): PageBounds | undefined {
@@ -66,7 +67,11 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     try {
       page = await tools.call((options) => deps.transport.pull(request, options));
     } catch (error) {
-      if (isTimeout(error) || troubleOf(error).retry === "smaller") bounds = halved() ?? bounds;
+      if (isTimeout(error) || troubleOf(error).retry === "smaller") {
+        const next = halved();
+        shrunk = next !== undefined;
+        bounds = next ?? bounds;
+      }
       throw error;
     }
     const outcome = await store.takePull(request, page);
@@ -84,10 +89,10 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
 
   return {
     async run(signal) {
-      const asked = bounds;
+      shrunk = false;
       const end = await deps.exchange.run(signal, exchangeOnce);
       const { input } = end;
-      if (input.kind !== "failed" || input.class !== "smaller" || bounds !== asked) return end;
+      if (input.kind !== "failed" || input.class !== "smaller" || shrunk) return end;
       // A page of one event is still too large: nothing can be made smaller, so it waits.
       return { ...end, input: { ...input, class: "after" } };
     },

@@ -41,6 +41,18 @@ export interface Sent {
   readonly appended: number;
 }
 
+/** Where each store stood when nothing was due: most exchanges find it there again. */
+const settled = new WeakMap<GrantStore, string>();
+
+/** Changes whenever something may have become due. */
+function standOf(store: GrantStore, access: AccessState): string {
+  const leaves = [...access.devices].flatMap(([device, { scopes }]) => [
+    device,
+    ...scopes.values(),
+  ]);
+  return [store.ledger().position, store.keyring.dataKeys().length, ...leaves].join(" ");
+}
+
 /** Sends what is due. Throws what the transport and an append throw; nothing is lost. */
 export async function sendGrants(
   store: GrantStore,
@@ -49,12 +61,15 @@ export async function sendGrants(
 ): Promise<Sent> {
   // Without it no event can be named here; and there is nothing that others have not.
   if (!store.keyring.hasPseudonymKey) return { sent: 0, appended: 0 };
+  store.keyring.refresh();
   let [sent, appended] = [0, 0];
   const unusable = new Set<string>();
   for (;;) {
     const access = store.access();
     await dropWithdrawn(store, access);
-    const outgoing = [...outgoingOf(store)];
+    const outgoing = outgoingOf(store);
+    const stand = standOf(store, access);
+    if (outgoing.length === 0 && settled.get(store) === stand) return { sent, appended };
     const room = limits.grantsMax - outgoing.length;
     const missing = missingGrants(store, access, { outgoing, unusable }, room);
     const wrapped = await wrapAll(store, missing, unusable);
@@ -65,7 +80,10 @@ export async function sendGrants(
       });
     }
     const batch = [...outgoing, ...wrapped];
-    if (batch.length === 0) return { sent, appended };
+    if (batch.length === 0) {
+      settled.set(store, stand);
+      return { sent, appended };
+    }
     appended += await nameInLog(store, batch);
     await transport.sendGrants({ grants: batch.map(({ grant }) => grant) }, options);
     await store.transact((writes) => {

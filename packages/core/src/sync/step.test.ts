@@ -138,6 +138,16 @@ test("a loop without progress ends in backoff after its bound", () => {
   expect(lane.phase).toBe("backing-off");
 });
 
+test("exchanges do not become smaller for ever", () => {
+  let lane = step(createSyncLane(), { kind: "start" }).lane;
+  let runs = 0;
+  for (; lane.phase === "running"; runs++) {
+    lane = step(lane, { kind: "failed", class: "smaller" }).lane;
+    expect(runs).toBeLessThanOrEqual(limits.syncHalvingsMax);
+  }
+  expect(lane.phase).toBe("backing-off");
+});
+
 test("a server that accepts and refuses in turn does not keep a lane busy", () => {
   let lane = step(createSyncLane(), { kind: "start" }).lane;
   let refreshes = 0;
@@ -160,5 +170,5 @@ test("failures grow the backoff until a success, and Retry-After is handed on", 
     lane = step(failed.lane, { kind: "due" }).lane;
   }
   lane = step(lane, { kind: "succeeded", more: false }).lane;
-  expect(lane).toEqual({ phase: "idle", failures: 0, immediate: 0 });
+  expect(lane).toEqual({ phase: "idle", failures: 0, immediate: 0, halvings: 0 });
 });

@@ -94,6 +94,8 @@ export interface SyncLane {
   readonly failures: number;
   /** Exchanges repeated at once since the last progress; bounded by `limits.syncImmediateMax`. */
   readonly immediate: number;
+  /** Exchanges made smaller since the last progress; bounded by `limits.syncHalvingsMax`. */
+  readonly halvings: number;
 }
 
 type Cell = readonly [next: Phase, ...effects: LaneEffect["kind"][]];
@@ -253,7 +255,7 @@ const visible: Readonly<Record<Phase, LaneState>> = {
 
 /** A lane that was never started, or one that a person must look at first. */
 export function createSyncLane(phase: "stopped" | "halted" = "stopped"): SyncLane {
-  return { phase, failures: 0, immediate: 0 };
+  return { phase, failures: 0, immediate: 0, halvings: 0 };
 }
 
 /** What an application sees of a phase. */
@@ -272,7 +274,9 @@ export function inputKind(lane: SyncLane, input: LaneInput): InputKind {
   if (input.kind !== "failed") return input.kind;
   const spent = lane.immediate >= limits.syncImmediateMax;
   if (input.class === "halt") return "evidence";
-  if (input.class === "smaller") return "failed-smaller";
+  if (input.class === "smaller") {
+    return lane.halvings >= limits.syncHalvingsMax ? "failed-after" : "failed-smaller";
+  }
   if (input.class === "now") return spent ? "failed-after" : "failed-now";
   const first = lane.phase === "running" || lane.phase === "woken";
   if (input.class === "auth") return spent && first ? "failed-after" : "unauthorised";
@@ -291,15 +295,16 @@ export function step(
 }
 
 function counted(lane: SyncLane, next: Phase, kind: InputKind): Omit<SyncLane, "phase"> {
-  const { failures, immediate } = lane;
-  if (!isActive(lane)) return { failures, immediate };
-  if (kind === "succeeded-more") return { failures: 0, immediate: 0 };
-  if (kind === "succeeded") return { failures: 0, immediate: next === "idle" ? 0 : immediate };
-  if (next === "backing-off") return { failures: failures + 1, immediate: 0 };
-  if (kind === "failed-now" || kind === "unauthorised") {
-    return { failures, immediate: immediate + 1 };
+  const { failures, immediate, halvings } = lane;
+  if (!isActive(lane)) return { failures, immediate, halvings };
+  if (kind === "succeeded-more") return { failures: 0, immediate: 0, halvings: 0 };
+  if (kind === "succeeded") {
+    return { failures: 0, immediate: next === "idle" ? 0 : immediate, halvings: 0 };
   }
-  return { failures, immediate };
+  if (next === "backing-off") return { failures: failures + 1, immediate: 0, halvings: 0 };
+  const again = kind === "failed-now" || kind === "unauthorised" ? 1 : 0;
+  const halved = kind === "failed-smaller" ? 1 : 0;
+  return { failures, immediate: immediate + again, halvings: halvings + halved };
 }
 
 function effectOf(kind: LaneEffect["kind"], lane: SyncLane, input: LaneInput): LaneEffect {

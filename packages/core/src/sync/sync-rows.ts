@@ -2,12 +2,17 @@
 import type { CheckpointRow, ProofRow, ServerLeafRow, SyncRows } from "../proof/log-source.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 
-export function createSyncRows(driver: SqliteDriver): SyncRows {
+/** `reading` is told what is read, so that what cannot be read has a name. */
+export function createSyncRows(driver: SqliteDriver, reading: (object: string) => void): SyncRows {
+  const prepare = (table: string, sql: string) => {
+    reading(`table ${table}`);
+    return driver.prepare(sql);
+  };
   const ofLog = "WHERE incarnations.device = ? AND incarnations.incarnation = ?";
   const joined = (table: string): string =>
     `${table} JOIN incarnations ON incarnations.number = ${table}.incarnation`;
   const value = (name: string): string | undefined =>
-    driver.prepare("SELECT value FROM sync WHERE name = ?").get<{ value: string }>(name)?.value;
+    prepare("sync", "SELECT value FROM sync WHERE name = ?").get<{ value: string }>(name)?.value;
   return {
     server() {
       const text = value("server");
@@ -19,28 +24,29 @@ export function createSyncRows(driver: SqliteDriver): SyncRows {
       }
     },
     checkpoints: () =>
-      driver
-        .prepare("SELECT log, size, root, note, before, path FROM checkpoints ORDER BY rowid")
-        .all<CheckpointRow>(),
+      prepare(
+        "checkpoints",
+        "SELECT log, size, root, note, before, path FROM checkpoints ORDER BY rowid",
+      ).all<CheckpointRow>(),
     serverLeaves: (device, incarnation) =>
-      driver
-        .prepare(
-          `SELECT kind, size, leaf, log, leaf_index AS leafIndex, log_size AS logSize, path
+      prepare(
+        "server_leaves",
+        `SELECT kind, size, leaf, log, leaf_index AS leafIndex, log_size AS logSize, path
            FROM ${joined("server_leaves")} ${ofLog} ORDER BY server_leaves.number`,
-        )
-        .all<ServerLeafRow>(device, incarnation),
+      ).all<ServerLeafRow>(device, incarnation),
     links: (device, incarnation) =>
-      driver
-        .prepare(`SELECT before, size, path FROM ${joined("note_links")} ${ofLog}`)
-        .all<{ before: number; size: number; path: Uint8Array }>(device, incarnation),
+      prepare("note_links", `SELECT before, size, path FROM ${joined("note_links")} ${ofLog}`).all<{
+        before: number;
+        size: number;
+        path: Uint8Array;
+      }>(device, incarnation),
     proofs: (device, incarnation) =>
-      driver
-        .prepare(
-          `SELECT size, indices, hashes FROM ${joined("proofs")} ${ofLog} ORDER BY proofs.number`,
-        )
-        .all<ProofRow>(device, incarnation),
+      prepare(
+        "proofs",
+        `SELECT size, indices, hashes FROM ${joined("proofs")} ${ofLog} ORDER BY proofs.number`,
+      ).all<ProofRow>(device, incarnation),
     pulled() {
-      const rows = driver.prepare("SELECT position FROM pulls").all<{ position: number }>();
+      const rows = prepare("pulls", "SELECT position FROM pulls").all<{ position: number }>();
       const head = Number(value("pull_head") ?? 0);
       return { head, positions: rows.map(({ position }) => position) };
     },

@@ -53,7 +53,7 @@ export function storePage(
   if (request.after === 0 && request.scopes === "*") tables.put("pull_began", String(page.head));
   tables.put("pull_head", String(page.head));
   movePulls(tables, request, page.next);
-  fetchNewScopes(deps, page, judged);
+  fetchNewScopes(deps, page, judged, stored);
   const isBehind = tables.pulls().some(({ position }) => position < page.head);
   const hasMoved = page.next > request.after;
   return { events: appended.length, more: isBehind && hasMoved, heads };
@@ -92,8 +92,15 @@ function keepLog(
   if (isNew) tables.addProof(number, size, log.indices, log.hashes);
 }
 
-function fetchNewScopes({ tables, device }: TakePullDeps, page: PullPage, judged: JudgedPage) {
-  for (const [at, { header }] of judged.events.entries()) {
+/** An event that comes again, as those do that grant the scope they stand in, starts nothing anew. */
+function fetchNewScopes(
+  { tables, device }: TakePullDeps,
+  page: PullPage,
+  judged: JudgedPage,
+  stored: ReadonlySet<string>,
+): void {
+  for (const [at, { header, leaf }] of judged.events.entries()) {
+    if (!stored.has(leaf)) continue;
     if (header.type !== accessGrantedType || header.pub?.["device"] !== device) continue;
     const scopes = header.pub["scopes"] as readonly string[];
     fetchGranted(tables, { scopes, position: page.events[at]?.position ?? 0 });

@@ -45,6 +45,7 @@ export interface TailListener {
   ended(error: unknown): void;
 }
 
+/** A server as the engine sees it: one method a message. Throws the codes that retry.ts classifies. */
 export interface Transport {
   /** Names breaker and attempts: scheme, host and port, without credentials. */
   readonly endpoint: string;

@@ -53,8 +53,11 @@ function own(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return bytes as Uint8Array<ArrayBuffer>;
 }
 
-/** A refusal; `close`: the rest of the request is not read. */
-export function refusalAnswer(requestId: string, refusal: Refusal, close: boolean): Response {
+/**
+ * A refusal. It may go out while the body still comes: the listener takes in what is left for half a second, so that
+ * a caller reads the answer before the connection ends.
+ */
+export function refusalAnswer(requestId: string, refusal: Refusal): Response {
   const { status, code, message, details, retryAfter } = refusal;
   const answer: ErrorAnswer = { code, message, requestId, details };
   return new Response(writeJson(errorAnswerShape, answer), {
@@ -63,7 +66,6 @@ export function refusalAnswer(requestId: string, refusal: Refusal, close: boolea
       ...headersOf(requestId, mediaTypes.json),
       ...(retryAfter === undefined ? {} : { "retry-after": String(retryAfter) }),
       ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
-      ...(close ? { connection: "close" } : {}),
     },
   });
 }

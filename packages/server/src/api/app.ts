@@ -30,7 +30,7 @@ import { type Route, routes } from "./routes.ts";
 import { engineStatus } from "./engine-status.ts";
 import { refusalFor } from "./status.ts";
 import { openTail, type Tail } from "./tail.ts";
-import { type Admitted, createTokens, type TokenKey } from "./tokens.ts";
+import { type Admitted, createTokens, type TokenKey, type Tokens } from "./tokens.ts";
 
 /** Bounds of one server, all from the configuration. */
 export interface ApiBounds {
@@ -76,21 +76,19 @@ export function createApi(deps: ApiDeps): Api {
   const gate = createGate(deps, state, addressShare);
   const callers = createCounts(deviceRequestsMax);
   const tails = createTails(deps);
-  const tokens = createTokens({ ...deps, key: deps.tokenKey });
+  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey }), observer);
   const schema = protocolDigest(deps.crypto);
   const greeting: Pick<Hello, "schema" | "encodings"> = { schema, encodings: ["zstd", "gzip"] };
   const deviceShare = createRates(deps.clock, bounds.deviceRate);
 
-  const admitted = async (route: Route, context: Context<Bindings>): Promise<Admitted> => {
+  const admitted = async (context: Context<Bindings>): Promise<Admitted> => {
     const given = context.env.incoming.headersDistinct["authorization"] ?? [];
     try {
       const caller = await tokens.admit(given);
       deviceShare(`${caller.tenant}/${caller.device}`);
       return caller;
     } catch (error) {
-      if (error instanceof HoldfastError) {
-        observer.count("api_auth", 1, { operation: route.name, result: "refused" });
-      }
+      observer.count("api_auth", 1, { operation: "token", result: "refused" });
       throw error;
     }
   };
@@ -101,7 +99,7 @@ export function createApi(deps: ApiDeps): Api {
     requestId: string,
   ): Promise<Response> => {
     const { incoming, outgoing } = context.env;
-    const caller = route.token ? await admitted(route, context) : undefined;
+    const caller = route.token ? await admitted(context) : undefined;
     const query = readQuery(route, new URL(context.req.url).search);
     if (route.run === undefined && caller !== undefined) {
       // A HEAD would open a stream that nobody reads.
@@ -132,6 +130,26 @@ export function createApi(deps: ApiDeps): Api {
     stop() {
       state.stopping = true;
       tails.endAll();
+    },
+  };
+}
+
+/** Counts what came of assertions. */
+function counted(tokens: Tokens, observer: Observer): Tokens {
+  return {
+    ...tokens,
+    async exchange(assertion) {
+      const count = (result: string): void => {
+        observer.count("api_auth", 1, { operation: "assertion", result });
+      };
+      try {
+        const answer = await tokens.exchange(assertion);
+        count("ok");
+        return answer;
+      } catch (error) {
+        count("refused");
+        throw error;
+      }
     },
   };
 }
@@ -205,7 +223,7 @@ function createGate(
       count(observer, route.name, response.status);
       return response;
     } catch (error) {
-      return refuse(deps, route.name, context, requestId, error);
+      return refuse(deps, route.name, requestId, error);
     } finally {
       // Tails have a bound of their own; they are open for as long as their token.
       if (leave !== undefined && route.run === undefined) leave();
@@ -222,13 +240,7 @@ function count(observer: Observer, route: string, status: number): void {
   observer.count("api_requests", 1, { operation: route, result: `${Math.floor(status / 100)}xx` });
 }
 
-function refuse(
-  { observer }: ApiDeps,
-  route: string,
-  context: Context<Bindings>,
-  requestId: string,
-  error: unknown,
-): Response {
+function refuse({ observer }: ApiDeps, route: string, requestId: string, error: unknown): Response {
   const refusal = refusalFor(error, engineStatus);
   count(observer, route, refusal.status);
   observer.count("api_refusals", 1, { code: refusal.code });
@@ -236,7 +248,7 @@ function refuse(
     const cause = error instanceof HoldfastError ? error.code : "unexpected";
     observer.log("error", "api_failed", { operation: route, code: cause, request: requestId });
   }
-  return refusalAnswer(requestId, refusal, !context.env.incoming.complete);
+  return refusalAnswer(requestId, refusal);
 }
 
 /** Open tails, bounded for each device, so that they can be ended. */
@@ -293,7 +305,7 @@ function addPlainRoutes(
       await deps.server.hello();
       return plain('{"status":"ready"}');
     } catch (error) {
-      return refuse(deps, "readyz", context, requestIdOf(deps), error);
+      return refuse(deps, "readyz", requestIdOf(deps), error);
     }
   });
   app.get("/openapi.json", (context) => {
@@ -304,7 +316,7 @@ function addPlainRoutes(
   app.all("*", (context) => {
     take(context);
     const code: ErrorCode = known.has(context.req.path) ? "method_refused" : "not_found";
-    return refuse(deps, "none", context, requestIdOf(deps), new HoldfastError(code));
+    return refuse(deps, "none", requestIdOf(deps), new HoldfastError(code));
   });
-  app.onError((error, context) => refuse(deps, "none", context, requestIdOf(deps), error));
+  app.onError((error) => refuse(deps, "none", requestIdOf(deps), error));
 }

@@ -94,7 +94,7 @@ const unreadCodes: Readonly<Record<string, ErrorCode>> = {
 };
 
 function refusal(code: ErrorCode): Response {
-  return refusalAnswer(base64url(randomBytes(12)), refusalFor(new HoldfastError(code)), true);
+  return refusalAnswer(base64url(randomBytes(12)), refusalFor(new HoldfastError(code)));
 }
 
 /** A request that the parser could not read, or that did not come in time, is refused like any other: by a code. */
@@ -107,9 +107,11 @@ async function refuseUnread(error: NodeJS.ErrnoException, socket: Socket): Promi
   }
   const answer = refusal(unreadCodes[error.code ?? ""] ?? "message_malformed");
   const body = Buffer.from(await answer.arrayBuffer());
-  const lines = [...answer.headers, ["content-length", body.length]].map(
-    ([name, value]) => `${name}: ${value}\r\n`,
-  );
+  const more = [
+    ["content-length", body.length],
+    ["connection", "close"],
+  ];
+  const lines = [...answer.headers, ...more].map(([name, value]) => `${name}: ${value}\r\n`);
   const { status } = answer;
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n`;
   socket.end(Buffer.concat([Buffer.from(head, "latin1"), body]));

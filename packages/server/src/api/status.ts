@@ -2,7 +2,7 @@
  * Which HTTP status each code has that may leave the server. What is not listed is the server's own trouble: it
  * leaves as `server_failed` without details, and the log names it under the request's id.
  */
-import { type ErrorCode, errorCodes, HoldfastError, InvariantError } from "@holdfast/core";
+import { type ErrorCode, errorCodes, HoldfastError } from "@holdfast/core";
 
 /** Status by code; 401 asks for a token, 403 will not change by asking again. */
 export const statusByCode: Readonly<Partial<Record<ErrorCode, number>>> = {
@@ -74,9 +74,4 @@ function publicFailure(
   const { code } = error;
   if (statusByCode[code] !== undefined || more[code] !== undefined) return error;
   return new HoldfastError(passing.has(code) ? "server_busy" : "server_failed");
-}
-
-/** Is this the server's own trouble, to be told to whoever runs it? */
-export function isInternal(error: unknown): boolean {
-  return error instanceof InvariantError || refusalFor(error).code === "server_failed";
 }

@@ -153,6 +153,8 @@ describe("enrolment", () => {
     await tried(expired, createPseudonym(chance));
     clock.advance(1_000);
     await tried(expired);
+    const garbled = { ...createPushingDevice(deps).enrol(used), opening: "{}" };
+    expect(await refusalOf(server.enrol(garbled))).toBe("enrol_code_refused");
     const founding = createInvitationCode(deps);
     await server.addFoundingCode(founding.digest, clock.now() + 1_000);
     await tried(founding);

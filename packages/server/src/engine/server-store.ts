@@ -14,6 +14,7 @@ import type {
   Role,
 } from "@holdfast/core";
 
+/** Counters of a shard, moved in the transaction that uses them. */
 export interface ShardHead {
   readonly shard: string;
   /** Number of the server log: raised when a server is restored. */
@@ -24,6 +25,7 @@ export interface ShardHead {
   readonly leaves: number;
 }
 
+/** A tenant: founded once, with one shard. */
 export interface TenantRow {
   readonly tenant: string;
   readonly shard: string;
@@ -32,6 +34,7 @@ export interface TenantRow {
   readonly node: string;
 }
 
+/** An enrolled device. Times in UTC milliseconds of the server's clock. */
 export interface DeviceRow {
   readonly device: string;
   readonly role: Role;
@@ -80,8 +83,10 @@ export interface PlacedEvent {
   readonly frames: Uint8Array;
 }
 
+/** An event that is about to get its position. */
 export type EventToPlace = Omit<PlacedEvent, "position">;
 
+/** A request kept apart from the shared view, with the code that says why. */
 export interface QuarantineRow {
   readonly tenant: string;
   readonly device: string;
@@ -106,6 +111,7 @@ export interface AccessChange {
   readonly position: number;
 }
 
+/** An enrolment code, by the digest of its proof. Times in UTC milliseconds. */
 export interface CodeRow {
   readonly digest: string;
   /** `undefined`: founds a tenant. */
@@ -115,6 +121,7 @@ export interface CodeRow {
   readonly usedAt: number | undefined;
 }
 
+/** A signed checkpoint of a server log; root 32 bytes, note C2SP, time UTC milliseconds. */
 export interface CheckpointRow {
   readonly size: number;
   readonly root: Bytes;
@@ -240,6 +247,7 @@ export interface ServerWrites extends ServerReads {
   addQuarantine(row: QuarantineRow): MaybePromise<void>;
 }
 
+/** The storage itself; see the module header. Its methods throw the storage codes (`store_*`). */
 export interface ServerStore extends ServerReads {
   /** Reads that see one committed state. */
   read<T>(work: (reads: ServerReads) => MaybePromise<T>): Promise<T>;

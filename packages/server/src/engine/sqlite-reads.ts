@@ -45,8 +45,9 @@ const eventColumns = `events.position AS position, logs.device AS device,
   events.id AS id, events.scope AS scope, events.stream AS stream, events.type AS type,
   events.header AS header, events.frames AS frames
   FROM events JOIN logs ON logs.number = events.log`;
-const notDevice = `AND (? IS NULL OR log NOT IN
-  (SELECT number FROM logs WHERE logs.tenant = events.tenant AND logs.device = ?))`;
+// The inner query names nothing of the outer one, so that it runs once and not for each row.
+const notLogsOf = `AND log NOT IN
+  (SELECT own.number FROM logs AS own WHERE own.tenant = ? AND own.device = ?)`;
 
 export function createSqliteReads(driver: SqliteDriver): SqliteReads {
   const names = nameReads(driver);
@@ -155,7 +156,7 @@ function tenantReads(
           bytes: Uint8Array;
           at: number;
         }>(tenantNumber(tenant) ?? -1, limit)
-        .map(({ first, ...row }) => ({ ...row, tenant, from: first })),
+        .map(({ first, bytes, ...row }) => ({ ...row, tenant, from: first, bytes: owned(bytes) })),
     quarantined: (tenant, device) =>
       driver
         .prepare(
@@ -259,11 +260,11 @@ function eventReads(
   { tenantNumber }: Names,
 ): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "headersOfStream" | "sharedStreams"> {
   const ofAll = `SELECT ${eventColumns}
-    WHERE events.tenant = ? AND position > ? ${notDevice} ORDER BY position LIMIT ?`;
+    WHERE events.tenant = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScope = `SELECT position FROM events
-    WHERE tenant = ? AND scope = ? AND position > ? ${notDevice} ORDER BY position LIMIT ?`;
+    WHERE tenant = ? AND scope = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScopes = `SELECT position FROM events
-    WHERE tenant = ? AND scope IN (SELECT value FROM json_each(?)) AND position > ? ${notDevice}
+    WHERE tenant = ? AND scope IN (SELECT value FROM json_each(?)) AND position > ? ${notLogsOf}
     ORDER BY position LIMIT ?`;
   const atPosition = `SELECT ${eventColumns} WHERE events.tenant = ? AND position = ?`;
 
@@ -272,19 +273,19 @@ function eventReads(
     scopes: readonly string[],
     after: number,
     limit: number,
-    except: string | null,
+    except: string,
   ): readonly number[] {
     if (scopes.length > scopesApartMax) {
       return driver
         .prepare(ofScopes)
-        .all<{ position: number }>(tenant, JSON.stringify(scopes), after, except, except, limit)
+        .all<{ position: number }>(tenant, JSON.stringify(scopes), after, tenant, except, limit)
         .map(({ position }) => position);
     }
     return [...new Set(scopes)]
       .flatMap((scope) =>
         driver
           .prepare(ofScope)
-          .all<{ position: number }>(tenant, scope, after, except, except, limit)
+          .all<{ position: number }>(tenant, scope, after, tenant, except, limit)
           .map(({ position }) => position),
       )
       .toSorted((a, b) => a - b)
@@ -304,13 +305,14 @@ function eventReads(
     },
     events(tenant, scopes, after, limit, except, bytes = Infinity) {
       const number = tenantNumber(tenant) ?? -1;
-      const left = except ?? null;
+      // No device has an empty name.
+      const left = except ?? "";
       const page = createPage(bytes);
       if (scopes === "*") {
         const found = driver.prepare(ofAll);
         for (let from = after; page.events.length < limit;) {
           const wanted = Math.min(rowsAtOnce, limit - page.events.length);
-          const rows = found.all<EventSqlRow>(number, from, left, left, wanted);
+          const rows = found.all<EventSqlRow>(number, from, number, left, wanted);
           for (const row of rows) if (!page.take(placedEventOf(row))) return page.events;
           if (rows.length < wanted) break;
           from = page.events.at(-1)?.position ?? from;

@@ -67,7 +67,7 @@ export function owned(bytes: Uint8Array): Bytes {
 }
 
 /** Hashes that lie one after the other. Throws `store_corrupt` when the last one is cut. */
-export function splitHashes(bytes: Uint8Array): readonly Bytes[] {
+function splitHashes(bytes: Uint8Array): readonly Bytes[] {
   if (bytes.length % hashBytes !== 0) throw new HoldfastError("store_corrupt", { part: "hashes" });
   const all = owned(bytes);
   return Array.from({ length: all.length / hashBytes }, (_, at) =>

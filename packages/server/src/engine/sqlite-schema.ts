@@ -6,9 +6,9 @@
 import { HoldfastError, type SqliteDriver } from "@holdfast/core";
 
 /** `PRAGMA application_id`: "HFSV". */
-export const serverApplicationId = 0x48465356;
+const serverApplicationId = 0x48465356;
 /** `PRAGMA user_version`. */
-export const serverFormat = 1;
+const serverFormat = 1;
 
 const immutable = (table: string): string => `
 CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table}

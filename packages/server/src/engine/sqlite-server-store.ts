@@ -15,6 +15,7 @@ import { createSqliteReads, type SqliteReads } from "./sqlite-reads.ts";
 import { ensureServerSchema } from "./sqlite-schema.ts";
 import { createSqliteWrites } from "./sqlite-writes.ts";
 
+/** Connections that the storage is made of. */
 export interface SqliteServerStoreDeps {
   readonly crypto: Pick<Crypto, "sha256">;
   /** The write connection; a server's or an empty database. */

@@ -40,6 +40,10 @@ export interface AssertionKey {
   readonly pushOnly: boolean;
 }
 
+/**
+ * What the server does for a caller. Refusals are `HoldfastError`s and change nothing: `caller_unknown`,
+ * `device_revoked`, `role_insufficient`, and those that each method's module names.
+ */
 export interface SyncServer {
   hello(): Promise<Hello>;
   enrol(request: EnrolRequest): Promise<EnrolAnswer>;

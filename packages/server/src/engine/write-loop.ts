@@ -6,13 +6,7 @@
  * it returns may write, and must not fail for anything that the call brought; when it does (storage), the whole
  * group is undone and its calls are tried one by one.
  */
-import {
-  HoldfastError,
-  isHoldfastError,
-  type MaybePromise,
-  type Observer,
-  type Timers,
-} from "@holdfast/core";
+import { HoldfastError, isHoldfastError, type MaybePromise, type Timers } from "@holdfast/core";
 import {
   type CheckpointDeps,
   createShardProof,
@@ -35,6 +29,7 @@ export interface WriteCall<T> {
 export interface WriteLoop {
   /** Throws what `judge` throws, the storage codes, and `store_closed`. */
   submit<T>(call: WriteCall<T>): Promise<T>;
+  /** Told after the answers of a group that placed events; must not throw. */
   onEvents(listener: (tenant: string, head: number) => void): () => void;
   /** Takes no more calls; resolves when those that wait are answered. */
   close(): Promise<void>;
@@ -43,7 +38,6 @@ export interface WriteLoop {
 export interface WriteLoopDeps extends CheckpointDeps {
   readonly store: ServerStore;
   readonly timers: Timers;
-  readonly observer: Observer;
 }
 
 /** One group stays well below `checkpointWaitMs` of work. */
@@ -62,7 +56,7 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
   const listeners = new Set<(tenant: string, head: number) => void>();
   let running = false;
   let closed = false;
-  let rest: (() => void) | undefined;
+  const resting: (() => void)[] = [];
 
   async function run(): Promise<void> {
     while (queue.length > 0) {
@@ -71,24 +65,25 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
       await commit(group);
     }
     running = false;
-    rest?.();
+    for (const rest of resting.splice(0)) rest();
   }
 
   async function commit(group: readonly Waiting[]): Promise<void> {
+    let settled: Settled;
     try {
-      const settled = await commitGroup(deps, group);
-      for (const listener of listeners) {
-        if (settled.events !== undefined) listener(...settled.events);
-      }
-      for (const [at, waiting] of group.entries()) {
-        const outcome = settled.outcomes[at] as Outcome;
-        if ("refused" in outcome) waiting.reject(outcome.refused);
-        else waiting.resolve(outcome.value);
-      }
+      settled = await commitGroup(deps, group);
     } catch (error) {
       if (group.length === 1) group[0]?.reject(error);
       else for (const waiting of group) await commit([waiting]);
+      return;
     }
+    for (const [at, waiting] of group.entries()) {
+      const outcome = settled.outcomes[at] as Outcome;
+      if ("refused" in outcome) waiting.reject(outcome.refused);
+      else waiting.resolve(outcome.value);
+    }
+    if (settled.events === undefined) return;
+    for (const listener of listeners) listener(...settled.events);
   }
 
   return {
@@ -111,7 +106,7 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
       closed = true;
       if (!running) return Promise.resolve();
       return new Promise((resolve) => {
-        rest = resolve;
+        resting.push(resolve);
       });
     },
   };

@@ -11,7 +11,7 @@
  *
  * One message has one encoding: the control is canonical, runs are as long as they can be and never empty.
  */
-import { type Bytes, concat, u32 } from "../../std/bytes.ts";
+import { type Bytes, concatAll, u32 } from "../../std/bytes.ts";
 import { invariant } from "../../std/errors.ts";
 import { canonicalBytes } from "../../std/jcs.ts";
 import { limits } from "../../std/limits.ts";
@@ -39,7 +39,7 @@ function readControl<T>(shape: Shape<T>, reader: ByteReader): T {
 /** A push request as bytes. */
 export function encodePush(request: PushRequest): Bytes {
   const { entries, fills, ...control } = request;
-  return concat(
+  return concatAll([
     ...controlParts(pushControlShape, control),
     ...entryParts(entries),
     ...fills.flatMap(({ index, body }) => [
@@ -47,7 +47,7 @@ export function encodePush(request: PushRequest): Bytes {
       u64(index),
       encodeBody(body),
     ]),
-  );
+  ]);
 }
 
 function entryParts(entries: readonly PushEntry[]): readonly Uint8Array[] {
@@ -60,7 +60,7 @@ function entryParts(entries: readonly PushEntry[]): readonly Uint8Array[] {
       continue;
     }
     const run = leafRun(entries, at);
-    parts.push(Uint8Array.of(kinds.leaves), u32(run.length), ...run);
+    parts.push(Uint8Array.of(kinds.leaves), u32(run.length), concatAll(run));
     at += run.length;
   }
   return parts;
@@ -139,10 +139,10 @@ function takeBody(reader: ByteReader, kind: 1 | 2, taken: Taken): void {
 export function encodePage(page: PullPage): Bytes {
   const { events, ...rest } = page;
   const placed = events.map(({ log, index, position }) => ({ log, index, position }));
-  return concat(
+  return concatAll([
     ...controlParts(pullControlShape, { ...rest, placed }),
     ...events.map(({ body }) => encodeBody(body)),
-  );
+  ]);
 }
 
 /** The way back. Throws `message_malformed` and `message_too_large`, never anything else. */

@@ -5,6 +5,7 @@ export interface ConflictCandidate {
   readonly leaves: readonly [string, string];
 }
 
+/** Answer to `GET /v1/conflicts`; at most `conflictsMax` candidates. */
 export interface ConflictsAnswer {
   readonly candidates: readonly ConflictCandidate[];
 }

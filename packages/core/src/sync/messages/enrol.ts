@@ -11,6 +11,7 @@ import type { Bytes } from "../../std/bytes.ts";
 import type { ProvenLeaf } from "../../proof/server-leaf.ts";
 import type { Role } from "../../event/system.ts";
 
+/** `POST /v1/enrol`: code, first event of the log, and the proof that it is the first. */
 export interface EnrolRequest {
   readonly proof: string;
   readonly binding: string;
@@ -22,6 +23,7 @@ export interface EnrolRequest {
   readonly path: readonly Bytes[];
 }
 
+/** What a device becomes a part of, with the `enrol` leaf proven in the checkpoint beside it. */
 export interface EnrolAnswer {
   readonly tenant: string;
   readonly device: string;

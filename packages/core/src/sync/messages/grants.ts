@@ -7,6 +7,7 @@ export interface GrantsRequest {
   readonly grants: readonly string[];
 }
 
+/** Grants for the asking installation, by number; at most `grantsMax`, `more` when there are others. */
 export interface GrantsAnswer {
   readonly grants: readonly { readonly number: number; readonly grant: string }[];
   readonly more: boolean;

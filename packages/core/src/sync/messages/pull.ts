@@ -6,6 +6,7 @@ import type { Bytes } from "../../std/bytes.ts";
 import type { ProvenLeaf } from "../../proof/server-leaf.ts";
 import type { EventBody } from "./body.ts";
 
+/** `POST /v1/pull`: which scopes, from where, how much, and what the replica holds already. */
 export interface PullRequest {
   /** Scope ids, or all that the device may read. */
   readonly scopes: readonly string[] | "*";
@@ -36,6 +37,7 @@ export interface PulledLog {
   readonly consistency: readonly Bytes[];
 }
 
+/** An event of a page with its places in its device log and in the shard. */
 export interface PulledEvent {
   /** Which of the page's logs. */
   readonly log: number;
@@ -46,6 +48,7 @@ export interface PulledEvent {
   readonly body: EventBody;
 }
 
+/** Events in order of position, with the logs that prove them. */
 export interface PullPage {
   /** Where the next page begins; equal to `head` when there is nothing more. */
   readonly next: number;

@@ -7,15 +7,18 @@ import type { Bytes } from "../../std/bytes.ts";
 import type { IndexRanges, ProvenLeaf } from "../../proof/server-leaf.ts";
 import type { EventBody } from "./body.ts";
 
+/** One event of a push: its leaf (32 bytes) alone, or header and frames. */
 export type PushEntry =
   | { readonly kind: "leaf"; readonly leaf: Uint8Array }
   | { readonly kind: "full"; readonly body: EventBody };
 
+/** The body of an event whose leaf the server has. */
 export interface Fill {
   readonly index: number;
   readonly body: EventBody;
 }
 
+/** `POST /v1/push`: what a device log has grown by, up to a commit note. */
 export interface PushRequest {
   readonly device: string;
   readonly incarnation: string;
@@ -37,6 +40,7 @@ export interface Disposition {
   readonly code?: string;
 }
 
+/** What the server made of a push: `receipted`, or what the device must decide on. */
 export type PushAnswer =
   | {
       readonly status: "receipted";

@@ -7,6 +7,7 @@ export interface TokenRequest {
   readonly assertion: string;
 }
 
+/** An access token and how long it is good for, milliseconds. */
 export interface TokenAnswer {
   readonly accessToken: string;
   readonly expiresInMs: number;

@@ -108,28 +108,28 @@ async function usableCode(
   const code = await reads.code(digest);
   if (code === undefined) throw refused();
   if (code.usedAt !== undefined) {
-    const known = await presentedAgain(deps, reads, digest, request);
-    if (!known) throw refused();
-    return code;
+    if (await wasUsedFor(deps, reads, digest, request)) return code;
+    throw refused();
   }
   if (deps.clock.now() >= code.expires) throw refused();
   return code;
 }
 
-/** Is it what the code was used for? A wrong opening tells no more of a used code than of an unknown one. */
-async function presentedAgain(
-  { crypto }: EngineDeps,
+/** An opening that cannot be read is no reason to tell a used code from one that never was. */
+async function wasUsedFor(
+  deps: EngineDeps,
   reads: ServerReads,
   digest: string,
   request: EnrolRequest,
 ): Promise<boolean> {
+  let opening: Opening;
   try {
-    const opening = readOpening(crypto, request.opening);
-    return (await sameEnrolment(reads, opening.header.ten, digest, opening)) !== undefined;
+    opening = readOpening(deps.crypto, request.opening);
   } catch (error) {
     if (isHoldfastError(error, "opening_wrong")) return false;
     throw error;
   }
+  return (await sameEnrolment(reads, opening.header.ten, digest, opening)) !== undefined;
 }
 
 /** The opening that this code was used for, when it is this one. */

@@ -3,15 +3,7 @@
  *
  *     u8 length of the section ‖ section ‖ u8 length of the key id ‖ key id ‖ u8 state ‖ u32 length ‖ bytes
  */
-import {
-  concat,
-  fromUtf8,
-  type FrameState,
-  HoldfastError,
-  u32,
-  utf8,
-  type WireFrame,
-} from "@holdfast/core";
+import { concat, type FrameState, HoldfastError, u32, utf8, type WireFrame } from "@holdfast/core";
 
 const states: readonly FrameState[] = ["present", "owed", "shredded", "evicted"];
 
@@ -28,23 +20,38 @@ export function encodeFrames(frames: readonly WireFrame[]): Uint8Array {
 }
 
 /** The way back. Throws `store_corrupt` for bytes that {@link encodeFrames} does not write. */
-export function decodeFrames(encoded: Uint8Array): readonly WireFrame[] {
+export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
+  // Drivers hand out Buffers, whose slice() does not copy.
+  const encoded = new Uint8Array(stored.buffer, stored.byteOffset, stored.length);
+  const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.length);
   let at = 0;
-  const take = (length: number): Uint8Array<ArrayBuffer> => {
-    if (at + length > encoded.length) throw new HoldfastError("store_corrupt", { part: "frames" });
+  // Moves on by so many bytes and tells where they begin.
+  const pass = (length: number): number => {
+    if (at + length > encoded.length) throw corrupt();
     at += length;
-    return Uint8Array.from(encoded.subarray(at - length, at));
+    return at - length;
   };
-  const byte = (): number => take(1)[0] as number;
-  const frames = Array.from({ length: byte() }, (): WireFrame => {
-    const section = fromUtf8(take(byte()));
-    const key = fromUtf8(take(byte()));
-    const state = states[byte()];
-    if (state === undefined) throw new HoldfastError("store_corrupt", { part: "frames" });
-    const length = new DataView(take(4).buffer).getUint32(0);
-    const bytes = take(length);
-    return { section, key, state, bytes: state === "present" ? bytes : undefined };
-  });
-  if (at !== encoded.length) throw new HoldfastError("store_corrupt", { part: "frames" });
+  const text = (): string => {
+    const length = view.getUint8(pass(1));
+    const from = pass(length);
+    // Names and key ids are a few ASCII characters: a decoder costs more than all the rest.
+    return String.fromCharCode(...encoded.subarray(from, from + length));
+  };
+  const frames: WireFrame[] = [];
+  for (let left = view.getUint8(pass(1)); left > 0; left--) {
+    const section = text();
+    const key = text();
+    const state = states[view.getUint8(pass(1))];
+    if (state === undefined) throw corrupt();
+    const length = view.getUint32(pass(4));
+    const from = pass(length);
+    const bytes = state === "present" ? encoded.slice(from, from + length) : undefined;
+    frames.push({ section, key, state, bytes });
+  }
+  if (at !== encoded.length) throw corrupt();
   return frames;
+}
+
+function corrupt(): HoldfastError {
+  return new HoldfastError("store_corrupt", { part: "frames" });
 }

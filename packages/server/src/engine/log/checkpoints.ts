@@ -13,6 +13,7 @@ import {
   invariant,
   type MaybePromise,
   noteKeyId,
+  type Observer,
   proveConsistency,
   proveInclusion,
   type ProvenLeaf,
@@ -70,6 +71,7 @@ export interface CheckpointDeps {
   readonly crypto: Crypto;
   readonly host: string;
   readonly key: CheckpointKey;
+  readonly observer: Observer;
   now(): number;
 }
 
@@ -87,6 +89,7 @@ export async function keepCheckpoint(
   const note = await signCheckpoint(deps, origin, leaves, root);
   const row = { size: leaves, root, note, at: deps.now() };
   await tx.addCheckpoint(shard, row);
+  deps.observer.count("server_checkpoints", 1);
   return row;
 }
 

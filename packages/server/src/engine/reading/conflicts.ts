@@ -12,11 +12,12 @@ import {
 } from "@holdfast/core";
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
-import type { PlacedEvent } from "../server-store.ts";
+import type { PlacedEvent, ServerReads } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
 
-/** Streams and pairs of one answer. */
-const streamsMax = 1_000;
+/** Streams read at once and looked at for one answer, and pairs of one answer. */
+const streamsEach = 500;
+const streamsMax = 10_000;
 const candidatesMax = 1_000;
 
 /** Only streams that the caller may read; an unknown stream has none, like a forbidden one. */
@@ -28,11 +29,9 @@ export function listConflicts(
   return store.read(async (reads) => {
     await admit(reads, caller);
     const allowed = new Set(await reads.access(caller.tenant, caller.device));
-    const streams =
-      stream === undefined ? await reads.sharedStreams(caller.tenant, "", streamsMax) : [stream];
     const candidates: ConflictCandidate[] = [];
     let left: number = limits.conflictHeadersMax;
-    for (const one of streams) {
+    for await (const one of stream === undefined ? sharedStreams(reads, caller.tenant) : [stream]) {
       const most = Math.min(left, limits.conflictStreamHeadersMax);
       const events = await reads.headersOfStream(caller.tenant, one, most);
       candidates.push(...candidatesOf(one, events, allowed));
@@ -41,6 +40,17 @@ export function listConflicts(
     }
     return { candidates: candidates.slice(0, candidatesMax) };
   });
+}
+
+async function* sharedStreams(reads: ServerReads, tenant: string): AsyncGenerator<string> {
+  let after = "";
+  for (let seen = 0; seen < streamsMax;) {
+    const page = await reads.sharedStreams(tenant, after, streamsEach);
+    yield* page;
+    seen += page.length;
+    if (page.length < streamsEach) return;
+    after = page.at(-1) as string;
+  }
 }
 
 function candidatesOf(

@@ -1,0 +1,184 @@
+import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node";
+import {
+  createFakeTransport,
+  createManualClock,
+  createNoteDraft as note,
+  createNoteRegistry,
+  createReferenceServer,
+  createTestProcess,
+  createTestStore,
+  type Fate,
+  type FakeCall,
+  type ReferenceServer,
+  settle,
+} from "@holdfast/testkit";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { fromBase64url, fromUtf8, utf8 } from "../std/bytes.ts";
+import { HoldfastError } from "../std/errors.ts";
+import type { Transport } from "../sync/transport.ts";
+import { silentObserver } from "../telemetry/observer.ts";
+import { storeOver } from "./store.ts";
+import { StoreLife } from "./store-life.ts";
+
+const crypto = createNodeCrypto();
+const folder = mkdtempSync(join(tmpdir(), "holdfast-sync-"));
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+const tenant = "abcdefghijklmnopqrstuA";
+let files = 0;
+
+async function device(clock: ReturnType<typeof createManualClock>) {
+  files += 1;
+  const path = join(folder, `${files}.db`);
+  const ports = {
+    crypto,
+    random: systemRandom,
+    clock,
+    timers: clock,
+    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
+      openPlainSqlite({ path, ...options }),
+  };
+  const made = await createTestStore(ports, { tenant, founder: "f".repeat(22) });
+  const keyring = await made.openKeyring();
+  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
+  keyring[Symbol.dispose]();
+  const life = new StoreLife({
+    crypto,
+    random: systemRandom,
+    clock,
+    timers: clock,
+    observer: silentObserver,
+    process: createTestProcess(),
+    keyring: await made.openKeyring(),
+    medium: made.medium,
+    registry: createNoteRegistry(),
+    projections: [],
+    app: "test",
+    readOnly: false,
+    acceptRollback: false,
+  });
+  await life.start();
+  return { life, store: storeOver(life), sync: life.sync };
+}
+
+type Device = Awaited<ReturnType<typeof device>>;
+
+/** The doors of a server that knows who asks by the assertion, whose signature it checks. */
+function doorsOf(server: ReferenceServer, of: Device): Partial<Transport> {
+  const { device: name } = of.store.status();
+  return {
+    endpoint: "https://server.test",
+    hello: async () => server.hello(),
+    async token({ assertion }) {
+      const [header = "", claims = "", signature = ""] = assertion.split(".");
+      const spki = of.life.deps.keyring.signingKeys().at(-1)?.spki ?? new Uint8Array();
+      const signed = utf8(`${header}.${claims}`);
+      const bytes = fromBase64url(signature) ?? new Uint8Array();
+      expect(JSON.parse(fromUtf8(fromBase64url(header) ?? bytes))).toEqual({
+        alg: "EdDSA",
+        typ: "JWT",
+      });
+      expect(crypto.verify("ed25519", spki, signed, bytes)).toBe(true);
+      return { accessToken: name, expiresInMs: 60_000 };
+    },
+    push: async (request) => server.push(request),
+    pull: async (request, { token = "" }) => server.pull(token, request),
+    tail: () => () => undefined,
+  };
+}
+
+async function enrolled(
+  clock: ReturnType<typeof createManualClock>,
+  server: ReferenceServer,
+  fate: (call: FakeCall) => Fate = () => "answered",
+) {
+  const made = await device(clock);
+  const answer = server.enrol(made.sync.enrolment());
+  await made.sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
+  const over = doorsOf(server, made) as Transport;
+  const engine = made.store.sync(createFakeTransport({ over, timers: clock, fate }));
+  return { ...made, engine };
+}
+
+test("what one store records another one has, through lost answers, and each event once", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
+  let pushes = 0;
+  const a = await enrolled(clock, server, ({ method }) =>
+    method === "push" && (pushes += 1) % 2 === 1 ? "lost" : "answered",
+  );
+  const b = await enrolled(clock, server);
+  for (let times = 0; times < 20; times++) {
+    await a.store.append([note("ada", `${times}`), note(`bob ${times}`, "x")]);
+  }
+  expect(await settle(clock, a.engine.syncNow())).toMatchObject({ status: "failed" });
+  for (let times = 0; times < 20 && a.store.status().sync.waiting > 0; times++) {
+    clock.advance(1_000);
+    await settle(clock, a.engine.syncNow());
+  }
+  expect(a.store.status()).toMatchObject({ sync: { waiting: 0, owed: [] } });
+  expect(Math.max(...server.placed.values())).toBe(1);
+  const report = await settle(clock, b.engine.syncNow());
+  expect(report).toMatchObject({ status: "drained", failure: undefined });
+  expect(b.store.read({ type: "NoteWritten" })).toHaveLength(
+    a.store.read({ type: "NoteWritten" }).length,
+  );
+  for (const { store } of [a, b]) {
+    expect(store.verify().problems).toEqual([]);
+    await settle(clock, store.close());
+  }
+});
+
+test("an open store pushes after a commit, and closing it ends its engine", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
+  const { store, engine } = await enrolled(clock, server);
+  engine.start();
+  await store.append([note("ada", "1")]);
+  for (let turn = 0; turn < 200 && store.status().sync.waiting > 0; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(store.status()).toMatchObject({ sync: { waiting: 0, owed: [] } });
+  await settle(clock, store.close());
+  await expect(engine.syncNow()).rejects.toThrow("sync_closed");
+});
+
+test("endpoints that fail again and again are left alone, and the breaker outlives the engine", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
+  let calls = 0;
+  const { store, engine } = await enrolled(clock, server, () => {
+    calls += 1;
+    return new HoldfastError("network_unreachable");
+  });
+  for (let times = 0; times < 8; times++) await settle(clock, engine.syncNow());
+  expect(engine.state().lastFailure).toBe("breaker_open");
+  const before = calls;
+  expect(await settle(clock, engine.syncNow())).toMatchObject({ status: "failed" });
+  expect(calls).toBe(before);
+  await settle(clock, store.close());
+});
+
+test("a halt outlives the engine and ends with actor and reason", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
+  const { store, engine, sync, life } = await enrolled(clock, server);
+  await sync.halt("server_log_rewound");
+  const next = store.sync(
+    createFakeTransport({
+      over: doorsOf(server, { store, sync, life }) as Transport,
+      timers: clock,
+      fate: () => "answered",
+    }),
+  );
+  expect(await settle(clock, next.syncNow())).toMatchObject({ status: "halted" });
+  await settle(clock, next.resume("admin/1", "the operator restored a backup"));
+  expect(sync.evidence()).toBeUndefined();
+  expect(await settle(clock, next.syncNow())).toMatchObject({ status: "drained" });
+  expect(engine.state().push).toBe("stopped");
+  await settle(clock, store.close());
+});

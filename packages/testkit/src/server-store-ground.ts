@@ -1,0 +1,83 @@
+/** What every test of the suite of server stores begins with: a tenant with one device log, still empty. */
+import { base64url, type Crypto, emptyRange, noPrevious } from "@holdfast/core";
+import type { DeviceLogRow, EventToPlace, ServerStore } from "@holdfast/server/engine";
+import type { Chance } from "./chance.ts";
+import type { SuiteRunner } from "./key-provider.suite.ts";
+import { createPseudonym } from "./sealed-batches.ts";
+
+export interface Here<Made> {
+  readonly made: Made;
+  readonly store: ServerStore;
+  readonly chance: Chance;
+  readonly crypto: Crypto;
+  readonly check: SuiteRunner["check"];
+}
+
+export interface Names {
+  readonly tenant: string;
+  readonly shard: string;
+  readonly device: string;
+  readonly incarnation: string;
+}
+
+export function emptyLog({ device, incarnation }: Names): DeviceLogRow {
+  return {
+    device,
+    incarnation,
+    algorithm: "ed25519",
+    spki: new Uint8Array(44),
+    hpke: "",
+    opening: "{}",
+    size: 0,
+    head: noPrevious,
+    range: emptyRange,
+    note: undefined,
+    receipt: undefined,
+    receivedAt: 1,
+    enrolment: 0,
+    owed: [],
+    cutoff: undefined,
+  };
+}
+
+export async function addTenant({ store, chance }: Here<unknown>): Promise<Names> {
+  const [tenant, shard, device] = [1, 2, 3].map(() => createPseudonym(chance)) as [
+    string,
+    string,
+    string,
+  ];
+  const names = { tenant, shard, device, incarnation: "0123456789abcdef" };
+  await store.write(async (tx) => {
+    await tx.addTenant({ tenant, shard, founder: device, node: device });
+    await tx.addDevice(tenant, {
+      device,
+      role: "admin",
+      status: "active",
+      enrolledAt: 5,
+      code: undefined,
+      binding: undefined,
+    });
+    await tx.addDeviceLog(tenant, emptyLog(names));
+  });
+  return names;
+}
+
+export function eventsFor(
+  here: Pick<Here<unknown>, "chance">,
+  names: Names,
+  count: number,
+  from = 0,
+): readonly EventToPlace[] {
+  return Array.from({ length: count }, (_, at) => ({
+    device: names.device,
+    incarnation: names.incarnation,
+    index: from + at,
+    leaf: base64url(here.chance.bytes(32)),
+    id: `id-${createPseudonym(here.chance)}`,
+    scope: createPseudonym(here.chance),
+    stream: createPseudonym(here.chance),
+    type: "NoteTaken",
+    header: `{"n":${from + at}}`,
+    frames: here.chance.bytes(20),
+  }));
+}

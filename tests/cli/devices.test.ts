@@ -1,0 +1,88 @@
+/** Enrolling, inviting and revoking on the command line, against the real server. */
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { enrolmentProof, formatEnrolmentCode, keyFingerprint, proofDigest } from "@holdfast/core";
+import { systemRandom } from "@holdfast/node";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { crypto, startTestApi, type TestApi } from "../server/lab.ts";
+
+const launcher = fileURLToPath(new URL("../../packages/cli/bin/holdfast.mjs", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "holdfast-devices-"));
+let api: TestApi;
+
+beforeAll(async () => {
+  api = await startTestApi();
+});
+afterAll(async () => {
+  await api.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** Runs the command with `--json`; its rows, or the code of its refusal. */
+function run(store: string, ...args: readonly string[]) {
+  return runWith(store, undefined, ...args);
+}
+
+/** The code is a secret: it goes by the environment. */
+function runWith(store: string, code: string | undefined, ...args: readonly string[]) {
+  const env = {
+    ...process.env,
+    HOLDFAST_STORE: join(folder, store),
+    HOLDFAST_STATE: join(folder, "state"),
+    HOLDFAST_PASSPHRASE: "correct horse battery staple",
+    ...(code !== undefined && { HOLDFAST_CODE: code }),
+  };
+  const child = spawn(process.execPath, [launcher, ...args, "--json"], { env });
+  let [out, err] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
+  child.stdin.end();
+  return new Promise<readonly Record<string, unknown>[]>((resolve) => {
+    child.on("close", () => {
+      const lines = `${out}${err}`.split("\n").filter((line) => line.startsWith("{"));
+      resolve(lines.map((line) => JSON.parse(line) as Record<string, unknown>));
+    });
+  });
+}
+
+async function foundingCode(): Promise<string> {
+  const hello = await api.engine.server.hello();
+  const secret = systemRandom.bytes(32);
+  const expires = hello.time + 60_000;
+  const digest = proofDigest(crypto, enrolmentProof(crypto, secret)) ?? "";
+  await api.engine.server.addFoundingCode(digest, expires);
+  const key = keyFingerprint(crypto, hello.key) ?? "";
+  return formatEnrolmentCode({ url: api.url, key, secret, expires, joins: undefined });
+}
+
+it("founds a tenant, lets a device in by a code, and revokes it", { timeout: 60_000 }, async () => {
+  const founding = await foundingCode();
+  expect(await run("first", "devices", "ls")).toMatchObject([{ error: { code: "store_missing" } }]);
+  expect(await runWith("first", "hf1-nothing", "enroll")).toMatchObject([
+    { error: { code: "enrol_code_malformed" } },
+  ]);
+  const [founder] = await runWith("first", founding, "enroll", "--tenant", "Ward 3");
+  expect(founder).toMatchObject({ role: "admin", made: true, server: api.url });
+  expect(founder?.["founder"]).toBe(founder?.["device"]);
+  const [invitation] = await run("first", "devices", "invite", "--scope", "ada");
+  const joined = await runWith("second", String(invitation?.["code"]), "enroll");
+  expect(joined).toMatchObject([{ role: "device", made: true, tenant: founder?.["tenant"] }]);
+  const device = String(joined[0]?.["device"]);
+  const isListed = async () =>
+    (await run("first", "devices", "ls")).filter((row) => row["device"] === device);
+  expect(await isListed()).toMatchObject([{ role: "device", status: "active", scopes: [] }]);
+  expect(await run("second", "grants", "ls")).toEqual([]);
+  expect(await run("second", "devices", "revoke", device, "--why", "left")).toMatchObject([
+    { error: { code: "access_denied" } },
+  ]);
+  expect(await run("first", "devices", "revoke", "nobody", "--why", "left")).toMatchObject([
+    { error: { code: "draft_invalid" } },
+  ]);
+  expect(await run("first", "devices", "revoke", device, "--why", "left")).toMatchObject([
+    { device, status: "revoked" },
+  ]);
+  expect(await isListed()).toMatchObject([{ status: "revoked" }]);
+});
