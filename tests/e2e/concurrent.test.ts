@@ -51,16 +51,17 @@ test.skipIf(process.platform === "win32")(
         if (!first || path !== "/v1/push") return { kind: "pass" };
         first = false;
         held?.();
-        return { kind: "pass", delayMs: 4_000 };
+        return { kind: "pass", delayMs: 6_000 };
       });
       const notes = Array.from({ length: 50 }, (_, n) => ({ n }));
       const { ids } = await founder.ask<{ ids: string[] }>("append", { notes });
       const sleeping = founder.ask<SyncReport>("sync");
       await reached;
+      // Idle meanwhile, it gives the right to write back: only its lease of entries is left.
+      await sleep(1_500);
       founder.talker().process.kill("SIGSTOP");
       const other = await startTalker(deviceArgv(founder, { leaseExpiryMs: 1_000 }));
       try {
-        await sleep(1_200);
         let report = await other.ask<SyncReport>("sync");
         for (let more = 0; more < 50 && report.status !== "drained"; more++) {
           await sleep(100);

@@ -10,7 +10,10 @@ import { join } from "node:path";
 import { listen } from "./processes.ts";
 
 const [folder = "", optionsText = "{}"] = process.argv.slice(2);
-const options = JSON.parse(optionsText) as { readonly leaseExpiryMs?: number };
+const options = JSON.parse(optionsText) as {
+  readonly leaseExpiryMs?: number;
+  readonly breakerMs?: number;
+};
 const timersBefore = { count: 0 };
 countWakeUps();
 
@@ -28,7 +31,12 @@ const desk = syncDesk(store, http);
 let running: SyncEngine | undefined;
 
 function engine(): SyncEngine {
-  running ??= syncStore(store);
+  running ??= syncStore(store, {
+    breaker: {
+      cooldownFirstMs: options.breakerMs ?? 30_000,
+      cooldownMostMs: options.breakerMs ?? 300_000,
+    },
+  });
   return running;
 }
 

@@ -71,7 +71,9 @@ export interface JoinTerms {
 
 export interface WorldOptions {
   readonly reads?: "granted" | "none";
+  /** Shorter than in life, where tests wait for it. */
   readonly leaseExpiryMs?: number;
+  readonly breakerMs?: number;
 }
 
 /** Runs a test in a world of its own and ends every process, whatever happens. */
@@ -171,9 +173,10 @@ async function startDevice(
   name: string,
   folder: string,
   proxy: FaultProxy,
-  { leaseExpiryMs }: WorldOptions,
+  { leaseExpiryMs, breakerMs }: WorldOptions,
 ): Promise<Device> {
-  const start = (): Promise<Talker> => startTalker(deviceArgv({ folder }, { leaseExpiryMs }));
+  const start = (): Promise<Talker> =>
+    startTalker(deviceArgv({ folder }, { leaseExpiryMs, breakerMs }));
   let talker = await start();
   const ask: Talker["ask"] = (command, parameters) => talker.ask(command, parameters);
   return {

@@ -3,7 +3,7 @@
  * keeps, so that every process that syncs this store knows what the others learned of the endpoint.
  */
 import type { AttemptOutcome } from "../outbox/breaker.ts";
-import { type Breakers, createBreakers } from "../outbox/breakers.ts";
+import { type BreakerOptions, type Breakers, createBreakers } from "../outbox/breakers.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import type { Writer } from "../store/writer.ts";
@@ -39,7 +39,7 @@ export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync 
       const { writer, deps } = life;
       if (writer === undefined) throw new HoldfastError("store_read_only");
       const { clock, timers, random, observer } = deps;
-      const breaker = storedBreaker(life, writer, transport.endpoint);
+      const breaker = storedBreaker(life, writer, transport.endpoint, options.breaker);
       const ports = { store: life.sync, transport, breaker, clock, timers, random, observer };
       const engine = createSyncEngine({
         ...ports,
@@ -60,10 +60,15 @@ export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync 
 }
 
 /** While all is well, nothing is written for it. */
-function storedBreaker(life: StoreLife, writer: Writer, endpoint: string): EndpointBreaker {
+function storedBreaker(
+  life: StoreLife,
+  writer: Writer,
+  endpoint: string,
+  options: BreakerOptions = {},
+): EndpointBreaker {
   const { clock, observer } = life.deps;
   const breakers = (): Breakers =>
-    createBreakers({ driver: life.current().driver, clock, observer });
+    createBreakers({ driver: life.current().driver, clock, observer, options });
   const isQuiet = (): boolean => {
     const { state, failures } = breakers().get(endpoint);
     return state === "closed" && failures === 0;
@@ -72,7 +77,7 @@ function storedBreaker(life: StoreLife, writer: Writer, endpoint: string): Endpo
     writer.exclusively(({ driver, lease }, token) =>
       inTransaction(driver, () => {
         lease.assertHeld(token);
-        return work(createBreakers({ driver, clock, observer }));
+        return work(createBreakers({ driver, clock, observer, options }));
       }),
     );
   return {

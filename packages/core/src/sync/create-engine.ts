@@ -9,6 +9,7 @@
  * What the platform says of the network is a hint: it never keeps an exchange from being tried. "Offline" makes
  * idle polling rarer; "online" ends a backoff, once per `backoffFirstMs`.
  */
+import type { BreakerOptions } from "../outbox/breakers.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock, Random, Timers } from "../std/ports.ts";
@@ -37,6 +38,8 @@ export interface SyncOptions {
   readonly pollMs?: number;
   /** Without it the engine only polls. Default: on. */
   readonly tail?: boolean;
+  /** Of the endpoint's circuit breaker; default: `breakerDefault`. */
+  readonly breaker?: BreakerOptions;
 }
 
 /** What {@link createSyncEngine} needs. */

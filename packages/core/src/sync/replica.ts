@@ -90,27 +90,21 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     return own;
   }
 
-  /**
-   * The newest own log that the server knows: one that it has receipted or enrolled. An incarnation that was just
-   * opened (fork, restore, moved store) is unknown there until its first push, which itself needs a token.
-   */
-  function speaker(of: SyncTables): KnownLog {
-    const known = of
-      .ownLogs()
-      .findLast(
-        ({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"),
-      );
-    return known ?? newestOwn(of);
+  /** A new incarnation is introduced by a push, which needs a token: the newest log that the server knows signs. */
+  function newestKnown(of: SyncTables): KnownLog {
+    const isKnown = ({ number }: KnownLog): boolean =>
+      of.pushed(number).size > 0 || of.hasLeaf(number, "enrol");
+    return of.ownLogs().findLast(isKnown) ?? newestOwn(of);
   }
 
   return {
     server: () => tables().server(),
     origin() {
-      const { device, incarnation } = speaker(tables());
+      const { device, incarnation } = newestKnown(tables());
       return { tenant: keyring.tenant, device, incarnation };
     },
     async signer() {
-      const { incarnation } = speaker(tables());
+      const { incarnation } = newestKnown(tables());
       const key = keyring.signingKeys().find((each) => each.incarnation === incarnation);
       if (key === undefined) throw new HoldfastError("keyring_record_missing");
       return { algorithm: key.algorithm, sign: await keyring.signer(incarnation) };
