@@ -70,6 +70,8 @@ export const limits = {
   /** Events and bytes of one pull page. */
   pullEventsMax: 1_000,
   pullBytesMax: 4 * 1024 * 1024,
+  /** Pages in a row that bring nothing new, before the puller waits. */
+  barrenPagesMax: 256,
   /** Scopes that one pull asks for by name. */
   pullScopesMax: 256,
   /** Device logs of which one pull says what it holds. */
