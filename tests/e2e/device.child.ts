@@ -2,7 +2,14 @@
  * One device as a process: a store in a folder of its own, told what to do in lines of JSON. Everything it does
  * goes through `@holdfast/node`; what it is asked about its tables is read from the store's own answers.
  */
-import { createRegistry, type SyncEngine, type SyncReport } from "@holdfast/core";
+import {
+  createRegistry,
+  grantStoreOf,
+  type SyncEngine,
+  type SyncReport,
+  tenantScope,
+  withdrawAccess,
+} from "@holdfast/core";
 import { createNodeHttp, openStore, syncDesk, syncStore } from "@holdfast/node";
 import { packEvents, packProjections } from "@holdfast/packs";
 import { createHash } from "node:crypto";
@@ -118,6 +125,19 @@ await listen(
         role: terms.role,
         scopes: terms.scopes.map((words) => (words === "*" ? words : store.scopeId(words))),
       }),
+    scope: ({ words }: { readonly words: string }) => store.scopeId(words),
+    /** Leaves the server's node one scope of all. */
+    async limitNode({ scope }: { readonly scope: string }) {
+      const grants = grantStoreOf(store);
+      const node = store.server()?.node ?? "";
+      const access = grants.access().devices.get(node);
+      if (access === undefined) return false;
+      await withdrawAccess(grants, node, "limited");
+      const scopes = [tenantScope(grants), store.scopeId(scope)];
+      const pub = { device: node, hpke: access.hpke, role: "reader" as const, scopes };
+      await grants.append([{ type: "AccessGranted", pub }]);
+      return true;
+    },
     sync: (): Promise<SyncReport> => engine().syncNow(),
     start: () => {
       engine().start();

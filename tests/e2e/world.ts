@@ -231,10 +231,7 @@ export interface ServerTables {
 
 /** Opens the database with the key that lies beside it, as an operator could. */
 export async function readServer({ folder }: ServerProcess): Promise<ServerTables> {
-  const keys = JSON.parse(await readFile(join(folder, "server.keys"), "utf8")) as {
-    readonly page_key?: string;
-  };
-  const pageKey = keys.page_key === undefined ? undefined : Buffer.from(keys.page_key, "base64");
+  const pageKey = await pageKeyOf(folder);
   const path = join(folder, "server.db");
   const driver = openSqlite({ path, pageKey, readOnly: true, create: false });
   try {
@@ -267,4 +264,11 @@ export async function readServer({ folder }: ServerProcess): Promise<ServerTable
   } finally {
     driver.close();
   }
+}
+
+/** The key of a server's database, from its key file. */
+export async function pageKeyOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
+  const text = await readFile(join(folder, "server.keys"), "utf8");
+  const { page_key: key } = JSON.parse(text) as { readonly page_key: string };
+  return Uint8Array.from(Buffer.from(key, "base64"));
 }

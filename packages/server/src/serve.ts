@@ -23,6 +23,7 @@ import type { SyncServer } from "./engine/sync-server.ts";
 import { addFoundingCode } from "./founding-code.ts";
 import { makePrivateFolder } from "./key-files.ts";
 import { nodeFor } from "./node-files.ts";
+import { withNodes } from "./place-node.ts";
 import { databaseFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
 
 /** A server that listens. */
@@ -148,7 +149,8 @@ function createEngine(
   store: ReturnType<typeof openStore>,
 ): SyncServer {
   const nodes = { ...platform, folder: join(config.data, "nodes") };
-  return createSyncServer({
+  const makeNode = async (tenant: string) => nodeFor(nodes, tenant);
+  const server = createSyncServer({
     ...platform,
     store,
     timers: systemTimers,
@@ -156,8 +158,9 @@ function createEngine(
     host: keys.name,
     key: keys.checkpoint,
     reads: config.reads,
-    nodeFor: async (tenant) => nodeFor(nodes, tenant),
+    nodeFor: makeNode,
   });
+  return withNodes(server, makeNode);
 }
 
 interface Listening {

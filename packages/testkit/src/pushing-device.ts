@@ -16,6 +16,7 @@ import {
   incarnationOpenedType,
   type IncarnationPub,
   preAuthenticationEncoding,
+  proofDigest,
   proveInclusion,
   type PushEntry,
   type PushRequest,
@@ -79,8 +80,8 @@ export interface PushingDeviceDeps {
 export function createInvitationCode(
   deps: Pick<PushingDeviceDeps, "crypto" | "chance">,
 ): InvitationCode {
-  const bytes = deps.chance.bytes(32);
-  return { proof: base64url(bytes), digest: base64url(deps.crypto.sha256(bytes)) };
+  const proof = base64url(deps.chance.bytes(32));
+  return { proof, digest: proofDigest(deps.crypto, proof) ?? "" };
 }
 
 /** A device whose log begins with its opening. */

@@ -1,0 +1,186 @@
+/**
+ * What a server can read: nothing on `reads: none`, granted scopes on `granted`; and what a device can. The
+ * attacker has the server's whole data folder: its database, decrypted with the key that lies there, and every key
+ * in any of its files, tried on every grant and on every frame.
+ */
+import { createHmac } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type DataKey,
+  decodeFrames,
+  frameGeneration,
+  fromBase64,
+  fromBase64url,
+  type Header,
+  leafHash,
+  openFrame,
+  utf8,
+} from "@holdfast/core";
+import { type GrantedKey, unwrapGrant } from "@holdfast/core/grant";
+import { createNodeCrypto, openSqlite } from "@holdfast/node";
+import { expect, test } from "vitest";
+import { converge, inWorld, pageKeyOf, type ServerProcess } from "./world.ts";
+
+const crypto = createNodeCrypto();
+const planted = "Drachenblutstropfen";
+const budget = { timeout: 120_000 };
+
+/** Every text of every file that decodes to 32 bytes, or ends in them (PKCS #8). */
+async function keysIn(folder: string): Promise<readonly Uint8Array<ArrayBuffer>[]> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = names.filter((entry) => entry.isFile() && entry.name.endsWith(".keys"));
+  const texts = await Promise.all(
+    files.map(({ parentPath, name }) => readFile(join(parentPath, name), "utf8")),
+  );
+  return texts.flatMap((text) =>
+    [...text.matchAll(/"([A-Za-z0-9+/]{43,}=*)"/g)].flatMap(([, value]) => {
+      const bytes = fromBase64(value ?? "");
+      return bytes === undefined ? [] : [bytes.slice(-32)];
+    }),
+  );
+}
+
+/** A key as a server that was granted it would use it (spec/event.md). */
+function dataKey(key: Uint8Array, id: string, generation: number): DataKey {
+  return {
+    id,
+    scope: "",
+    section: "",
+    generation,
+    frameKey: (section, leaf) =>
+      Uint8Array.from(
+        createHmac("sha256", key)
+          .update("holdfast/aead/v1|")
+          .update(section)
+          .update(leaf)
+          .update(Uint8Array.of(1))
+          .digest(),
+      ),
+  };
+}
+
+interface Loot {
+  readonly keys: number;
+  readonly grants: number;
+  readonly frames: number;
+  /** Frames that opened, by scope. */
+  readonly opened: Readonly<Record<string, number>>;
+  /** Does the planted word stand anywhere, in a file or in a decrypted row? */
+  readonly words: boolean;
+}
+
+async function plunder({ folder }: ServerProcess): Promise<Loot> {
+  const candidates = await keysIn(folder);
+  const path = join(folder, "server.db");
+  const driver = openSqlite({
+    path,
+    pageKey: await pageKeyOf(folder),
+    readOnly: true,
+    create: false,
+  });
+  try {
+    const grants = driver
+      .prepare(
+        "SELECT text, tenants.tenant AS tenant FROM grants JOIN tenants ON tenants.number = grants.tenant",
+      )
+      .all<{ text: string; tenant: string }>();
+    const granted = await unwrapAll(grants, candidates);
+    const rows = driver
+      .prepare("SELECT header, frames FROM events")
+      .all<{ header: string; frames: Uint8Array }>();
+    const opened: Record<string, number> = {};
+    let frames = 0;
+    let words = await standsInFiles(folder);
+    for (const { header, frames: bytes } of rows) {
+      const { scope, sec } = JSON.parse(header) as Header;
+      const leaf = leafHash(crypto, utf8(header));
+      words ||= header.includes(planted) || Buffer.from(bytes).includes(planted);
+      for (const frame of decodeFrames(bytes)) {
+        frames++;
+        const commitment = fromBase64url(sec[frame.section]?.c ?? "");
+        const generation = frameGeneration(frame.bytes ?? new Uint8Array());
+        if (commitment === undefined || generation === undefined) continue;
+        const keys = [
+          ...candidates.map((key) => dataKey(key, frame.key, generation)),
+          ...granted
+            .filter(({ id }) => id === frame.key)
+            .map(({ key, id }) => dataKey(key, id, generation)),
+        ];
+        const text = keys
+          .map((key) =>
+            openFrame(crypto, key, frame.section, leaf, frame.bytes as Uint8Array, commitment),
+          )
+          .find((found) => found !== undefined);
+        if (text !== undefined) opened[scope] = (opened[scope] ?? 0) + 1;
+      }
+    }
+    return { keys: candidates.length, grants: grants.length, frames, opened, words };
+  } finally {
+    driver.close();
+  }
+}
+
+async function standsInFiles(folder: string): Promise<boolean> {
+  const names = await readdir(folder, { recursive: true, withFileTypes: true });
+  for (const entry of names.filter((each) => each.isFile())) {
+    if ((await readFile(join(entry.parentPath, entry.name))).includes(planted)) return true;
+  }
+  return false;
+}
+
+async function unwrapAll(
+  grants: readonly { readonly text: string; readonly tenant: string }[],
+  candidates: readonly Uint8Array<ArrayBuffer>[],
+): Promise<readonly Extract<GrantedKey, { kind: "data" }>[]> {
+  const found: Extract<GrantedKey, { kind: "data" }>[] = [];
+  for (const { text, tenant } of grants) {
+    for (const privateKey of candidates) {
+      const publicKey = crypto.x25519PublicKey(privateKey);
+      const key = await unwrapGrant(utf8(text), tenant, { publicKey, privateKey }).catch(
+        () => undefined,
+      );
+      if (key?.kind === "data") found.push(key);
+    }
+  }
+  return found;
+}
+
+const notes = (scope: string, from: number) =>
+  [0, 1, 2].map((at) => ({ n: from + at, scope, notes: `${planted} ${scope}` }));
+
+test("on reads: none no payload byte opens with anything that the server has", budget, async () => {
+  await inWorld({ reads: "none" }, async ({ founder, join: joinTenant, server }) => {
+    const other = await joinTenant("other");
+    await founder.ask("append", { notes: notes("Patient/ada", 1) });
+    await converge([founder, other, founder]);
+    expect(await other.ask("contents")).toEqual({ opened: 3 });
+    const loot = await plunder(server);
+    expect(loot.keys).toBeGreaterThan(4);
+    // The other device's grants lie there, and do not open.
+    expect(loot.grants).toBeGreaterThan(0);
+    expect(loot.frames).toBeGreaterThanOrEqual(3);
+    expect(loot).toMatchObject({ opened: {}, words: false });
+  });
+});
+
+test("on reads: granted only what was granted opens", budget, async () => {
+  await inWorld({ reads: "granted" }, async ({ founder, join: joinTenant, server }) => {
+    await founder.drain();
+    const [ada, bob] = ["Patient/ada", "Patient/bob"];
+    expect(await founder.ask("limitNode", { scope: ada })).toBe(true);
+    await founder.ask("append", { notes: [...notes(ada, 1), ...notes(bob, 10)] });
+    await founder.drain();
+    await founder.drain();
+    const loot = await plunder(server);
+    const scope = await founder.ask<string>("scope", { words: ada });
+    expect(loot.frames).toBeGreaterThanOrEqual(6);
+    expect(loot.opened).toEqual({ [scope]: 3 });
+    // The database is encrypted and the words are in frames: without keys they stand nowhere.
+    expect(loot.words).toBe(false);
+    const narrow = await joinTenant("narrow", { scopes: [bob] });
+    await converge([founder, narrow, founder, narrow]);
+    expect(await narrow.ask("contents")).toEqual({ opened: 3 });
+    expect(await narrow.ask("verify")).toMatchObject({ ok: true, problems: [] });
+  });
+});
