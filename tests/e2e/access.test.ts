@@ -8,7 +8,6 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type DataKey,
-  decodeFrames,
   frameGeneration,
   fromBase64,
   fromBase64url,
@@ -25,6 +24,29 @@ import { converge, inWorld, pageKeyOf, type ServerProcess } from "./world.ts";
 const crypto = createNodeCrypto();
 const planted = "Drachenblutstropfen";
 const budget = { timeout: 120_000 };
+
+interface FoundFrame {
+  readonly section: string;
+  readonly key: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Frames as the server keeps them: their number, then section, key id, state, bytes, each with its length. */
+function framesIn(blob: Uint8Array): readonly FoundFrame[] {
+  const view = Buffer.from(blob);
+  let at = 1;
+  const text = (): string => {
+    const length = view.readUInt8(at);
+    at += 1 + length;
+    return view.toString("utf8", at - length, at);
+  };
+  return Array.from({ length: view.readUInt8(0) }, () => {
+    const [section, key] = [text(), text()];
+    const length = view.readUInt32BE(at + 1);
+    at += 5 + length;
+    return { section, key, bytes: Uint8Array.from(view.subarray(at - length, at)) };
+  });
+}
 
 /** Every text of every file that decodes to 32 bytes, or ends in them (PKCS #8). */
 async function keysIn(folder: string): Promise<readonly Uint8Array<ArrayBuffer>[]> {
@@ -96,10 +118,10 @@ async function plunder({ folder }: ServerProcess): Promise<Loot> {
       const { scope, sec } = JSON.parse(header) as Header;
       const leaf = leafHash(crypto, utf8(header));
       words ||= header.includes(planted) || Buffer.from(bytes).includes(planted);
-      for (const frame of decodeFrames(bytes)) {
+      for (const frame of framesIn(bytes)) {
         frames++;
         const commitment = fromBase64url(sec[frame.section]?.c ?? "");
-        const generation = frameGeneration(frame.bytes ?? new Uint8Array());
+        const generation = frameGeneration(frame.bytes);
         if (commitment === undefined || generation === undefined) continue;
         const keys = [
           ...candidates.map((key) => dataKey(key, frame.key, generation)),
@@ -108,9 +130,7 @@ async function plunder({ folder }: ServerProcess): Promise<Loot> {
             .map(({ key, id }) => dataKey(key, id, generation)),
         ];
         const text = keys
-          .map((key) =>
-            openFrame(crypto, key, frame.section, leaf, frame.bytes as Uint8Array, commitment),
-          )
+          .map((key) => openFrame(crypto, key, frame.section, leaf, frame.bytes, commitment))
           .find((found) => found !== undefined);
         if (text !== undefined) opened[scope] = (opened[scope] ?? 0) + 1;
       }

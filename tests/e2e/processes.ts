@@ -18,7 +18,7 @@ export interface Talker {
 }
 
 /** An answer that a child refused to give. */
-export class Refused extends Error {
+class Refused extends Error {
   override readonly name = "Refused";
   readonly code: string;
   constructor(code: string, message: string) {

@@ -69,7 +69,7 @@ async function startServing(temporary: string): Promise<RunningServer> {
     if (env["HOLDFAST_PORT"] !== undefined || !isHoldfastError(error, "listener_refused")) {
       throw error;
     }
-    return await startServer({ ...config, port: 0 });
+    return startServer({ ...config, port: 0 });
   }
 }
 
@@ -199,8 +199,9 @@ async function comeBack(a: SimulatedDevice, b: SimulatedDevice, output: Output):
   for (const conflict of conflicts) {
     for (const leaf of conflict.sides) {
       const side = a.store.get(leaf);
-      const { duration_minutes: minutes } = side?.data as { readonly duration_minutes: number };
-      const by = side?.header.dev === a.store.status().device ? "A" : "B";
+      invariant(side !== undefined, "the sides of a conflict are in the store");
+      const { duration_minutes: minutes } = side.data as { readonly duration_minutes: number };
+      const by = side.header.dev === a.store.status().device ? "A" : "B";
       const holds = leaf === conflict.winner ? "; shown until somebody settles it" : "";
       await output.say(`     ${by} says ${minutes} minutes${holds}`);
     }

@@ -32,7 +32,7 @@ export function createSyncDesk(store: Holdfast, transportTo: (url: string) => Tr
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.code !== "token_refused") throw error;
       auth.refused(token);
-      return await send(at, { token: await auth.token(never) });
+      return send(at, { token: await auth.token(never) });
     }
   }
 

@@ -9,6 +9,7 @@
 import { outboxCodes } from "./outbox-codes.ts";
 import { syncCodes } from "./sync-codes.ts";
 import { replicaCodes } from "./replica-codes.ts";
+import { serverCodes } from "./server-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
 
@@ -402,114 +403,11 @@ export const errorCodes = {
 
   // Sync
   ...syncCodes,
-  server_leaf_malformed: {
-    meaning: "A leaf of a server log does not have the form of one.",
-    action: "Keep it as evidence and ask the operator of the server; details name the part.",
-  },
   ...replicaCodes,
-
   ...outboxCodes,
   ...accessCodes,
   ...wireCodes,
-  caller_unknown: {
-    meaning: "The caller is no enrolled device of the tenant that it names.",
-    action: "Enrol the device with a code of the tenant.",
-  },
-  device_revoked: {
-    meaning: "The device was revoked: it hands over what it recorded and reads nothing more.",
-    action:
-      "Ask an admin of the tenant; what the device recorded is kept by the server apart from the shared view.",
-  },
-  role_insufficient: {
-    meaning: "The device's role does not allow what it asks for.",
-    action: "Let a device with that role do it; roles are given by the code at enrolment.",
-  },
-  device_enrolled: {
-    meaning: "The device is enrolled in this tenant already.",
-    action: "Nothing to do; keep the code for another device.",
-  },
-  device_unknown: {
-    meaning: "There is no such device in the tenant.",
-    action: "List the devices again.",
-  },
-  enrol_code_refused: {
-    meaning:
-      "The enrolment code is not one that may be used: unknown, used before, expired, or of another tenant.",
-    action: "Ask for a new code; each is used once and expires.",
-  },
-  opening_wrong: {
-    meaning:
-      "The first event of a device log does not authorise its key; the details name the part.",
-    action:
-      "Run verify on the device: its log was altered or written by other software. Nothing was taken.",
-  },
-  push_foreign: {
-    meaning: "The push is about the log of another device.",
-    action: "Push each device's log with its own access token.",
-  },
-  push_malformed: {
-    meaning: "The push contradicts itself; the details name the part.",
-    action: "Update the device's software. Nothing was taken.",
-  },
-  push_note_malformed: {
-    meaning: "The commit note is not one of this device log at the size of the push.",
-    action: "Run verify on the device. Nothing was taken.",
-  },
-  push_signature_wrong: {
-    meaning: "The commit note is not signed by the key that opened the device log.",
-    action: "Run verify on the device; treat the request as forged. Nothing was taken.",
-  },
-  push_root_wrong: {
-    meaning: "The commit note's root is not that of the leaves that were pushed.",
-    action: "Run verify on the device: its log was altered. Nothing was taken.",
-  },
-  push_too_large: {
-    meaning: "The push holds more events, leaves or bytes than one exchange takes.",
-    action: "Push less at once; the details name the limit.",
-  },
-  event_foreign: {
-    meaning: "The event belongs to another tenant or device log.",
-    action: "Run verify on the device; the server keeps the leaf and refuses the body.",
-  },
-  event_link_wrong: {
-    meaning: "The event's sequence or link does not continue its device log.",
-    action: "Run verify on the device; the server keeps the leaf and refuses the body.",
-  },
-  event_leaf_wrong: {
-    meaning: "A body does not hash to the leaf that was pushed for it.",
-    action: "Run verify on the device; push the body that was sealed.",
-  },
-  event_frames_wrong: {
-    meaning: "The frames of an event are not those that its header names.",
-    action: "Run verify on the device; the server keeps the leaf and refuses the body.",
-  },
-  incarnation_contended: {
-    meaning:
-      "Two incarnations of a device name the same predecessor: a copy of the device is in use.",
-    action: "Find out which of the two is the device, and revoke it when that cannot be told.",
-  },
-  device_log_forked: {
-    meaning: "A device log was continued in two ways; the later one lies in quarantine.",
-    action: "None where the device goes on in a new incarnation; otherwise revoke it.",
-  },
-  request_malformed: {
-    meaning: "The request has a part that no request may have; the details name it.",
-    action: "Update the software that sent it.",
-  },
-  scope_denied: {
-    meaning: "There is no such scope that this device may read.",
-    action: "Ask an admin to grant access to the scope.",
-  },
-  server_behind: {
-    meaning:
-      "The device holds more of a log than this server has: it was restored from an older copy.",
-    action: "Stop, and ask the operator of the server; devices push again what it lost.",
-  },
-  grant_recipient_unknown: {
-    meaning: "A grant is for no installation of this tenant that may receive it.",
-    action: "Grant to the key found in the device's verified opening.",
-  },
-
+  ...serverCodes,
   // Import of FHIR bundles
   fhir_bundle_invalid: {
     meaning: "The text is JSON but not a FHIR R4 bundle of resources.",

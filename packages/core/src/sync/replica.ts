@@ -84,19 +84,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     });
   }
 
-  function newestOwn(of: SyncTables): KnownLog {
-    const own = of.ownLogs().at(-1);
-    invariant(own !== undefined, "an open store has an incarnation");
-    return own;
-  }
-
-  /** A new incarnation is introduced by a push, which needs a token: the newest log that the server knows signs. */
-  function newestKnown(of: SyncTables): KnownLog {
-    const isKnown = ({ number }: KnownLog): boolean =>
-      of.pushed(number).size > 0 || of.hasLeaf(number, "enrol");
-    return of.ownLogs().findLast(isKnown) ?? newestOwn(of);
-  }
-
   return {
     server: () => tables().server(),
     origin() {
@@ -342,4 +329,17 @@ function endpointOf(server: ServerIdentity | undefined): string {
 
 function bytesAsText(_: string, value: unknown): unknown {
   return value instanceof Uint8Array ? base64(value) : value;
+}
+
+function newestOwn(of: SyncTables): KnownLog {
+  const own = of.ownLogs().at(-1);
+  invariant(own !== undefined, "an open store has an incarnation");
+  return own;
+}
+
+/** A new incarnation is introduced by a push, which needs a token: the newest log that the server knows signs. */
+function newestKnown(of: SyncTables): KnownLog {
+  const isKnown = ({ number }: KnownLog): boolean =>
+    of.pushed(number).size > 0 || of.hasLeaf(number, "enrol");
+  return of.ownLogs().findLast(isKnown) ?? newestOwn(of);
 }
