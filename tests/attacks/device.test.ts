@@ -55,6 +55,14 @@ async function kept(request: PushRequest): Promise<void> {
   expect(eventsHeld()).toBe(held + 1);
 }
 
+function vectorOf(entries: number): Record<string, number> {
+  const names = Array.from(
+    { length: entries },
+    (_, at) => `${"A".repeat(22)}/${String(at).padStart(16, "0")}`,
+  );
+  return Object.fromEntries(names.map((name) => [name, 1]));
+}
+
 describe("row 24: what is signed wrongly", () => {
   it("a forged signature is refused and changes nothing", async () => {
     founder.record([{}]);
@@ -122,11 +130,21 @@ describe("row 24: what is signed wrongly", () => {
     ["without a type", { type: "" }, "header_invalid"],
     ["with a member of its own", { admin: true }, "header_invalid"],
     ["dated outside of time", { at: -1 }, "header_invalid"],
+    ["row 9: with U+0000 in a name", { scope: `${"A".repeat(21)}\u0000` }, "header_invalid"],
+    [
+      "row 10: with a name that turns its text around",
+      { stream: "\u202E".repeat(22) },
+      "header_invalid",
+    ],
+    [
+      "row 53: with a counter of 2^53",
+      { vv: { [`${"A".repeat(22)}/${"0".repeat(16)}`]: 2 ** 53 } },
+      "header_invalid",
+    ],
+    ["row 53: with a vector of 300 devices", { vv: vectorOf(300) }, "header_invalid"],
   ])("row 23: a rightly signed event %s is rejected and owed", async (_name, change, code) => {
     const held = eventsHeld();
-    const answer = await answered(
-      forgedPush(founder, (header) => ({ ...header, ...change }) as object),
-    );
+    const answer = await answered(forgedPush(founder, (header) => ({ ...header, ...change })));
     expect(answer.dispositions).toMatchObject([{ disposition: "rejected", code }]);
     expect(eventsHeld()).toBe(held);
   });

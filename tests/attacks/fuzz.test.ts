@@ -98,7 +98,7 @@ function sent({ method, path, headers, body, promised }: MadeRequest): Promise<S
       resolve(undefined);
     });
     asked.on("response", (answer: IncomingMessage) => {
-      const type = String(answer.headers["content-type"] ?? "");
+      const type = answer.headers["content-type"] ?? "";
       const status = answer.statusCode ?? 0;
       if (type === "text/event-stream") {
         resolve({ status, type, body: "" });
@@ -157,7 +157,7 @@ describe("generated requests", () => {
         const wrong = fault(made, seen);
         if (wrong !== undefined) throw new Error(`${where}: ${wrong}`);
         if (seen.status >= 400 && made.method !== "HEAD") {
-          codes.add(String((JSON.parse(seen.body) as { code: string }).code));
+          codes.add((JSON.parse(seen.body) as { code: string }).code);
         }
         const isRefusal = seen.status >= 400;
         // Rows are counted each time; every table is compared whenever the count or chance says so.
