@@ -187,7 +187,7 @@ describe("tokens", () => {
     Object.assign(store, { server: () => ({ ...real(), key: "b3RoZXI=" }) });
     store.record(1);
     const report = await settle(clock, engine.syncNow());
-    expect(report).toMatchObject({ status: "failed", failure: "server_key_changed" });
+    expect(report).toMatchObject({ status: "halted", failure: "server_key_changed" });
     expect(server.calls("token")).toBe(0);
   });
 });
