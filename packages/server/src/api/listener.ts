@@ -57,7 +57,8 @@ export function createListener(
     keepAliveTimeout: bounds.keepAliveMs,
     connectionsCheckingInterval: checkMs,
     maxHeaderSize: bounds.headerBytesMax,
-    requireHostHeader: true,
+    // A request without a host is refused below, with a code like any other.
+    requireHostHeader: false,
     insecureHTTPParser: false,
   };
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
