@@ -42,7 +42,7 @@ test("offline, cut in the middle, and back: delivered once, equal everywhere", b
 });
 
 test("dropped answers make no duplicate, and the receipts are the same ones", budget, async () => {
-  const drops = full ? 200 : 12;
+  const drops = full ? 200 : 5;
   await inWorld({}, async ({ founder, server }) => {
     const ids: string[] = [];
     let armed = false;
@@ -68,7 +68,7 @@ test("dropped answers make no duplicate, and the receipts are the same ones", bu
 });
 
 test("server errors open the breaker, a probe closes it, nothing is lost", budget, async () => {
-  const errors = full ? 50 : 12;
+  const errors = full ? 50 : 8;
   await inWorld({ breakerMs: 250 }, async ({ founder, server }) => {
     let left = errors;
     founder.proxy.choose(() =>
@@ -93,7 +93,7 @@ test("server errors open the breaker, a probe closes it, nothing is lost", budge
 });
 
 test("over 50 ms and 5 % failures more than 99 % arrive", budget, async () => {
-  const events = full ? 10_000 : 600;
+  const events = full ? 10_000 : 500;
   await inWorld({}, async ({ founder, server, chance }) => {
     founder.proxy.choose(() => {
       const met = chance.next();

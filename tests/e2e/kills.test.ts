@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { full, inWorld, readServer } from "./world.ts";
 
-const rounds = full ? 100 : 4;
+const rounds = full ? 100 : 2;
 const budget = { timeout: full ? 3_600_000 : 120_000 };
 
 test("a killed device loses nothing that it acknowledged", budget, async () => {

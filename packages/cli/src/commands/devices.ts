@@ -65,7 +65,11 @@ function inviteCommand(): Command {
       "subject whose records it may read; repeatable; default: all",
       collect,
     )
-    .option("--expires <span>", "how long the code holds: 90s, 15m, 12h, 30d", span, 24 * 3_600_000)
+    .addOption(
+      new Option("--expires <span>", "how long the code holds: 90s, 15m, 12h, 30d")
+        .argParser(span)
+        .default(24 * 3_600_000, "24h"),
+    )
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<InviteOptions>(command);
       await withStore(options, "write", async (store) => {

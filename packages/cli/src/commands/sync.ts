@@ -1,4 +1,10 @@
-import type { SyncEngine, SyncReport, SyncState } from "@holdfast/core";
+import {
+  type ErrorCode,
+  errorCodes,
+  type SyncEngine,
+  type SyncReport,
+  type SyncState,
+} from "@holdfast/core";
 import { syncStore } from "@holdfast/node";
 import { Command } from "commander";
 import { counted, exitCodes, type Output } from "../output.ts";
@@ -108,4 +114,8 @@ async function printReport(output: Output, report: SyncReport, state: SyncState)
   const refused = rejected === 0 ? "" : `, ${rejected} rejected`;
   const why = failure === undefined ? "" : ` (${failure})`;
   await output.say(`${status}${why}: ${moved}${refused}`);
+  if (failure !== undefined && Object.hasOwn(errorCodes, failure)) {
+    const { meaning, action } = errorCodes[failure as ErrorCode];
+    await output.say(`  ${meaning}\n  ${action}`);
+  }
 }
