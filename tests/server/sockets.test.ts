@@ -75,14 +75,19 @@ describe("row 33: requests that two readers could take apart differently", () =>
     ],
   ])("%s: 400", async (_name, text) => {
     const lab = await start();
-    expect(statusOf(await sent(lab, text))).toBe(400);
+    const answer = await sent(lab, text);
+    expect(statusOf(answer)).toBe(400);
+    expect(answer).toContain('"code":"message_malformed"');
+    expect(answer).toMatch(/"request_id":"[A-Za-z0-9_-]{16}"/);
     expect(await ready(lab)).toBe(200);
   });
 
   it("a header of 20 KB: 431", async () => {
     const lab = await start();
     const text = `GET /healthz HTTP/1.1\r\nHost: x\r\nX: ${"a".repeat(20_000)}\r\n\r\n`;
-    expect(statusOf(await sent(lab, text))).toBe(431);
+    const answer = await sent(lab, text);
+    expect(statusOf(answer)).toBe(431);
+    expect(answer).toContain('"code":"headers_too_many"');
   });
 
   it("more headers than are counted: 431", async () => {
@@ -221,6 +226,9 @@ describe("row 44: more than a share", () => {
     const refused = await lab.get("/v1");
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(await refusalOf(refused)).toMatchObject({ status: 429, code: "requests_too_many" });
+    expect((await lab.get("/readyz")).status).toBe(429);
+    expect((await lab.get("/none")).status).toBe(429);
+    expect((await lab.get("/healthz")).status).toBe(200);
     const other = await raw(lab, "127.0.0.3");
     other.socket.write("GET /v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     expect(statusOf(await other.ended)).toBe(200);

@@ -17,6 +17,7 @@ function lab(lifeMs: number) {
       listening++;
       return () => void listening--;
     },
+    checkpoint: () => Promise.resolve({ checkpoint: "" }),
   };
   const admitted = { ...caller, expires: clock.now() + lifeMs };
   const tail = openTail({ server, clock, timers: clock }, admitted, () => void ended++);

@@ -268,8 +268,15 @@ function placing(test: SuiteTest): void {
     check((await store.leafOfId(others.tenant, one.id)) === undefined, "by id, foreign tenant");
     check((await store.eventByLeaf(tenant, one.leaf))?.id === one.id, "by leaf");
     check((await store.eventByLeaf(others.tenant, one.leaf)) === undefined, "by leaf, foreign");
-    check((await store.eventsOfStream(tenant, one.stream)).length === 1, "by stream");
-    check((await store.eventsOfStream(others.tenant, one.stream)).length === 0, "stream, foreign");
+    check((await store.headersOfStream(tenant, one.stream, 9)).length === 1, "by stream");
+    const elsewhere = await store.headersOfStream(others.tenant, one.stream, 9);
+    check(elsewhere.length === 0, "stream, foreign");
+    for (const asked of ["*", events.map(({ scope }) => scope)] as const) {
+      const two = await store.events(tenant, asked, 0, 40, undefined, 1);
+      check(two.length === 2, "a bound of bytes, by which the second event is one too many");
+      const most = await store.events(tenant, asked, 0, 40, undefined, 1e9);
+      check(most.length === 40, "a bound of bytes that is not met");
+    }
   });
 
   test("an id is placed once in a tenant, and the transaction that tries fails whole", async (here) => {

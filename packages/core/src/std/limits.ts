@@ -73,6 +73,8 @@ export const limits = {
   /** What a device asks for in one page: it is stored in one turn of the writer loop, and appends wait for that. */
   pullPageEvents: 256,
   pullPageBytes: 1024 * 1024,
+  /** Pages in a row that bring nothing new, before the puller waits. */
+  barrenPagesMax: 256,
   /** Scopes that one pull asks for by name. */
   pullScopesMax: 256,
   /** Device logs of which one pull says what it holds. */
@@ -168,6 +170,15 @@ export const limits = {
   tokenFormBytesMax: 16 * 1024,
   /** Devices of one tenant that one answer lists. */
   devicesMax: 100_000,
+  /** Incarnations of one device that a server takes. */
+  deviceLogsMax: 256,
+  /** What a server keeps of one device outside the shared view. */
+  quarantineBytesMax: 256 * 1024 * 1024,
+  /** Of that, what shows forks: more of them says nothing new. */
+  forkEvidenceBytesMax: 32 * 1024 * 1024,
+  /** Headers that are looked at for one answer about conflicts, and of one stream. */
+  conflictHeadersMax: 20_000,
+  conflictStreamHeadersMax: 2_000,
   /** Candidates that one answer lists. */
   conflictsMax: 10_000,
   /** Leaves of the server log of one answer. */

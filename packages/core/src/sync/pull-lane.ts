@@ -42,6 +42,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
   const { store, random } = deps;
   let ceiling: PageBounds = { events: limits.pullPageEvents, bytes: limits.pullPageBytes };
   let bounds = ceiling;
+  let barren = 0;
   let shrunk = false;
 
   /** `undefined` when it cannot be smaller. */
@@ -81,7 +82,14 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     grow();
     deps.pulled(outcome.events);
     if (!outcome.more) await tools.call(deps.afterPull);
-    if (outcome.more && outcome.events === 0 && page.next <= request.after) {
+    const isBarren = outcome.more && outcome.events === 0;
+    barren = isBarren ? barren + 1 : 0;
+    // A server that always has one more page with nothing new in it would be asked for ever.
+    if (barren >= limits.barrenPagesMax) {
+      barren = 0;
+      return { input: { kind: "failed", class: "after" }, code: "sync_no_progress" };
+    }
+    if (isBarren && page.next <= request.after) {
       return { input: { kind: "failed", class: "now" }, code: "sync_no_progress" };
     }
     return { input: { kind: "succeeded", more: outcome.more } };

@@ -2,6 +2,7 @@
  * The HTTP application over the engine: bounds, tokens and codecs around the routes of `routes.ts`. It answers
  * every request with a message or with a coded refusal; what is the server's own trouble is told to the observer.
  */
+import type { ServerResponse } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
 import {
   base64url,
@@ -19,6 +20,7 @@ import {
 } from "@holdfast/core";
 import { type Context, Hono } from "hono";
 import type { SyncServer } from "../engine/sync-server.ts";
+import { addressName } from "./address.ts";
 import { headersOf, messageAnswer, refusalAnswer } from "./answers.ts";
 import { readBody } from "./body.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -70,7 +72,9 @@ export function createApi(deps: ApiDeps): Api {
   const { observer, bounds } = deps;
   const app = new Hono<Bindings>();
   const state = { stopping: false };
-  const gate = createGate(deps, state);
+  const addressShare = createRates(deps.clock, bounds.addressRate);
+  const gate = createGate(deps, state, addressShare);
+  const callers = createCounts(deviceRequestsMax);
   const tails = createTails(deps);
   const tokens = counted(createTokens({ ...deps, key: deps.tokenKey }), observer);
   const schema = protocolDigest(deps.crypto);
@@ -94,11 +98,16 @@ export function createApi(deps: ApiDeps): Api {
     context: Context<Bindings>,
     requestId: string,
   ): Promise<Response> => {
-    const { incoming } = context.env;
+    const { incoming, outgoing } = context.env;
     const caller = route.token ? await admitted(context) : undefined;
     const query = readQuery(route, new URL(context.req.url).search);
     if (route.run === undefined && caller !== undefined) {
+      // A HEAD would open a stream that nobody reads.
+      if (incoming.method !== "GET") throw new HoldfastError("method_refused");
       return tails.open(caller, headersOf(requestId, mediaTypes.events));
+    }
+    if (caller !== undefined) {
+      whenSent(outgoing, callers.enter(`${caller.tenant}/${caller.device}`));
     }
     const body =
       route.body === undefined
@@ -115,7 +124,7 @@ export function createApi(deps: ApiDeps): Api {
       gate(route, context, (requestId) => answer(route, context, requestId)),
     );
   }
-  addPlainRoutes(app, deps, state);
+  addPlainRoutes(app, deps, state, addressShare);
   return {
     fetch: (request, env) => app.fetch(request, env),
     stop() {
@@ -145,24 +154,60 @@ function counted(tokens: Tokens, observer: Observer): Tokens {
   };
 }
 
-/** What stands before every message: shares, counts, refusals with a code. */
-function createGate(deps: ApiDeps, state: { readonly stopping: boolean }) {
-  const { observer, bounds } = deps;
-  const addressShare = createRates(deps.clock, bounds.addressRate);
+/**
+ * Requests of one device at once, until their answers were taken: a page may have megabytes, and whoever asks and
+ * does not read would fill the memory of all.
+ */
+const deviceRequestsMax = 16;
+
+/** Counts of what is under way, by name. */
+function createCounts(most: number) {
   const active = new Map<string, number>();
+  return {
+    /** Throws `requests_too_many`; what it answers takes one off again, once. */
+    enter(name: string): () => void {
+      const count = active.get(name) ?? 0;
+      if (count >= most) throw new HoldfastError("requests_too_many", { retry_after_ms: 1_000 });
+      active.set(name, count + 1);
+      return () => {
+        const left = (active.get(name) ?? 1) - 1;
+        if (left === 0) active.delete(name);
+        else active.set(name, left);
+      };
+    },
+  };
+}
+
+/** Once the answer was taken, or nobody is there to take it. */
+function whenSent(outgoing: ServerResponse, leave: () => void): void {
+  if (outgoing.closed || outgoing.destroyed) leave();
+  else outgoing.once("close", leave);
+}
+
+/** What stands before every message: shares, counts, refusals with a code. */
+function createGate(
+  deps: ApiDeps,
+  state: { readonly stopping: boolean },
+  addressShare: (name: string) => void,
+) {
+  const { observer, bounds } = deps;
+  const addresses = createCounts(bounds.addressRequests);
   let all = 0;
 
-  const enter = (context: Context<Bindings>, address: string): void => {
+  const enter = (context: Context<Bindings>, address: string): (() => void) => {
     const { incoming } = context.env;
     if (state.stopping) throw new HoldfastError("server_busy");
     if (incoming.rawHeaders.length / 2 > bounds.headersMax) {
       throw new HoldfastError("headers_too_many", { max: bounds.headersMax });
     }
     addressShare(address);
-    if ((active.get(address) ?? 0) >= bounds.addressRequests) {
-      throw new HoldfastError("requests_too_many", { retry_after_ms: 1_000 });
-    }
     if (all >= bounds.allRequests) throw new HoldfastError("server_busy");
+    const leave = addresses.enter(address);
+    all++;
+    return () => {
+      all--;
+      leave();
+    };
   };
 
   return async (
@@ -171,25 +216,18 @@ function createGate(deps: ApiDeps, state: { readonly stopping: boolean }) {
     work: (requestId: string) => Promise<Response>,
   ): Promise<Response> => {
     const requestId = requestIdOf(deps);
-    const address = context.env.incoming.socket.remoteAddress ?? "";
-    let entered = false;
+    let leave: (() => void) | undefined;
     try {
-      enter(context, address);
-      entered = true;
-      all++;
-      active.set(address, (active.get(address) ?? 0) + 1);
+      leave = enter(context, addressName(context.env.incoming.socket.remoteAddress));
       const response = await work(requestId);
       count(observer, route.name, response.status);
       return response;
     } catch (error) {
       return refuse(deps, route.name, requestId, error);
     } finally {
-      if (entered) {
-        all--;
-        const left = (active.get(address) ?? 1) - 1;
-        if (left === 0) active.delete(address);
-        else active.set(address, left);
-      }
+      // Tails have a bound of their own; they are open for as long as their token.
+      if (leave !== undefined && route.run === undefined) leave();
+      else if (leave !== undefined) whenSent(context.env.outgoing, leave);
     }
   };
 }
@@ -251,23 +289,32 @@ function addPlainRoutes(
   app: Hono<Bindings>,
   deps: ApiDeps,
   state: { readonly stopping: boolean },
+  addressShare: (name: string) => void,
 ): void {
   const document = canonicalJson(openApiDocument());
   const plain = (text: string, status = 200): Response =>
     new Response(text, { status, headers: headersOf(requestIdOf(deps), mediaTypes.json) });
+  const take = (context: Context<Bindings>): void => {
+    addressShare(addressName(context.env.incoming.socket.remoteAddress));
+  };
   app.get("/healthz", () => plain('{"status":"ok"}'));
-  app.get("/readyz", async () => {
+  app.get("/readyz", async (context) => {
     try {
       if (state.stopping) throw new HoldfastError("server_busy");
+      take(context);
       await deps.server.hello();
       return plain('{"status":"ready"}');
     } catch (error) {
       return refuse(deps, "readyz", requestIdOf(deps), error);
     }
   });
-  app.get("/openapi.json", () => plain(document));
+  app.get("/openapi.json", (context) => {
+    take(context);
+    return plain(document);
+  });
   const known = new Set(routes.map(({ path }) => path));
   app.all("*", (context) => {
+    take(context);
     const code: ErrorCode = known.has(context.req.path) ? "method_refused" : "not_found";
     return refuse(deps, "none", requestIdOf(deps), new HoldfastError(code));
   });

@@ -4,10 +4,13 @@
  */
 import type { IncomingMessage } from "node:http";
 import { promisify } from "node:util";
-import { gunzip, zstdDecompress } from "node:zlib";
+import { constants, gunzip, zstdDecompress } from "node:zlib";
 import { HoldfastError } from "@holdfast/core";
 
 const decompressors = { gzip: promisify(gunzip), zstd: promisify(zstdDecompress) } as const;
+/** A zstd frame names the window that its reader must hold: 8 MiB, the largest message, not the 128 MiB of the format. */
+const windowLogMax = 23;
+const params = { [constants.ZSTD_d_windowLogMax]: windowLogMax };
 
 /** What one message may be. */
 export interface BodyBounds {
@@ -30,7 +33,10 @@ export async function readBody(incoming: IncomingMessage, bounds: BodyBounds): P
   const raw = await collect(incoming, bounds);
   if (encoding === undefined) return raw;
   try {
-    return await decompressors[encoding](raw, { maxOutputLength: bytesMax });
+    const most = { maxOutputLength: bytesMax };
+    return encoding === "zstd"
+      ? await decompressors.zstd(raw, { ...most, params })
+      : await decompressors.gzip(raw, most);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ERR_BUFFER_TOO_LARGE") throw tooLarge(bytesMax);

@@ -2,11 +2,22 @@
  * The listening socket and its bounds: time for headers and for requests, size and number of headers, idle
  * connections, connections of one address. One address that takes too much is cut; the others do not notice.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { randomBytes } from "node:crypto";
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
-import { getRequestListener } from "@hono/node-server";
+import { base64url, type ErrorCode, HoldfastError } from "@holdfast/core";
+import { getRequestListener, RequestError } from "@hono/node-server";
+import { addressName } from "./address.ts";
+import { refusalAnswer } from "./answers.ts";
 import type { Api } from "./app.ts";
+import { refusalFor } from "./status.ts";
 
 /** Bounds of connections, all from the configuration. */
 export interface ListenerBounds {
@@ -36,6 +47,9 @@ export function createListener(
 ): Server {
   const listener = getRequestListener((request, env) => api.fetch(request, env as never), {
     overrideGlobalObjects: false,
+    // Before the application sees it: an address, or a name of the host, that is none.
+    errorHandler: (error) =>
+      refusal(error instanceof RequestError ? "message_malformed" : "server_failed"),
   });
   const options = {
     headersTimeout: bounds.headersMs,
@@ -43,7 +57,8 @@ export function createListener(
     keepAliveTimeout: bounds.keepAliveMs,
     connectionsCheckingInterval: checkMs,
     maxHeaderSize: bounds.headerBytesMax,
-    requireHostHeader: true,
+    // A request without a host is refused below, with a code like any other.
+    requireHostHeader: false,
     insecureHTTPParser: false,
   };
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
@@ -61,6 +76,11 @@ export function createListener(
           },
           answer,
         );
+  // What is expected of the answer changes nothing: RFC 9110 §10.1.1 lets a server pass over it.
+  server.on("checkExpectation", answer);
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    void refuseUnread(error, socket as Socket);
+  });
   // One more than is allowed: Node leaves out what is beyond, and then nobody could count it.
   server.maxHeadersCount = bounds.headersMax + 1;
   server.setTimeout(bounds.idleMs);
@@ -68,10 +88,40 @@ export function createListener(
   return server;
 }
 
+/** Codes of Node for what its parser refuses; everything else is a malformed request. */
+const unreadCodes: Readonly<Record<string, ErrorCode>> = {
+  HPE_HEADER_OVERFLOW: "headers_too_many",
+  ERR_HTTP_REQUEST_TIMEOUT: "request_timeout",
+};
+
+function refusal(code: ErrorCode): Response {
+  return refusalAnswer(base64url(randomBytes(12)), refusalFor(new HoldfastError(code)));
+}
+
+/** A request that the parser could not read, or that did not come in time, is refused like any other: by a code. */
+async function refuseUnread(error: NodeJS.ErrnoException, socket: Socket): Promise<void> {
+  // An answer that has begun cannot be another one.
+  const begun = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage;
+  if (!socket.writable || error.code === "ECONNRESET" || begun?.headersSent === true) {
+    socket.destroy();
+    return;
+  }
+  const answer = refusal(unreadCodes[error.code ?? ""] ?? "message_malformed");
+  const body = Buffer.from(await answer.arrayBuffer());
+  const more = [
+    ["content-length", body.length],
+    ["connection", "close"],
+  ];
+  const lines = [...answer.headers, ...more].map(([name, value]) => `${name}: ${value}\r\n`);
+  const { status } = answer;
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n`;
+  socket.end(Buffer.concat([Buffer.from(head, "latin1"), body]));
+}
+
 function boundAddresses(server: Server, most: number): void {
   const open = new Map<string, number>();
   server.on("connection", (socket: Socket) => {
-    const address = socket.remoteAddress ?? "";
+    const address = addressName(socket.remoteAddress);
     const count = (open.get(address) ?? 0) + 1;
     if (count > most) {
       socket.destroy();

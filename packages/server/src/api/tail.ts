@@ -1,7 +1,7 @@
 /**
  * The live tail: server-sent events that say how far the shard has grown. Hints, nothing else: a reader who misses
  * one pulls a little later. A slow reader gets the newest hint once it reads; one that does not read is let go.
- * The stream ends when its token does.
+ * The stream ends when its token does, and for a device that was revoked at the next heartbeat.
  */
 import { type Clock, hintShape, limits, type Timers, utf8, writeJson } from "@holdfast/core";
 import type { SyncServer } from "../engine/sync-server.ts";
@@ -9,7 +9,7 @@ import type { Admitted } from "./tokens.ts";
 
 /** Ports of {@link openTail}. */
 export interface TailDeps {
-  readonly server: Pick<SyncServer, "onEvents">;
+  readonly server: Pick<SyncServer, "onEvents" | "checkpoint">;
   readonly clock: Clock;
   readonly timers: Timers;
 }
@@ -63,6 +63,8 @@ export function openTail(deps: TailDeps, caller: Admitted, ended: () => void): T
       return;
     }
     if (unread === 0) controller.enqueue(heartbeat);
+    // Any question of a reader tells whether the device may still ask.
+    void server.checkpoint(caller).catch(end);
     stops.push(timers.after(limits.tailHeartbeatMs, beat, true));
   };
   const body = new ReadableStream<Uint8Array>(

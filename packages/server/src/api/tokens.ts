@@ -22,6 +22,7 @@ import {
   type TokenAnswer,
 } from "@holdfast/core";
 import { jwtVerify, SignJWT } from "jose";
+import { createRates } from "./rates.ts";
 import type { AssertionKey, Caller, SyncServer } from "../engine/sync-server.ts";
 
 /** The server's key for access tokens: Ed25519. */
@@ -48,7 +49,7 @@ export interface Admitted extends Caller {
 
 /** Issues and verifies. */
 export interface Tokens {
-  /** Throws `assertion_refused`; `server_busy` while too many assertions are remembered. */
+  /** Throws `assertion_refused`, `requests_too_many`; `server_busy` while too many assertions are remembered. */
   exchange(assertion: string): Promise<TokenAnswer>;
   /** Throws `token_refused`. */
   admit(authorization: readonly string[]): Promise<Admitted>;
@@ -61,6 +62,8 @@ const algorithms: Readonly<Record<SignatureAlgorithm, string>> = {
 /** Clocks of devices follow `hello`; the rest is travel time. */
 const leewayMs = 30_000;
 const rememberedMax = 100_000;
+/** A device needs a token in ten minutes: more would only fill what is remembered for everybody. */
+const deviceTokens = { perSecond: 1, burst: 100 };
 const cachedMax = 10_000;
 const tokenType = "at+jwt";
 const jwtForm = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
@@ -69,8 +72,9 @@ const jwtForm = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 export function createTokens(deps: TokenDeps): Tokens {
   const used = new Map<string, number>();
   const cached = new Map<string, Admitted>();
+  const share = createRates(deps.clock, deviceTokens);
   return {
-    exchange: (assertion) => exchange(deps, used, assertion),
+    exchange: (assertion) => exchange(deps, used, share, assertion),
     admit: (authorization) => admit(deps, cached, authorization),
   };
 }
@@ -82,6 +86,7 @@ function refused(part: string): HoldfastError {
 async function exchange(
   deps: TokenDeps,
   used: Map<string, number>,
+  share: (name: string) => void,
   assertion: string,
 ): Promise<TokenAnswer> {
   const { caller, jti, expires } = readAssertion(deps, assertion);
@@ -91,6 +96,7 @@ async function exchange(
   const now = deps.clock.now();
   const name = `${caller.tenant}/${caller.device}/${caller.incarnation}/${jti}`;
   if (used.has(name)) throw refused("jti");
+  share(`${caller.tenant}/${caller.device}`);
   forget(used, now);
   if (used.size >= rememberedMax) throw new HoldfastError("server_busy");
   used.set(name, expires + leewayMs);

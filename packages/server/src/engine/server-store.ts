@@ -154,17 +154,26 @@ export interface ServerReads {
   /** Has an event with this id a body here? */
   leafOfId(tenant: string, id: string): MaybePromise<string | undefined>;
   eventByLeaf(tenant: string, leaf: string): MaybePromise<PlacedEvent | undefined>;
-  /** Events of those scopes after a position, in order, at most `limit`, without those of device `except`. */
+  /**
+   * Events of those scopes after a position, in order, at most `limit`, without those of device `except`. With
+   * `bytes` (headers and frames) it ends after the second event at the earliest, with the one that goes beyond.
+   */
   events(
     tenant: string,
     scopes: readonly string[] | "*",
     after: number,
     limit: number,
     except?: string,
+    bytes?: number,
   ): MaybePromise<readonly PlacedEvent[]>;
   /** Streams that several device logs extended, by name, at most `limit` after a name. */
   sharedStreams(tenant: string, after: string, limit: number): MaybePromise<readonly string[]>;
-  eventsOfStream(tenant: string, stream: string): MaybePromise<readonly PlacedEvent[]>;
+  /** The newest headers of a stream, at most `limit`, in order of position. */
+  headersOfStream(
+    tenant: string,
+    stream: string,
+    limit: number,
+  ): MaybePromise<readonly Pick<PlacedEvent, "leaf" | "scope" | "header">[]>;
   /** Scopes that a device may read; `*` among them: all. */
   access(tenant: string, device: string): MaybePromise<readonly string[]>;
   /** Every access change about a device, by position. */
@@ -189,6 +198,8 @@ export interface ServerReads {
     limit: number,
   ): MaybePromise<readonly { readonly number: number; readonly grant: string }[]>;
   quarantine(tenant: string, limit: number): MaybePromise<readonly QuarantineRow[]>;
+  /** Bytes of the requests of one device that lie in quarantine. */
+  quarantined(tenant: string, device: string): MaybePromise<number>;
 }
 
 /** What a transaction may change. */

@@ -93,7 +93,10 @@ function nameReads(driver: SqliteDriver): Names {
 function tenantReads(
   driver: SqliteDriver,
   { tenantNumber }: Names,
-): Pick<SqliteReads, "tenant" | "device" | "devices" | "code" | "grants" | "quarantine"> {
+): Pick<
+  SqliteReads,
+  "tenant" | "device" | "devices" | "code" | "grants" | "quarantine" | "quarantined"
+> {
   const deviceColumns = "device, role, status, enrolled_at, code, binding FROM devices";
   return {
     tenant: (tenant) =>
@@ -154,6 +157,13 @@ function tenantReads(
           at: number;
         }>(tenantNumber(tenant) ?? -1, limit)
         .map(({ first, bytes, ...row }) => ({ ...row, tenant, from: first, bytes: owned(bytes) })),
+    quarantined: (tenant, device) =>
+      driver
+        .prepare(
+          `SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM quarantine
+           WHERE tenant = ? AND device = ?`,
+        )
+        .get<{ bytes: number }>(tenantNumber(tenant) ?? -1, device)?.bytes ?? 0,
   };
 }
 
@@ -227,10 +237,28 @@ export function leafHashes(
   return out;
 }
 
+/** Rows of the largest events that are in memory at once beside a page. */
+const rowsAtOnce = 64;
+
+/** Events up to so many bytes, and the one that goes beyond; never the first alone, so that more is seen. */
+function createPage(most: number) {
+  const events: PlacedEvent[] = [];
+  let bytes = 0;
+  return {
+    events,
+    /** Is there room for another? */
+    take(event: PlacedEvent): boolean {
+      events.push(event);
+      bytes += event.header.length + event.frames.length;
+      return bytes <= most || events.length < 2;
+    },
+  };
+}
+
 function eventReads(
   driver: SqliteDriver,
   { tenantNumber }: Names,
-): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "eventsOfStream" | "sharedStreams"> {
+): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "headersOfStream" | "sharedStreams"> {
   const ofAll = `SELECT ${eventColumns}
     WHERE events.tenant = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScope = `SELECT position FROM events
@@ -275,22 +303,29 @@ function eventReads(
         .get<EventSqlRow>(tenantNumber(tenant) ?? -1, leaf);
       return row === undefined ? undefined : placedEventOf(row);
     },
-    events(tenant, scopes, after, limit, except) {
+    events(tenant, scopes, after, limit, except, bytes = Infinity) {
       const number = tenantNumber(tenant) ?? -1;
       // No device has an empty name.
       const left = except ?? "";
+      const page = createPage(bytes);
       if (scopes === "*") {
-        return driver
-          .prepare(ofAll)
-          .all<EventSqlRow>(number, after, number, left, limit)
-          .map(placedEventOf);
+        const found = driver.prepare(ofAll);
+        for (let from = after; page.events.length < limit;) {
+          const wanted = Math.min(rowsAtOnce, limit - page.events.length);
+          const rows = found.all<EventSqlRow>(number, from, number, left, wanted);
+          for (const row of rows) if (!page.take(placedEventOf(row))) return page.events;
+          if (rows.length < wanted) break;
+          from = page.events.at(-1)?.position ?? from;
+        }
+        return page.events;
       }
       const found = driver.prepare(atPosition);
-      return positions(number, scopes, after, limit, left).map((position): PlacedEvent => {
+      for (const position of positions(number, scopes, after, limit, left)) {
         const row = found.get<EventSqlRow>(number, position);
         invariant(row !== undefined, "an indexed event is there");
-        return placedEventOf(row);
-      });
+        if (!page.take(placedEventOf(row))) break;
+      }
+      return page.events;
     },
     sharedStreams: (tenant, after, limit) =>
       driver
@@ -300,11 +335,18 @@ function eventReads(
         )
         .all<{ stream: string }>(tenantNumber(tenant) ?? -1, after, limit)
         .map(({ stream }) => stream),
-    eventsOfStream: (tenant, stream) =>
+    headersOfStream: (tenant, stream, limit) =>
       driver
-        .prepare(`SELECT ${eventColumns} WHERE events.tenant = ? AND stream = ? ORDER BY position`)
-        .all<EventSqlRow>(tenantNumber(tenant) ?? -1, stream)
-        .map(placedEventOf),
+        .prepare(
+          `SELECT leaf, scope, header FROM events WHERE tenant = ? AND stream = ?
+           ORDER BY position DESC LIMIT ?`,
+        )
+        .all<Pick<PlacedEvent, "leaf" | "scope" | "header">>(
+          tenantNumber(tenant) ?? -1,
+          stream,
+          limit,
+        )
+        .toReversed(),
   };
 }
 

@@ -189,6 +189,7 @@ CREATE TABLE quarantine (
   at INTEGER NOT NULL,
   UNIQUE (tenant, code, digest)
 ) STRICT;
+CREATE INDEX quarantine_by_device ON quarantine (tenant, device);
 ${immutable("quarantine")}
 `;
 

@@ -133,7 +133,7 @@ function gated(reads: SqliteReads, turns: Turns): ServerReads {
     eventByLeaf: gate(reads.eventByLeaf),
     events: gate(reads.events),
     sharedStreams: gate(reads.sharedStreams),
-    eventsOfStream: gate(reads.eventsOfStream),
+    headersOfStream: gate(reads.headersOfStream),
     access: gate(reads.access),
     accessChanges: gate(reads.accessChanges),
     serverLeaves: gate(reads.serverLeaves),
@@ -144,5 +144,6 @@ function gated(reads: SqliteReads, turns: Turns): ServerReads {
     code: gate(reads.code),
     grants: gate(reads.grants),
     quarantine: gate(reads.quarantine),
+    quarantined: gate(reads.quarantined),
   };
 }

@@ -57,9 +57,12 @@ function areFramesOf(sec: Header["sec"], frames: readonly WireFrame[]): boolean 
   const seen = new Set<string>();
   for (const { section, key, state, bytes } of frames) {
     if (!Object.hasOwn(sec, section) || seen.has(section) || !keyId.test(key)) return false;
+    // Readers hold the header's word against the frame: one that differs would stop them all.
+    if (sec[section]?.k !== key) return false;
     seen.add(section);
     // Owed content is pushed later with its body; a frame without content must say why it has none.
-    if (state === "owed" || (state === "present") !== (bytes !== undefined)) return false;
+    if (state !== "present" && state !== "shredded") return false;
+    if ((state === "present") !== (bytes !== undefined)) return false;
     if (bytes !== undefined && frameGeneration(bytes) === undefined) return false;
   }
   return true;

@@ -3,6 +3,7 @@ import {
   type ErrorCode,
   HoldfastError,
   invariant,
+  limits,
   noteDigest,
   type PushAnswer,
   type PushRequest,
@@ -71,9 +72,18 @@ async function judgePush(
   if (log === undefined) return answered({ status: "behind", size: 0 });
   const continuation = await judgeContinuation(deps.crypto, reads, tenant, log, offer);
   if (continuation.status === "behind") return answered({ status: "behind", size: log.size });
-  if (continuation.status === "fork") return keepFork(deps, caller, log, continuation, offer, raw);
+  const kept = (await reads.quarantined(tenant, device.device)) + raw.length;
+  if (continuation.status === "fork") {
+    // The first pieces are the evidence: a device that goes on like this fills no disk with them.
+    const keeps = kept <= limits.forkEvidenceBytesMax;
+    return keepFork(deps, caller, log, continuation, offer, keeps ? raw : undefined);
+  }
   const plan = await planPush(reads, tenant, device, log, continuation.added, offer);
   if (!plan.changed) return repeated(log, plan, offer);
+  if (plan.quarantined.size > 0 && kept > limits.quarantineBytesMax) {
+    const limit = "quarantineBytesMax";
+    throw new HoldfastError("push_too_large", { limit, value: kept, most: limits[limit] });
+  }
   return (tx) => writePush(deps, tx, { row, log, continuation, plan, offer, raw });
 }
 
@@ -87,10 +97,10 @@ function keepFork(
   log: PushedLog,
   { index }: Extract<Continuation, { status: "fork" }>,
   offer: Offer,
-  raw: Uint8Array,
+  raw: Uint8Array | undefined,
 ): WritePush {
   return async (tx) => {
-    await quarantine(deps, tx, tenant, offer, "device_log_forked", raw);
+    if (raw !== undefined) await quarantine(deps, tx, tenant, offer, "device_log_forked", raw);
     return () => ({ status: "fork", index, held: log.row?.note ?? "", size: log.size });
   };
 }

@@ -9,6 +9,7 @@ import {
   emptyRange,
   equalBytes,
   HoldfastError,
+  limits,
   rangeFromTiles,
   readIncarnationPub,
   rootOf,
@@ -62,7 +63,12 @@ export async function findLog(
   if (header.ten !== tenant || header.dev !== device.device || header.inc !== incarnation) {
     throw new HoldfastError("opening_wrong", { part: "names" });
   }
-  const contended = await checkAuthority(crypto, reads, tenant, opening);
+  const others = await reads.deviceLogs(tenant, device.device);
+  // Everybody is told of every log of a device.
+  if (others.length >= limits.deviceLogsMax) {
+    throw new HoldfastError("opening_wrong", { part: "count" });
+  }
+  const contended = await checkAuthority(crypto, reads, tenant, opening, others);
   return {
     device: device.device,
     incarnation,
@@ -86,6 +92,7 @@ async function checkAuthority(
   reads: ServerReads,
   tenant: string,
   opening: Opening,
+  others: readonly DeviceLogRow[],
 ): Promise<boolean> {
   const { predecessor } = opening.pub;
   if (predecessor === undefined) {
@@ -96,7 +103,6 @@ async function checkAuthority(
   const before = await reads.deviceLog(tenant, dev, predecessor);
   if (before === undefined) throw new HoldfastError("opening_wrong", { part: "predecessor" });
   checkSuccession(crypto, opening, before);
-  const others = await reads.deviceLogs(tenant, dev);
   return others.some((log) => predecessorOf(log) === predecessor);
 }
 

@@ -1,6 +1,6 @@
 /**
  * Conflict candidates from headers alone: pairs of events on one stream, neither in the other's past, that are not
- * settled. The server knows no event types, so what carries a version vector counts as exclusive; readers decide.
+ * settled, among the newest events of each stream. The server knows no event types, so what carries a version vector counts as exclusive; readers decide.
  */
 import {
   type ConflictCandidate,
@@ -8,10 +8,11 @@ import {
   everyScope,
   findConflicts,
   type Header,
+  limits,
 } from "@holdfast/core";
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
-import type { ServerReads } from "../server-store.ts";
+import type { PlacedEvent, ServerReads } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
 
 /** Streams read at once and looked at for one answer, and pairs of one answer. */
@@ -29,9 +30,13 @@ export function listConflicts(
     await admit(reads, caller);
     const allowed = new Set(await reads.access(caller.tenant, caller.device));
     const candidates: ConflictCandidate[] = [];
+    let left: number = limits.conflictHeadersMax;
     for await (const one of stream === undefined ? sharedStreams(reads, caller.tenant) : [stream]) {
-      candidates.push(...(await candidatesOf(reads, caller.tenant, one, allowed)));
-      if (candidates.length >= candidatesMax) break;
+      const most = Math.min(left, limits.conflictStreamHeadersMax);
+      const events = await reads.headersOfStream(caller.tenant, one, most);
+      candidates.push(...candidatesOf(one, events, allowed));
+      left -= events.length;
+      if (candidates.length >= candidatesMax || left <= 0) break;
     }
     return { candidates: candidates.slice(0, candidatesMax) };
   });
@@ -48,13 +53,11 @@ async function* sharedStreams(reads: ServerReads, tenant: string): AsyncGenerato
   }
 }
 
-async function candidatesOf(
-  reads: ServerReads,
-  tenant: string,
+function candidatesOf(
   stream: string,
+  events: readonly Pick<PlacedEvent, "leaf" | "scope" | "header">[],
   allowed: ReadonlySet<string>,
-): Promise<readonly ConflictCandidate[]> {
-  const events = await reads.eventsOfStream(tenant, stream);
+): readonly ConflictCandidate[] {
   const readable = events.filter(({ scope }) => allowed.has(everyScope) || allowed.has(scope));
   const contending = readable
     .map(({ leaf, header }) => ({ leaf, header: JSON.parse(header) as Header }))

@@ -79,8 +79,10 @@ async function pageOf(
   const wanted = Math.min(request.events, limits.pullEventsMax);
   const except = request.own === true ? undefined : caller.device;
   // One more than wanted tells whether there is more.
-  const found = await reads.events(caller.tenant, scopes, request.after, wanted + 1, except);
-  const events = withinBytes(found.slice(0, wanted), Math.min(request.bytes, limits.pullBytesMax));
+  const bytes = Math.min(request.bytes, limits.pullBytesMax);
+  const { tenant } = caller;
+  const found = await reads.events(tenant, scopes, request.after, wanted + 1, except, bytes);
+  const events = withinBytes(found.slice(0, wanted), bytes);
   const { logs, numbers } = await logsOf(deps, reads, proof, caller.tenant, request, events);
   return {
     next: events.length < found.length ? (events.at(-1)?.position ?? request.after) : head.events,
