@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const compiler = join(root, "node_modules/@typescript/native/bin/tsc");
-const published = ["core", "node", "packs", "testkit", "cli"];
+const published = ["core", "node", "packs", "server", "testkit", "cli"];
 
 function run(...args: readonly string[]): string {
   return execFileSync(process.execPath, args, { cwd: root, encoding: "utf8" });

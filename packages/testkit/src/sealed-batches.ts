@@ -75,6 +75,8 @@ export function createLooseDataKey(
 export interface TestKeyring {
   keyFor(scope: string, section: string): DataKey;
   dataKey(id: string, generation: number): DataKey | undefined;
+  /** None: every log is another's. */
+  signingKeys(): readonly never[];
 }
 
 /** A keyring that knows all keys of a made-up tenant. */
@@ -93,6 +95,7 @@ export function createTestKeyring(deps: {
       byId.set(made.id, made);
       return made;
     },
+    signingKeys: () => [],
     dataKey(id, generation) {
       const key = byId.get(id);
       return key?.generation === generation ? key : undefined;

@@ -15,7 +15,7 @@ import { headerOf } from "../store/sqlite-event-log.ts";
 export interface OpenEventDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
-  readonly keyring: Pick<Keyring, "dataKey">;
+  readonly keyring: Pick<Keyring, "dataKey" | "signingKeys">;
 }
 
 /**
@@ -41,8 +41,8 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
   const opened = new Map<string, Uint8Array>();
   const leaf = fromBase64url(stored.leaf) as Uint8Array;
   for (const { section, key, bytes } of stored.frames) {
-    // Its key was not granted to this installation, or not yet.
-    if (keyOf(deps, key, bytes as Uint8Array) === undefined) {
+    // Another's key was not granted to this installation, or not yet; an own one that is missing is damage.
+    if (keyOf(deps, key, bytes as Uint8Array) === undefined && !isOwn(deps, header)) {
       return recordedEvent(deps, stored, header, undefined, "closed");
     }
     const plaintext = openSection(deps, header, leaf, section, key, bytes as Uint8Array);
@@ -60,18 +60,18 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
  * As {@link openEvent}, for folds: a section of another device's event that does not open is as closed as one
  * without a key, and `verify` names it. A read model must not stop, nor a pull fail, for what others sent.
  */
-export function openToFold(
-  deps: OpenEventDeps & { readonly keyring: Pick<Keyring, "signingKeys"> },
-  stored: StoredEvent,
-): RecordedEvent {
+export function openToFold(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
   try {
     return openEvent(deps, stored);
   } catch (error) {
     const header = headerOf(stored);
-    const own = deps.keyring.signingKeys().some(({ incarnation }) => incarnation === header.inc);
-    if (own || !isHoldfastError(error, "section_unopened")) throw error;
+    if (isOwn(deps, header) || !isHoldfastError(error, "section_unopened")) throw error;
     return recordedEvent(deps, stored, header, undefined, "closed");
   }
+}
+
+function isOwn({ keyring }: OpenEventDeps, { inc }: Header): boolean {
+  return keyring.signingKeys().some(({ incarnation }) => incarnation === inc);
 }
 
 /** The key of a frame; of a malformed frame any, so that opening it says so. */
