@@ -86,9 +86,12 @@ function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
   if (heads.size > 1) return `the devices hold ${[...heads].join(", ")} events`;
   for (const { device } of inhabitants) {
     const events = device.open === undefined ? [] : allEvents(device.open.store);
-    // An older keyring lacks what came since; who has it need not give it again.
+    // An older keyring lacks what came since; who has it need not give it again. What an older copy had sealed
+    // under a key that it had not shared yet, nobody can open.
     if (device.copied) continue;
-    const closed = events.filter(({ content }) => !readable.has(content));
+    const closed = ofOthers(events, copiedIds(inhabitants)).filter(
+      ({ content }) => !readable.has(content),
+    );
     if (closed.length > 0) return `${device.name} cannot open ${closed.length} events`;
   }
   return undefined;
