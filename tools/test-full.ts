@@ -1,6 +1,7 @@
 /**
  * The long run: every vitest file with HOLDFAST_FULL=1 (long suites take their full figures), then the
- * process suites `*.suite.ts` of tests/ under node:test. The last line sums both.
+ * process suites `*.suite.ts` of tests/ under node:test, then 10,000 seeds of the simulator. The last line sums
+ * all three.
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
@@ -62,9 +63,20 @@ const second =
         { passed: /^# pass (\d+)/gm, failed: /^# fail (\d+)/gm, skipped: /^# skipped (\d+)/gm },
       );
 
+/** Ten thousand seeds of the simulator count as one test: any that fails is printed with its seed. */
+const simulated = await run(process.execPath, [
+  "--conditions=@holdfast/source",
+  "tools/sim.ts",
+  "--seeds",
+  "10000",
+  "--jobs",
+  "2",
+]);
+const third = simulated.code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+
 const sum: Tally = {
-  passed: first.passed + second.passed,
-  failed: first.failed + second.failed,
+  passed: first.passed + second.passed + third.passed,
+  failed: first.failed + second.failed + third.failed,
   skipped: first.skipped + second.skipped,
 };
 process.exitCode = sum.failed === 0 && sum.passed > 0 ? 0 : 1;

@@ -4,7 +4,7 @@
  */
 import { type Holdfast, isHoldfastError, type Keyring } from "@holdfast/core";
 import type { Chance } from "../chance.ts";
-import { createDisk, type DiskFaults, type SimDisk } from "./disk.ts";
+import { createDisk, type DiskFaults, type DiskImage, type SimDisk } from "./disk.ts";
 import type { Knobs, OneIn } from "./knobs.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type SimProcess, startProcess, type WallClock } from "./sim-process.ts";
@@ -60,6 +60,11 @@ export interface SimDevice {
   heal(): void;
   /** Work on the store that no fault disturbs: a check, not an act of the device. */
   undisturbed<T>(work: () => T): T;
+  /** Ends the process, and puts those files back before the next one begins, whose owner agrees to it. */
+  rewind(image: DiskImage, prefix: string): void;
+  /** Was it put back, or is it a copy, or was it copied? */
+  readonly copied: boolean;
+  markCopied(): void;
   /** Nobody restarts it any more; the process that runs is ended. */
   retire(): void;
   /** Opens it once more after it was retired, and only watches. */
@@ -95,6 +100,8 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
   let full = false;
   let healed = false;
   let retired = false;
+  let copied = false;
+  let putBack: { readonly image: DiskImage; readonly prefix: string } | undefined;
 
   const strikes = (times: OneIn): boolean => times > 0 && chance.oneIn(times);
 
@@ -139,6 +146,11 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
 
   /** The process dies as a step of its own; what follows comes after its connections were given up. */
   function run(): void {
+    if (putBack !== undefined) {
+      scheduler.note(`${name} is put back`);
+      site.disk.restore(putBack.image, putBack.prefix);
+      putBack = undefined;
+    }
     const living = start();
     process = living;
     living.atDeath(() => {
@@ -153,7 +165,7 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
   async function openAndWork(living: SimProcess): Promise<void> {
     let opened;
     try {
-      opened = await hear(living, openSimStore(ports.store, site, living, false));
+      opened = await hear(living, openSimStore(ports.store, site, living, copied));
     } catch (error) {
       if (!isHoldfastError(error)) throw error;
       openFailure = error.code;
@@ -225,6 +237,17 @@ export function createDevice(name: string, ports: DevicePorts): SimDevice {
       } finally {
         site.disk.faults = before;
       }
+    },
+    rewind(image, prefix) {
+      putBack = { image, prefix };
+      copied = true;
+      process?.kill();
+    },
+    get copied() {
+      return copied;
+    },
+    markCopied() {
+      copied = true;
     },
     retire() {
       retired = true;

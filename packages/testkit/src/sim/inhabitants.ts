@@ -30,11 +30,13 @@ export interface Context {
   readonly ledger: Ledger;
   readonly store: SimStorePorts;
   readonly plant: Plant;
-  readonly inhabitants: readonly Inhabitant[];
+  readonly inhabitants: Inhabitant[];
   /** `undefined`: the devices are alone. */
   readonly backend: Backend | undefined;
   readonly failures: Error[];
   phase: "settling in" | "faults" | "healing";
+  /** Somebody else, with an empty disk. */
+  readonly inhabit: (number: number) => Inhabitant;
   /** What a process does with the store once it has opened it. */
   readonly begin: (inhabitant: Inhabitant, open: OpenDevice) => Promise<void>;
 }

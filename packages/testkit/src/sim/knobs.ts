@@ -36,6 +36,14 @@ export interface Knobs {
   readonly drift: number;
   /** Mean time between two pauses of a process; 0: none. */
   readonly pauseEveryMs: number;
+  /** When a device is put back to an older copy of its disk, after so long; 0: never. */
+  readonly rewindAfterMs: number;
+  /** When a copy of a device's disk begins to live beside it, after so long; 0: never. */
+  readonly cloneAfterMs: number;
+  /** The copy lies where the original lay, on a machine that cannot be told from it. */
+  readonly cloneUnnoticed: boolean;
+  /** Copies hold the high-water marks as well: nothing on the device tells them from the newest state. */
+  readonly copyWhole: boolean;
   /** Does the run have a server? Without it the devices are alone. */
   readonly server: boolean;
   /** Mean time of one way through the network. */
@@ -64,11 +72,14 @@ export function drawKnobs(chance: Chance): Knobs {
   const calls = between(10, 40);
   const thinkMs = between(20, 400);
   const server = !chance.oneIn(3);
+  const faultMs = Math.round(1.3 * calls * thinkMs) + 1_000;
+  // Drawn by few seeds: what copies excuse, the others must keep.
+  const copied = (): number => (chance.oneIn(6) ? between(1, faultMs) : 0);
   return {
     devices: server ? between(2, 3) : 1,
     server,
     // Faults strike while there is work; the rest of the time would be spent watching.
-    faultMs: Math.round(1.3 * calls * thinkMs) + 1_000,
+    faultMs,
     calls,
     thinkMs,
     streams: { shared: between(1, 3), own: between(0, 2) },
@@ -91,5 +102,9 @@ export function drawKnobs(chance: Chance): Knobs {
     serverErrors: sometimes(between(20, 1_000), 0),
     tokenMs: chance.pick([2_000, 60_000, 600_000]),
     pollMs: between(100, 5_000),
+    rewindAfterMs: copied(),
+    cloneAfterMs: copied(),
+    cloneUnnoticed: chance.oneIn(2),
+    copyWhole: chance.oneIn(2),
   };
 }

@@ -48,7 +48,7 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
 }
 
 /** Called whenever a process has opened the store. */
-function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): void {
+export function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): void {
   const { backend, knobs, ledger, plant } = context;
   if (backend !== undefined) {
     const ports = {

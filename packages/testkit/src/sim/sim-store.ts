@@ -53,7 +53,7 @@ const passphrase = "simulated";
 const cost = { memoryKib: 8, passes: 1, lanes: 1 };
 
 /** The folder of a store and the folder of its state, as prefixes of names. */
-const simFolders = { store: "store/", state: "state/" };
+export const simFolders = { store: "store/", state: "state/" };
 
 function filesOf(site: SimSite, process: SimProcess): KeyringFiles {
   return {

@@ -77,7 +77,9 @@ function foldedRows(events: readonly RecordedEvent[]): ReadonlyMap<string, strin
   for (const [stream, list] of byStream) {
     let state: unknown;
     for (const event of canonicalOrder(list)) {
-      if (diary.types.includes(event.type)) state = diary.fold(state, event);
+      // What cannot be opened is not folded until its key has come.
+      const folds = diary.types.includes(event.type) && event.content === "opened";
+      if (folds) state = diary.fold(state, event);
     }
     if (state !== undefined) rows.push([stream, JSON.stringify(state)]);
   }

@@ -42,6 +42,8 @@ export interface Work {
   readonly calls: number;
   /** Works until the calls are used up. */
   run(open: OpenDevice): Promise<void>;
+  /** Nobody knows any more what was asked for: the device was put back. */
+  forget(): void;
   /** One append that must succeed; the code of its failure otherwise. */
   probe(open: OpenDevice): Promise<string | undefined>;
 }
@@ -153,14 +155,8 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
     }
   }
 
-  /** An event of this store's own, to be corrected. */
-  function someEvent(store: Holdfast): string | undefined {
-    const own = store.read({ type: "NoteTaken", limit: 200 }).filter(({ op }) => op === "create");
-    return own.length === 0 ? undefined : chance.pick(own).leaf;
-  }
-
   async function correct(open: OpenDevice, store: Holdfast): Promise<void> {
-    const leaf = someEvent(store);
+    const leaf = someEvent(store, chance);
     if (leaf === undefined) return;
     const word = nextWord();
     const call = { drafts: [{ type: "NoteTaken", stream: "", actor: "" }], words: [word] };
@@ -233,6 +229,10 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
         await Promise.all(under);
       }
     },
+    forget() {
+      retries.length = 0;
+      unanswered.clear();
+    },
     async probe(open) {
       const word = nextWord();
       const call: Retry = {
@@ -257,6 +257,12 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
       }
     },
   };
+}
+
+/** An event of this store's own, to be corrected. */
+function someEvent(store: Holdfast, chance: Chance): string | undefined {
+  const own = store.read({ type: "NoteTaken", limit: 200 }).filter(({ op }) => op === "create");
+  return own.length === 0 ? undefined : chance.pick(own).leaf;
 }
 
 /** Exponential times: short ones in bursts, long ones now and then. */

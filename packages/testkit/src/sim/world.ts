@@ -6,6 +6,7 @@ import { nobleCrypto } from "@holdfast/core/noble";
 import { type Chance, createChance } from "../chance.ts";
 import { createNoteRegistry } from "../note-events.ts";
 import { attempt } from "./connection.ts";
+import { planCopies } from "./copies.ts";
 import { createDevice, type OpenDevice, type SimDevice } from "./device.ts";
 import { diary } from "./domain.ts";
 import { checkEnd, comeTogether } from "./healing.ts";
@@ -79,14 +80,16 @@ export function createWorld(options: WorldOptions): World {
   const fail = (error: unknown): void => {
     failures.push(asError(error));
   };
-  const inhabitants = Array.from({ length: knobs.devices }, (_, at): Inhabitant => {
-    const chance = chanceOf(seed, 100 + at);
+  function inhabit(number: number): Inhabitant {
+    const chance = chanceOf(seed, 100 + number);
     const ports = { scheduler, store, knobs, chance, fail, disk: plant.disk };
-    const device = createDevice(`d${at + 1}`, ports);
+    const device = createDevice(`d${number + 1}`, ports);
     const ended = (): boolean => context.phase === "healing";
     const work = createWork(device, { scheduler, ledger, knobs, surface: plant.surface, ended });
     return { device, work, connected: undefined };
-  });
+  }
+
+  const inhabitants = Array.from({ length: knobs.devices }, (_, at) => inhabit(at));
   const backend = knobs.server ? createBackend() : undefined;
   const context: Context = {
     scheduler,
@@ -98,6 +101,7 @@ export function createWorld(options: WorldOptions): World {
     backend,
     failures,
     phase: "settling in",
+    inhabit,
     begin: (inhabitant, open) => begin(context, inhabitant, open),
   };
 
@@ -132,6 +136,7 @@ async function runWorld(context: Context, chance: Chance, random: Chance): Promi
     }
     strike(context, device, chance, until);
   }
+  planCopies(context, chance);
   if (backend !== undefined) strikeServer(context, backend, chance, until);
   await scheduler.run({ at: until, done: () => context.failures.length > 0 });
   throwFirst(context);
