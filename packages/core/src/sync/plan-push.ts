@@ -7,11 +7,12 @@
  * fills. Bodies below the server's size go as fills. The opening goes with the first exchange of its log, even
  * when another worker has leased its entry: without it the server cannot tell whose log it is.
  */
-import { fromBase64url, utf8 } from "../std/bytes.ts";
+import { fromBase64url } from "../std/bytes.ts";
 import { invariant } from "../std/errors.ts";
 import type { SqliteEventLog } from "../store/sqlite-event-log.ts";
 import type { StoredEvent } from "../store/event-log.ts";
 import type { Outbox } from "../outbox/outbox.ts";
+import { bodyBytes } from "./codec/bodies.ts";
 import type { EventBody } from "./messages/body.ts";
 import type { Fill, PushEntry, PushRequest } from "./messages/push.ts";
 import { isInRanges } from "./ranges.ts";
@@ -119,10 +120,6 @@ function carry(
 
 function bodyOf(stored: StoredEvent): EventBody {
   return { header: stored.headerText, frames: stored.frames };
-}
-
-function bodyBytes({ header, frames }: EventBody): number {
-  return frames.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), utf8(header).length);
 }
 
 /** The note that the exchange ends at. */
