@@ -25,9 +25,12 @@ import { pulledHash } from "../store/pulled.ts";
 import {
   becomeWriter,
   createMarker,
+  type Marker,
   openNextIncarnation,
   type TenureDeps,
 } from "../store/tenure.ts";
+import type { WriterIdentity } from "../store/tenancy.ts";
+import type { CommitNote } from "../seal/sealed-event.ts";
 import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
@@ -110,12 +113,7 @@ export class StoreLife {
         return becomeWriter(this.#tenure, this.#writable(), token);
       },
       committed: (identity, note) => {
-        try {
-          const pulled = pulledHash(this.current().driver);
-          marker.write(identity, { ...note, pulled });
-        } catch {
-          this.#markUnwritable();
-        }
+        this.#mark(marker, identity, () => note);
         this.#committed();
       },
     });
@@ -123,7 +121,7 @@ export class StoreLife {
   }
 
   /** The store side of sync. */
-  #createReplica(marker: ReturnType<typeof createMarker>): SyncStore {
+  #createReplica(marker: Marker): SyncStore {
     const { crypto, clock, keyring, process } = this.deps;
     return createReplica({
       crypto,
@@ -137,11 +135,7 @@ export class StoreLife {
         await openNextIncarnation(this.#tenure, this.#writable(), token, reason);
       },
       pulled: ({ identity, head }) => {
-        try {
-          marker.write(identity, { ...head(), pulled: pulledHash(this.current().driver) });
-        } catch {
-          this.#markUnwritable();
-        }
+        this.#mark(marker, identity, head);
       },
       onCommitted: () => {
         this.#committed();
@@ -150,9 +144,19 @@ export class StoreLife {
   }
 
   /** The commit stands; the mark lags until it can be written again. */
-  #markUnwritable(): void {
-    this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
-    this.deps.observer.log("warn", "mark_unwritable");
+  /** After COMMIT: what was recorded stands, so that a mark that cannot be written lags, and is found. */
+  #mark(
+    marker: Marker,
+    identity: WriterIdentity,
+    head: () => Pick<CommitNote, "size" | "root">,
+  ): void {
+    try {
+      marker.write(identity, { ...head(), pulled: pulledHash(this.current().driver) });
+    } catch (error) {
+      const code = isHoldfastError(error) ? error.code : "internal";
+      this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
+      this.deps.observer.log("warn", "mark_unwritable", { code });
+    }
   }
 
   get findings(): readonly Finding[] {

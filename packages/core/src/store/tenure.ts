@@ -289,8 +289,14 @@ interface Marked {
   readonly pulled: string;
 }
 
+/** Writes marks; forgets what it knows of the file when another incarnation begins. */
+export interface Marker {
+  forget(): void;
+  write(identity: WriterIdentity, at: Marked): void;
+}
+
 /** Writes marks without reading the file each time; for one tenure of the lease. */
-export function createMarker(deps: TenureDeps) {
+export function createMarker(deps: TenureDeps): Marker {
   let incarnation: string | undefined;
   let count = 0;
   return {
