@@ -79,7 +79,7 @@ export interface PlacedEvent {
   readonly stream: string;
   readonly type: string;
   readonly header: string;
-  /** Frames in the wire form of `encodeFrames`. */
+  /** Frames as the server keeps them: `ingest/frames.ts`, read without decoding names, for pages. */
   readonly frames: Uint8Array;
 }
 
