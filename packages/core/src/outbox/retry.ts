@@ -98,7 +98,13 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
   ],
   server: ["server_failed", "answer_too_large", "sync_no_progress"],
   busy: ["server_busy", "server_behind", "requests_too_many"],
-  stale: ["push_stale", "push_reopened", "device_log_forked", "incarnation_contended"],
+  stale: [
+    "push_stale",
+    "push_reopened",
+    "device_log_forked",
+    "incarnation_contended",
+    "server_log_moved",
+  ],
   local: ["lease_lost", "outbox_lease_lost", "sync_cancelled", "sync_closed", "breaker_open"],
   auth: [
     "token_refused",

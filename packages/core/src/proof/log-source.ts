@@ -72,6 +72,21 @@ export interface CheckpointRow {
   readonly path: Uint8Array;
 }
 
+/** How a server log goes on for the one before, as stored. */
+export interface EpochRow {
+  /** Origin of the next log. */
+  readonly log: string;
+  /** The epoch statement, with its path in the tree of `logSize`. */
+  readonly leaf: string;
+  readonly path: Uint8Array;
+  readonly logSize: number;
+  /** Note of the last checkpoint of the log before. */
+  readonly last: string;
+  /** Where that log ended below what is held of it: from which held size `consistency` leads to `last`. */
+  readonly before: number;
+  readonly consistency: Uint8Array;
+}
+
 /** A statement of the server about a device log, as stored. */
 export interface ServerLeafRow {
   readonly kind: string;
@@ -97,6 +112,7 @@ export interface SyncRows {
   server(): { readonly key: string } | undefined;
   /** In the order in which they were taken. */
   checkpoints(): readonly CheckpointRow[];
+  epochs(): readonly EpochRow[];
   serverLeaves(device: string, incarnation: string): readonly ServerLeafRow[];
   links(
     device: string,

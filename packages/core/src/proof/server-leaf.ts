@@ -7,7 +7,8 @@
  *
  * `note` is SHA-256 of the commit note's text. `owed` are half-open ranges of indices, at most
  * `owedRangesMax`; beyond that {count, hash} of the canonical list. `enrol` and `revoke` say at which size and
- * root a device log began to be taken or ended; `key` names a new checkpoint key; `epoch` a restored server.
+ * root a device log began to be taken or ended; `key` names a new checkpoint key; `epoch` the log that this one goes
+ * on for (server-epoch.ts).
  */
 import { base64url, type Bytes, fromBase64, fromBase64url, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";

@@ -1,9 +1,14 @@
-/** Verifies what is kept of the server log: its checkpoints as one chain, and statements in it. */
+/**
+ * Verifies what is kept of the server log: its checkpoints as one chain, from one log into the next by epoch
+ * statements, and statements in it. Each statement is proven by a checkpoint of its own log.
+ */
 import { base64, type Bytes } from "../std/bytes.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
-import type { CheckpointRow, Report, ServerLeafRow, SyncRows } from "./log-source.ts";
-import { openSignedCheckpoint, publicKeyOf } from "./server-key.ts";
+import { endsAfter, logStep, openEpoch } from "./check-epoch.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { CheckpointRow, EpochRow, Report, ServerLeafRow, SyncRows } from "./log-source.ts";
+import { openSignedCheckpoint, type PublicKey, publicKeyOf } from "./server-key.ts";
 import { checkProvenLeaf, type DeviceStatement, parseStatement } from "./server-leaf.ts";
 import { checkConsistency, hashBytes } from "./tree.ts";
 
@@ -15,8 +20,10 @@ export interface ServerLogWalk {
 /** Checks every checkpoint and its consistency with the one before. */
 export function walkServerLog(crypto: Crypto, sync: SyncRows, report: Report): ServerLogWalk {
   const key = publicKeyOf(sync.server()?.key ?? "");
-  const trusted = new Map<string, { readonly size: number; readonly root: Bytes }>();
-  let before: { readonly log: string; readonly size: number; readonly root: Bytes } | undefined;
+  const trusted = new Map<string, Checkpoint>();
+  const epochs = new Map(sync.epochs().map((row) => [row.log, row]));
+  const joining = { crypto, key, trusted, report };
+  let before: Checkpoint | undefined;
 
   function check(row: CheckpointRow): void {
     const object = `checkpoint ${row.size} of ${row.log}`;
@@ -27,7 +34,7 @@ export function walkServerLog(crypto: Crypto, sync: SyncRows, report: Report): S
       report("checkpoint_forged", object, "the pinned server key did not sign it");
       return;
     }
-    if (before?.log === row.log) {
+    if (before?.origin === row.log) {
       const { size: oldSize, root: oldRoot } = before;
       const claim = { oldSize, oldRoot, newSize: row.size, newRoot: signed.root };
       const path = hashesOf(row.path);
@@ -38,9 +45,11 @@ export function walkServerLog(crypto: Crypto, sync: SyncRows, report: Report): S
       if (!joined) report("checkpoint_forked", object, "it does not continue the one before");
     } else if (row.before !== 0) {
       report("checkpoint_missing", object, "the one that it continues is gone");
+    } else if (before !== undefined) {
+      checkStep(joining, before, signed, epochs.get(row.log), object);
     }
-    before = { log: row.log, size: row.size, root: signed.root };
-    trusted.set(`${row.log} ${row.size}`, { size: row.size, root: signed.root });
+    before = signed;
+    trusted.set(`${row.log} ${row.size}`, signed);
   }
 
   for (const row of sync.checkpoints()) check(row);
@@ -63,6 +72,52 @@ export function walkServerLog(crypto: Crypto, sync: SyncRows, report: Report): S
       return undefined;
     },
   };
+}
+
+/** Does the next log go on for the one before, by its epoch statement? */
+function checkStep(
+  parts: {
+    readonly crypto: Crypto;
+    readonly key: PublicKey | undefined;
+    readonly trusted: ReadonlyMap<string, Checkpoint>;
+    readonly report: Report;
+  },
+  before: Checkpoint,
+  next: Checkpoint,
+  row: EpochRow | undefined,
+  object: string,
+): void {
+  const { crypto, key, trusted, report } = parts;
+  const path = hashesOf(row?.path ?? new Uint8Array(1));
+  const epoch = { text: row?.leaf ?? "", index: 0, path: path ?? [] };
+  const shown = { epoch, next, last: row?.last ?? "" };
+  const last =
+    key !== undefined && path !== undefined && row?.logSize === next.size
+      ? openEpoch(crypto, key, shown)
+      : undefined;
+  if (row === undefined || last?.origin !== before.origin) {
+    report("checkpoint_unjoined", object, "no epoch statement joins its log to the one before");
+    return;
+  }
+  if (last.size >= before.size) {
+    const same = last.size === before.size && endsAfter(crypto, before, last, []);
+    if (!same) report("checkpoint_forked", object, "the log before ended with another tree");
+    return;
+  }
+  // A restored server: what was held below that size must agree, what was held beyond it is its loss.
+  const known = [...trusted.values()].findLast(
+    ({ origin, size }) => origin === before.origin && size <= last.size,
+  );
+  const consistency = hashesOf(row.consistency);
+  const agrees =
+    logStep(before.origin, next.origin) === "restored" &&
+    consistency !== undefined &&
+    (known === undefined || endsAfter(crypto, known, last, consistency));
+  if (!agrees) report("checkpoint_forked", object, "the log before ended with another tree");
+  else {
+    const beyond = `the log before ended at ${last.size}, this store holds ${before.size} of it`;
+    report("log_tail_lost", object, beyond);
+  }
 }
 
 /** Hashes that were stored one after the other; `undefined` when they are no whole number of hashes. */

@@ -117,6 +117,8 @@ export const limits = {
   tailHeartbeatMs: 20_000,
   /** Exchanges that a lane of sync repeats at once before it waits. */
   syncImmediateMax: 3,
+  /** Steps from one server log to the next that one exchange follows. */
+  logStepsMax: 16,
   /** Halvings that take the largest exchange to one entry, bodies and leaves; beyond that a lane waits. */
   syncHalvingsMax: 32,
   /** An exchange that takes longer is ended and made smaller. */

@@ -10,6 +10,16 @@ export const replicaCodes = {
       "Two checkpoints of the server log cannot be joined: the log was rewritten or shows two faces.",
     action: "Sync has stopped and both are kept as evidence. Compare them with another device's.",
   },
+  server_epoch_wrong: {
+    meaning:
+      "The server shows another log without proving that it goes on for the one that this device holds.",
+    action:
+      "Sync has stopped and what was shown is kept as evidence. Ask the operator of the server what was moved.",
+  },
+  server_log_moved: {
+    meaning: "The server log goes on in another one, which this device has followed.",
+    action: "None: what was under way is asked again.",
+  },
   server_receipt_wrong: {
     meaning: "A receipt does not state what this device has pushed, or its proof does not hold.",
     action: "Sync has stopped and the receipt is kept as evidence. Ask the operator of the server.",

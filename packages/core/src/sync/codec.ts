@@ -24,6 +24,8 @@ export const messageSchemas: Readonly<Record<string, JsonSchema>> = {
   DevicesAnswer: shapes.devicesAnswerShape.schema,
   EnrolAnswer: shapes.enrolAnswerShape.schema,
   EnrolRequest: shapes.enrolRequestShape.schema,
+  EpochAnswer: shapes.epochAnswerShape.schema,
+  EpochRequest: shapes.epochRequestShape.schema,
   ErrorAnswer: errorAnswerShape.schema,
   GrantsAnswer: shapes.grantsAnswerShape.schema,
   GrantsRequest: shapes.grantsRequestShape.schema,

@@ -61,14 +61,17 @@ export function keepEnrolment(
   checkStatement(deps, own, answer, checkpoint);
   const { host } = hello;
   const { founder, node, role } = answer;
-  const server = { url, host, key: hello.key, log: checkpoint.origin, founder, node, role };
-  tables.put("server", JSON.stringify(server));
+  const known = tables.server();
   const held = tables.checkpoint();
-  if (held?.log !== checkpoint.origin || held.size < checkpoint.size) {
+  // A second enrolment begins a chain only at another server: at the same one sync goes on from what is held, and
+  // follows it into other logs.
+  const goesOn = held !== undefined && known?.host === host && known.key === hello.key;
+  const followed = goesOn ? held.log : checkpoint.origin;
+  const server = { url, host, key: hello.key, log: followed, founder, node, role };
+  tables.put("server", JSON.stringify(server));
+  if (!goesOn && held?.log !== checkpoint.origin) {
     const note = answer.checkpoint;
-    // A second enrolment begins a new chain only in a new log: in the same one sync goes on from what is held.
-    const isNew = held?.log !== checkpoint.origin;
-    keepCheckpoint(tables, { checkpoint, note, before: 0, path: [], isNew });
+    keepCheckpoint(tables, { checkpoint, note, before: 0, path: [], isNew: true });
   }
   if (tables.checkpointNote(checkpoint.origin, checkpoint.size) !== undefined) {
     const leaf = answer.enrolment;

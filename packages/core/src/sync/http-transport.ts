@@ -136,6 +136,12 @@ export function createHttpTransport(deps: { readonly http: HttpPort }, url: stri
         options,
         shapes.consistencyAnswerShape,
       ),
+    epoch: ({ log, size }, options) =>
+      asked(
+        { path: `/v1/log/epoch?log=${encodeURIComponent(log)}&size=${size}` },
+        options,
+        shapes.epochAnswerShape,
+      ),
     tail,
   };
 }

@@ -31,18 +31,14 @@ import { type ErrorCode, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { limits } from "../std/limits.ts";
 import type { PulledEvent, PulledLog, PullPage, PullRequest } from "./messages/pull.ts";
-import { type JudgedCheckpoint, judgeCheckpoint } from "./server-log-view.ts";
-import type { ServerIdentity } from "./sync-store.ts";
-import type { HeldCheckpoint } from "./sync-tables.ts";
+import { type JudgedCheckpoint, judgeCheckpoint, type ServerLogView } from "./server-log-view.ts";
+import type { ShownLog } from "./sync-store.ts";
 import { judgeFrames, type OpenableKeys } from "./judge-frames.ts";
 
 /** What is known when a page arrives. */
-export interface PageView {
-  readonly crypto: Crypto;
+export interface PageView extends ServerLogView {
   readonly keyring: OpenableKeys;
   readonly tenant: string;
-  readonly server: Pick<ServerIdentity, "key" | "log">;
-  readonly held: HeldCheckpoint | undefined;
   /** Newest note held of a device log: of a foreign one what was pulled, of an own one what was sealed. */
   newestNote(
     device: string,
@@ -85,6 +81,7 @@ export interface JudgedPage {
 export type PageVerdict =
   | { readonly status: "verified"; readonly page: JudgedPage }
   | { readonly status: "overtaken" }
+  | { readonly status: "moved"; readonly shown: ShownLog }
   | {
       readonly status: "refused";
       readonly code: ErrorCode;
@@ -114,12 +111,15 @@ function refuse(object: string, code: ErrorCode = "server_page_wrong"): never {
 export function judgePage(view: PageView, request: PullRequest, page: PullPage): PageVerdict {
   try {
     checkShape(request, page);
-    const verdict = judgeCheckpoint(view.crypto, view.server, view.held, {
+    const verdict = judgeCheckpoint(view, {
       note: page.checkpoint,
       consistency: page.consistency,
       named: request.checkpoint,
     });
     if (verdict.status === "overtaken") return { status: "overtaken" };
+    if (verdict.status === "moved") {
+      return { status: "moved", shown: { log: verdict.log, checkpoint: verdict.note } };
+    }
     if (verdict.status === "refused") refuse("checkpoint", verdict.code);
     const { judged } = verdict;
     const read = page.events.map((event, at) => readEvent(view, request, page, event, at));

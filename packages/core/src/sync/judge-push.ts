@@ -14,18 +14,14 @@ import {
 import { openSignedCheckpoint, type PublicKey } from "../proof/server-key.ts";
 import { base64 } from "../std/bytes.ts";
 import { type ErrorCode, isHoldfastError } from "../std/errors.ts";
-import type { Crypto } from "../std/ports.ts";
 import type { PushAnswer, PushRequest } from "./messages/push.ts";
-import { type JudgedCheckpoint, judgeCheckpoint } from "./server-log-view.ts";
-import type { ServerIdentity } from "./sync-store.ts";
-import type { HeldCheckpoint, KeptNote } from "./sync-tables.ts";
+import { type JudgedCheckpoint, judgeCheckpoint, type ServerLogView } from "./server-log-view.ts";
+import type { ShownLog } from "./sync-store.ts";
+import type { KeptNote } from "./sync-tables.ts";
 
 /** What is known when an answer arrives. */
-export interface PushView {
-  readonly crypto: Crypto;
+export interface PushView extends ServerLogView {
   readonly tenant: string;
-  readonly server: Pick<ServerIdentity, "key" | "log">;
-  readonly held: HeldCheckpoint | undefined;
   /** Events of the log in this store. */
   readonly size: number;
   /** The key that signs the log's notes. */
@@ -44,6 +40,7 @@ export type PushVerdict =
     }
   | { readonly status: "behind"; readonly size: number }
   | { readonly status: "overtaken" }
+  | { readonly status: "moved"; readonly shown: ShownLog }
   /** Another copy of this device has gone on from `index`. */
   | { readonly status: "forked"; readonly index: number }
   /** The server holds more of this log than this store: what was recorded here since was lost here. */
@@ -92,13 +89,16 @@ function judgeReceipted(view: PushView, request: PushRequest, answer: Receipted)
   const { crypto } = view;
   const statement = readReceipt(view, request, answer);
   if (statement === undefined) return contradiction("server_receipt_wrong");
-  const verdict = judgeCheckpoint(crypto, view.server, view.held, {
+  const verdict = judgeCheckpoint(view, {
     note: answer.checkpoint,
     consistency: answer.consistency,
     named: request.checkpoint,
   });
   if (verdict.status === "refused") return contradiction(verdict.code);
   if (verdict.status === "overtaken") return { status: "overtaken" };
+  if (verdict.status === "moved") {
+    return { status: "moved", shown: { log: verdict.log, checkpoint: verdict.note } };
+  }
   const { judged } = verdict;
   if (!checkProvenLeaf(crypto, answer.receipt, judged.checkpoint)) {
     return contradiction("server_receipt_wrong");

@@ -1,8 +1,10 @@
 /** One pull: ask for the page after what is stored, verify and store it. Nothing is kept between pages. */
 import { limits } from "../std/limits.ts";
 import type { Random } from "../std/ports.ts";
+import type { Observer } from "../telemetry/observer.ts";
 import { type Exchange, type ExchangeTools, isTimeout } from "./exchange.ts";
 import { troubleOf } from "./failure.ts";
+import { followLog, isLogBehind } from "./follow-log.ts";
 import type { LaneWork, WorkEnd } from "./lane.ts";
 import type { Hello } from "./messages/hello.ts";
 import type { PullPage } from "./messages/pull.ts";
@@ -13,9 +15,10 @@ import type { CallOptions, Transport } from "./transport.ts";
 /** What {@link createPullLane} needs. */
 export interface PullLaneDeps {
   readonly store: SyncStore;
-  readonly transport: Pick<Transport, "pull">;
+  readonly transport: Pick<Transport, "pull" | "epoch">;
   readonly exchange: Exchange;
   readonly random: Random;
+  readonly observer: Observer;
   /** How long an idle lane rests, milliseconds, before the spread. */
   readonly pollMs: () => number;
   /** Told how many events a page brought. */
@@ -68,6 +71,8 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     try {
       page = await tools.call((options) => deps.transport.pull(request, options));
     } catch (error) {
+      const followed = isLogBehind(error) ? await followLog(deps, tools) : undefined;
+      if (followed !== undefined) return followed;
       if (isTimeout(error) || troubleOf(error).retry === "smaller") {
         const next = halved();
         shrunk = next !== undefined;
@@ -76,6 +81,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
       throw error;
     }
     const outcome = await store.takePull(request, page);
+    if (outcome.status === "moved") return followLog(deps, tools, outcome.shown);
     if (outcome.status === "contradiction") {
       return { input: { kind: "failed", class: "halt" }, code: outcome.code };
     }

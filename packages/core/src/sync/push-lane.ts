@@ -6,6 +6,7 @@ import { backoffMs } from "../outbox/backoff.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock, Random } from "../std/ports.ts";
+import type { Observer } from "../telemetry/observer.ts";
 import {
   afterSuccess,
   type BatchSize,
@@ -16,6 +17,7 @@ import {
 } from "./batch-size.ts";
 import { endOf, type Exchange, type ExchangeTools, isTimeout } from "./exchange.ts";
 import { type ExchangeTrouble, troubleOf } from "./failure.ts";
+import { followLog, isLogBehind } from "./follow-log.ts";
 import type { LaneWork, WorkEnd } from "./lane.ts";
 import type { Hello } from "./messages/hello.ts";
 import type { PushAnswer } from "./messages/push.ts";
@@ -26,10 +28,11 @@ import type { Transport } from "./transport.ts";
 /** What {@link createPushLane} needs. */
 export interface PushLaneDeps {
   readonly store: SyncStore;
-  readonly transport: Pick<Transport, "push">;
+  readonly transport: Pick<Transport, "push" | "epoch">;
   readonly exchange: Exchange;
   readonly clock: Clock;
   readonly random: Random;
+  readonly observer: Observer;
   /** Told what an exchange delivered. */
   readonly pushed: (delivered: number, rejected: number) => void;
 }
@@ -133,6 +136,13 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
     try {
       answer = await tools.call((options) => deps.transport.push(plan.request, options));
     } catch (error) {
+      if (isLogBehind(error)) {
+        // The lane waits when it must; the entries need not wait as well.
+        await give(plan, troubleOf(error), 0);
+        const followed = await followLog(deps, tools);
+        if (followed !== undefined) return followed;
+        throw new SettledFailure(endOf(troubleOf(error)), error);
+      }
       const end = await afterFailure(plan, error);
       throw new SettledFailure(end, error);
     }
@@ -144,6 +154,7 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
       size = afterSuccess(size, carriedBy(plan), elapsed);
       deps.pushed(outcome.delivered, outcome.rejected);
     }
+    if (outcome.status === "moved") return followLog(deps, tools, outcome.shown);
     return endOfOutcome(outcome, before !== store.watermarks().receiptedSize);
   }
 
@@ -199,7 +210,10 @@ function carriedBy(plan: PlannedPush): Carried {
   };
 }
 
-function endOfOutcome(outcome: PushOutcome, receiptGrew: boolean): WorkEnd {
+function endOfOutcome(
+  outcome: Exclude<PushOutcome, { readonly status: "moved" }>,
+  receiptGrew: boolean,
+): WorkEnd {
   switch (outcome.status) {
     case "receipted": {
       const moved = receiptGrew || outcome.delivered > 0 || outcome.rejected > 0;

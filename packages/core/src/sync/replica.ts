@@ -18,15 +18,20 @@ import type { TenureView, Writer } from "../store/writer.ts";
 import { enrolmentOf, keepEnrolment } from "./enrolment.ts";
 import { judgePage, type PageView } from "./judge-page.ts";
 import { judgePush, type PushVerdict } from "./judge-push.ts";
+import { judgeEpoch, keepEpoch } from "./judge-epoch.ts";
+import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { PushAnswer } from "./messages/push.ts";
 import { planPull } from "./plan-pull.ts";
 import { planPush } from "./plan-push.ts";
+import type { ServerLogView } from "./server-log-view.ts";
 import type {
+  EpochOutcome,
   PlannedPush,
   PullOutcome,
   PushOutcome,
   ServerIdentity,
+  ShownLog,
   SyncStore,
 } from "./sync-store.ts";
 import { createSyncTables, type KnownLog, type SyncTables } from "./sync-tables.ts";
@@ -153,6 +158,14 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
         });
       });
     },
+    planEpoch() {
+      const of = tables();
+      const server = of.server();
+      if (server === undefined) return undefined;
+      const { log, size } = of.checkpoint() ?? { log: server.log, size: 0 };
+      return { log, size };
+    },
+    takeEpoch: (request, answer, shown) => turn((at) => takeEpoch(at, request, answer, shown)),
     watermarks() {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
@@ -199,13 +212,10 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     log: KnownLog,
     size: number,
   ): PushVerdict {
-    const server = knownServer(of);
     const { algorithm, spki } = ownKey(log);
     const view = {
-      crypto,
       tenant: keyring.tenant,
-      server,
-      held: of.checkpoint(),
+      ...serverLogView(crypto, of),
       size,
       key: { algorithm, spki },
       noteAt: (at: number) => of.noteAt(log.number, at),
@@ -228,6 +238,7 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     const { session, tables: of } = at;
     const verdict = judgePage(pageView(of, keyring, crypto), request, page);
     if (verdict.status === "overtaken") return { status: "stored", events: 0, more: true };
+    if (verdict.status === "moved") return { status: "moved", shown: verdict.shown };
     if (verdict.status === "refused") return refusePage(at, page, verdict.code, verdict.object);
     const { driver, log, participants } = session;
     const { device } = newestOwn(of);
@@ -247,6 +258,41 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       if (!isHoldfastError(error, "event_id_conflict")) throw error;
       return refusePage(at, page, error.code, String(error.details["id"]));
     }
+  }
+
+  function takeEpoch(
+    { tables: of, within }: Turn,
+    request: EpochRequest,
+    answer: EpochAnswer | undefined,
+    shown: ShownLog | undefined,
+  ): EpochOutcome {
+    const log = serverLogView(crypto, of);
+    const { held } = log;
+    const view = { ...log, within: (size: number) => of.checkpointWithin(request.log, size) };
+    const isKnown = shown !== undefined && (held?.log === shown.log || log.former(shown.log));
+    const missing = {
+      status: isKnown ? "overtaken" : "refused",
+      code: "server_epoch_wrong",
+    } as const;
+    const verdict = answer === undefined ? missing : judgeEpoch(view, request, answer);
+    switch (verdict.status) {
+      case "overtaken":
+        return { status: "overtaken" };
+      case "ask":
+        return { status: "ask", request: { ...request, size: verdict.size } };
+      case "joined":
+        within(() => {
+          keepEpoch(of, verdict.judged, clock.now());
+        });
+        return { status: "followed", tailLost: verdict.judged.tailLost };
+      case "refused":
+        break;
+    }
+    const note = held && of.checkpointNote(held.log, held.size);
+    within(() => {
+      keepEvidence({ crypto, clock }, of, verdict.code, { request, answer, shown, held: note });
+    });
+    return { status: "contradiction", code: verdict.code };
   }
 
   function refusePage(at: Turn, page: PullPage, code: ErrorCode, object: string): PullOutcome {
@@ -306,11 +352,9 @@ function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
   const numberOf = (device: string, incarnation: string): number =>
     of.log(device, incarnation)?.number ?? -1;
   return {
-    crypto,
+    ...serverLogView(crypto, of),
     keyring,
     tenant: keyring.tenant,
-    server: knownServer(of),
-    held: of.checkpoint(),
     newestNote(device, incarnation) {
       const note = of.noteWithin(numberOf(device, incarnation), Number.MAX_SAFE_INTEGER);
       if (note === undefined) return undefined;
@@ -329,6 +373,11 @@ function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
         .signingKeys()
         .some((key) => originKey(key.device, key.incarnation) === originKey(device, incarnation)),
   };
+}
+
+function serverLogView(crypto: Crypto, of: SyncTables): ServerLogView {
+  const former = (log: string) => of.formerLog(log);
+  return { crypto, server: knownServer(of), held: of.checkpoint(), former };
 }
 
 function knownServer(of: SyncTables): ServerIdentity {

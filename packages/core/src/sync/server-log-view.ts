@@ -3,18 +3,29 @@
  * before. What is judged here is pure; whoever stores it does so in one transaction with what the checkpoint
  * proves.
  *
- * A restored server goes on with the next log number of the same shard: a new chain begins there. Two
- * exchanges that run side by side both continue the checkpoint that they named; the second to arrive is
- * `overtaken` and asked again, because nobody can join its checkpoint to the first one's.
+ * A checkpoint of another log of the server proves nothing by itself: how that log goes on for the one that is held
+ * is asked and judged first (`judge-epoch.ts`). Two exchanges that run side by side both continue the checkpoint
+ * that they named; the second to arrive is `overtaken` and asked again, because nobody can join its checkpoint to
+ * the first one's. So is an answer that was under way while the log went on in another.
  */
+import { logStep } from "../proof/check-epoch.ts";
 import { type Checkpoint } from "../proof/checkpoint.ts";
-import { openSignedCheckpoint, parseServerLogOrigin, publicKeyOf } from "../proof/server-key.ts";
+import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
 import { checkConsistency } from "../proof/tree.ts";
 import { base64, type Bytes, equalBytes } from "../std/bytes.ts";
 import type { ErrorCode } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { ServerIdentity } from "./sync-store.ts";
-import type { HeldCheckpoint, SyncTables } from "./sync-tables.ts";
+import type { FormerLog, HeldCheckpoint, SyncTables } from "./sync-tables.ts";
+
+/** What is known of the server log. */
+export interface ServerLogView {
+  readonly crypto: Crypto;
+  readonly server: Pick<ServerIdentity, "key" | "log">;
+  readonly held: HeldCheckpoint | undefined;
+  /** A log that another one went on for; `undefined`: this replica never followed it. */
+  former(log: string): FormerLog | undefined;
+}
 
 /** A checkpoint that may be kept. */
 export interface JudgedCheckpoint {
@@ -29,6 +40,8 @@ export interface JudgedCheckpoint {
 export type CheckpointVerdict =
   | { readonly status: "verified"; readonly judged: JudgedCheckpoint }
   | { readonly status: "overtaken" }
+  /** Signed by the server, and of a log that is not followed yet. */
+  | { readonly status: "moved"; readonly log: string; readonly note: string }
   | { readonly status: "refused"; readonly code: ErrorCode };
 
 /** An answer's checkpoint with its proof. */
@@ -41,19 +54,18 @@ export interface OfferedCheckpoint {
 
 /** Judges the checkpoint of an answer by what is held now. */
 export function judgeCheckpoint(
-  crypto: Crypto,
-  server: Pick<ServerIdentity, "key" | "log">,
-  held: HeldCheckpoint | undefined,
+  view: ServerLogView,
   offered: OfferedCheckpoint,
 ): CheckpointVerdict {
+  const { crypto, server, held } = view;
   const key = publicKeyOf(server.key);
   const checkpoint =
     key === undefined ? undefined : openSignedCheckpoint(crypto, offered.note, key);
   if (checkpoint === undefined) return { status: "refused", code: "server_checkpoint_forged" };
   const { note, consistency: path, named } = offered;
-  const succession = logSuccession(held?.log ?? server.log, checkpoint.origin);
-  if (succession === "other") return { status: "refused", code: "server_checkpoint_forged" };
-  if (held === undefined || succession === "later") {
+  const known = held?.log ?? server.log;
+  if (checkpoint.origin !== known) return judgeOther(view, known, checkpoint, note);
+  if (held === undefined) {
     const judged = { checkpoint, note, before: 0, path: [], isNew: true };
     return { status: "verified", judged };
   }
@@ -72,12 +84,24 @@ export function judgeCheckpoint(
   return { status: "verified", judged: { checkpoint, note, before: held.size, path, isNew: true } };
 }
 
-function logSuccession(known: string, offered: string): "same" | "later" | "other" {
-  if (known === offered) return "same";
-  const before = parseServerLogOrigin(known);
-  const after = parseServerLogOrigin(offered);
-  if (before === undefined || after === undefined) return "other";
-  return before.shard === after.shard && after.log > before.log ? "later" : "other";
+/** A checkpoint of a log that is not the one that is followed. */
+function judgeOther(
+  view: ServerLogView,
+  known: string,
+  checkpoint: Checkpoint,
+  note: string,
+): CheckpointVerdict {
+  const former = view.former(checkpoint.origin);
+  if (former !== undefined) {
+    // Nothing is appended to a sealed log: a checkpoint beyond its last one shows that something was.
+    const grew = former.sealed && checkpoint.size > former.size;
+    return grew ? { status: "refused", code: "server_checkpoint_forked" } : { status: "overtaken" };
+  }
+  // Several steps may lie between the two: each is judged with its epoch.
+  const plausible = logStep(known, checkpoint.origin) !== undefined;
+  return plausible
+    ? { status: "moved", log: checkpoint.origin, note }
+    : { status: "refused", code: "server_checkpoint_forged" };
 }
 
 /** Keeps a judged checkpoint, in the caller's transaction. */

@@ -1,5 +1,12 @@
 /** What sync keeps, row by row as it is stored, for the verifier. */
-import type { CheckpointRow, ProofRow, ServerLeafRow, SyncRows } from "../proof/log-source.ts";
+import type {
+  CheckpointRow,
+  EpochRow,
+  ProofRow,
+  ServerLeafRow,
+  SyncRows,
+} from "../proof/log-source.ts";
+import { fromBase64 } from "../std/bytes.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 
 /** `reading` is told what is read, so that what cannot be read has a name. */
@@ -28,6 +35,10 @@ export function createSyncRows(driver: SqliteDriver, reading: (object: string) =
         "checkpoints",
         "SELECT log, size, root, note, before, path FROM checkpoints ORDER BY rowid",
       ).all<CheckpointRow>(),
+    epochs: () =>
+      prepare("sync", "SELECT name, value FROM sync WHERE name GLOB 'epoch/*' ORDER BY name")
+        .all<{ name: string; value: string }>()
+        .map(({ name, value: text }) => epochRow(name.slice("epoch/".length), text)),
     serverLeaves: (device, incarnation) =>
       prepare(
         "server_leaves",
@@ -50,5 +61,28 @@ export function createSyncRows(driver: SqliteDriver, reading: (object: string) =
       const head = Number(value("pull_head") ?? 0);
       return { head, positions: rows.map(({ position }) => position) };
     },
+  };
+}
+
+/** Whatever stands there makes a row: what does not fit proves nothing. */
+function epochRow(log: string, text: string): EpochRow {
+  let kept: Readonly<Record<string, unknown>> = {};
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null) kept = value as typeof kept;
+  } catch {
+    // A row that cannot be read is one that says nothing.
+  }
+  const textOf = (name: string): string => (typeof kept[name] === "string" ? kept[name] : "");
+  const bytesOf = (name: string): Uint8Array => fromBase64(textOf(name)) ?? new Uint8Array(1);
+  const sizeOf = (name: string): number => (typeof kept[name] === "number" ? kept[name] : -1);
+  return {
+    log,
+    leaf: textOf("leaf"),
+    path: bytesOf("path"),
+    logSize: sizeOf("size"),
+    last: textOf("last"),
+    before: sizeOf("before"),
+    consistency: bytesOf("consistency"),
   };
 }

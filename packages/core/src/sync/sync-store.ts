@@ -5,6 +5,7 @@
  */
 import type { IndexRanges } from "../proof/server-leaf.ts";
 import type { EnrolAnswer, EnrolRequest } from "./messages/enrol.ts";
+import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
 import type { Hello } from "./messages/hello.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { PushAnswer, PushRequest } from "./messages/push.ts";
@@ -43,6 +44,22 @@ export interface PushBounds {
   readonly leaves: number;
 }
 
+/** A server log that an answer showed and that this store does not follow, with the checkpoint of it. */
+export interface ShownLog {
+  readonly log: string;
+  readonly checkpoint: string;
+}
+
+/** What came of asking how the server log goes on. */
+export type EpochOutcome =
+  /** The next log is followed; `tailLost`: the one before ended below what is held of it. */
+  | { readonly status: "followed"; readonly tailLost: boolean }
+  /** Asked again like this, to join the two. */
+  | { readonly status: "ask"; readonly request: EpochRequest }
+  /** Another exchange has moved on what the request named. */
+  | { readonly status: "overtaken" }
+  | { readonly status: "contradiction"; readonly code: string };
+
 /** What came of an answer. */
 export type PushOutcome =
   | {
@@ -53,6 +70,8 @@ export type PushOutcome =
     }
   /** The server knows less or more than believed: the plan is made anew. */
   | { readonly status: "replan" }
+  /** The answer is of another server log: it is asked again once that log is followed. */
+  | { readonly status: "moved"; readonly shown: ShownLog }
   /** This log was forked or rewound: a new incarnation was opened, the branch is held in dead letters. */
   | { readonly status: "reopened"; readonly reason: "fork" | "rewound" }
   /** The server contradicts what it has signed: kept as evidence; sync stops for a person. */
@@ -61,6 +80,7 @@ export type PushOutcome =
 /** What came of a page. */
 export type PullOutcome =
   | { readonly status: "stored"; readonly events: number; readonly more: boolean }
+  | { readonly status: "moved"; readonly shown: ShownLog }
   | { readonly status: "contradiction"; readonly code: string };
 
 /** Watermarks: what status is made of, never sockets. */
@@ -107,6 +127,14 @@ export interface SyncStore {
   nextDueAt(): number | undefined;
   planPull(bounds: { readonly events: number; readonly bytes: number }): PullRequest | undefined;
   takePull(request: PullRequest, page: PullPage): Promise<PullOutcome>;
+  /** Asks how the server log that is held goes on; `undefined`: no server is known. */
+  planEpoch(): EpochRequest | undefined;
+  /** Verifies and keeps the step to the next log. No answer: the server knows of none, though it showed one. */
+  takeEpoch(
+    request: EpochRequest,
+    answer: EpochAnswer | undefined,
+    shown?: ShownLog,
+  ): Promise<EpochOutcome>;
   watermarks(): SyncWatermarks;
   /** Code of the contradiction that sync stopped for, until a person resumes it; outlives the process. */
   evidence(): string | undefined;

@@ -43,6 +43,7 @@ function resultOf(
     case "receipted":
       return [outcome.delivered >= plan.positions.length ? "delivered" : "partly"];
     case "replan":
+    case "moved":
       return ["partly"];
     case "reopened":
       return ["failed", "log_forked"];
@@ -68,6 +69,8 @@ function settleVerdict(
       return settleReceipt(deps, plan, log.number, verdict);
     case "overtaken":
       return { status: "replan" };
+    case "moved":
+      return { status: "moved", shown: verdict.shown };
     case "behind":
       settleBehind(deps, log.number, verdict.size);
       return { status: "replan" };

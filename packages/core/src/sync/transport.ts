@@ -11,6 +11,7 @@ import type {
   RevokeRequest,
 } from "./messages/enrol.ts";
 import type { ConflictsAnswer } from "./messages/conflicts.ts";
+import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
 import type { GrantsAnswer, GrantsRequest } from "./messages/grants.ts";
 import type { Hello } from "./messages/hello.ts";
 import type {
@@ -63,6 +64,8 @@ export interface Transport {
   checkpoint(options: CallOptions): Promise<CheckpointAnswer>;
   inclusion(request: InclusionRequest, options: CallOptions): Promise<InclusionAnswer>;
   consistency(request: ConsistencyRequest, options: CallOptions): Promise<ConsistencyAnswer>;
+  /** How a log of the tenant goes on in another one. Throws `not_found` where it does not. */
+  epoch(request: EpochRequest, options: CallOptions): Promise<EpochAnswer>;
   /** Opens the live tail; the returned function closes it. */
   tail(listener: TailListener, options: CallOptions): () => void;
 }

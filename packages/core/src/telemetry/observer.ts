@@ -176,6 +176,12 @@ export const metrics = {
     unit: "ms",
     help: "Age of the oldest own event that the server has not acknowledged",
   },
+  sync_logs_followed: {
+    kind: "counter",
+    unit: "1",
+    help: "Server logs that were followed into the log that goes on for them",
+    labels: ["result"],
+  },
   auth_refreshes: {
     kind: "counter",
     unit: "1",
@@ -249,6 +255,11 @@ export const metrics = {
   },
   server_pulled_events: { kind: "counter", unit: "events", help: "Events handed out by pulls" },
   server_enrolments: { kind: "counter", unit: "1", help: "Devices enrolled", labels: ["role"] },
+  server_logs_begun: {
+    kind: "counter",
+    unit: "1",
+    help: "Server logs that go on for another one: tenants moved between shards",
+  },
   server_revocations: { kind: "counter", unit: "1", help: "Devices revoked" },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
 
@@ -270,6 +281,7 @@ export const logEvents = {
   projection_stopped: "A projection stopped at an event",
   sync_halted: "Sync stopped for a person: the server contradicts what it has signed",
   sync_resumed: "A person let sync go on",
+  sync_log_tail_lost: "The server log goes on from before what this device holds of it",
   sync_needs_auth: "The server refuses this device a token",
   outbox_lease_taken_over: "A lease of outbox entries was taken over after its expiry",
   outbox_lease_forced: "A lease of outbox entries was released by force",
@@ -281,6 +293,7 @@ export const logEvents = {
   breaker_opened: "A circuit breaker opened",
   breaker_closed: "A circuit breaker closed",
   api_failed: "The server failed on a request through no fault of its caller",
+  server_tenant_moved: "A tenant was moved to another shard",
   server_started: "The server listens",
   server_stopped: "The server has stopped",
 } as const;

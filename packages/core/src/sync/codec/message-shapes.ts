@@ -10,6 +10,7 @@ import type {
   EnrolRequest,
   RevokeRequest,
 } from "../messages/enrol.ts";
+import type { EpochAnswer, EpochRequest } from "../messages/epoch.ts";
 import type { GrantsAnswer, GrantsRequest } from "../messages/grants.ts";
 import type { Hello } from "../messages/hello.ts";
 import type {
@@ -197,6 +198,22 @@ export const consistencyAnswerShape: Shape<ConsistencyAnswer> = record<Consisten
 /** Answer to `GET /v1/log/leaves`. */
 export const leavesAnswerShape: Shape<LeavesAnswer> = record<LeavesAnswer>({
   leaves: list(text(limits.headerBytesMax), limits.logLeavesMax),
+});
+
+const logOrigin = text(limits.noteNameBytesMax, "^[^/]+/holdfast/[^/]+/(0|[1-9][0-9]{0,14})$");
+
+/** Query of `GET /v1/log/epoch`. */
+export const epochRequestShape: Shape<EpochRequest> = record<EpochRequest>({
+  log: logOrigin,
+  size: whole(),
+});
+
+/** Answer to `GET /v1/log/epoch`. */
+export const epochAnswerShape: Shape<EpochAnswer> = record<EpochAnswer>({
+  epoch: provenLeaf,
+  checkpoint: note,
+  last: note,
+  consistency: path,
 });
 
 /** What of a push request is not binary. */

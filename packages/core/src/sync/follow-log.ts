@@ -1,0 +1,75 @@
+/**
+ * Following the server log into the one that goes on for it: asked when an answer shows a checkpoint of another
+ * log, or when the server has less of the log than a request named. One step at a time, as the server tells them.
+ */
+import { HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
+import type { Observer } from "../telemetry/observer.ts";
+import type { ExchangeTools } from "./exchange.ts";
+import type { WorkEnd } from "./lane.ts";
+import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
+import type { ShownLog, SyncStore } from "./sync-store.ts";
+import type { Transport } from "./transport.ts";
+
+export interface FollowDeps {
+  readonly store: Pick<SyncStore, "planEpoch" | "takeEpoch">;
+  readonly transport: Pick<Transport, "epoch">;
+  readonly observer: Observer;
+}
+
+/**
+ * How the lane goes on; `undefined`: no other log goes on for the one that is held, which only an answer that
+ * showed one contradicts. Throws what the transport throws.
+ */
+export async function followLog(
+  { store, transport, observer }: FollowDeps,
+  tools: Pick<ExchangeTools, "call">,
+  shown?: ShownLog,
+): Promise<WorkEnd | undefined> {
+  const asked = async (request: EpochRequest): Promise<EpochAnswer | undefined> => {
+    try {
+      return await tools.call((options) => transport.epoch(request, options));
+    } catch (error) {
+      if (isServersNotFound(error)) return undefined;
+      throw error;
+    }
+  };
+  let moved = false;
+  let request = store.planEpoch();
+  for (let step = 0; step < limits.logStepsMax && request !== undefined; step++) {
+    if (request.log === shown?.log) break;
+    const answer = await asked(request);
+    if (answer === undefined && (shown === undefined || moved)) break;
+    const outcome = await store.takeEpoch(request, answer, shown);
+    if (outcome.status === "contradiction") {
+      return { input: { kind: "failed", class: "halt" }, code: outcome.code };
+    }
+    if (outcome.status === "ask") {
+      request = outcome.request;
+      continue;
+    }
+    moved = true;
+    if (outcome.status === "followed") tell(outcome.tailLost);
+    if (shown === undefined) break;
+    request = store.planEpoch();
+  }
+  if (!moved && shown === undefined) return undefined;
+  return { input: { kind: "failed", class: "now" }, code: "server_log_moved" };
+
+  function tell(tailLost: boolean): void {
+    observer.count("sync_logs_followed", 1, { result: tailLost ? "tail_lost" : "whole" });
+    if (tailLost) observer.log("warn", "sync_log_tail_lost");
+  }
+}
+
+/** Does the server have less of its log than the request named? */
+export function isLogBehind(error: unknown): boolean {
+  return isHoldfastError(error, "server_behind") && error.details["part"] === "checkpoint";
+}
+
+/** A proxy's 404 says nothing of the server's logs: its own answers name their request. */
+function isServersNotFound(error: unknown): boolean {
+  if (!(error instanceof HoldfastError) || error.code !== "not_found") return false;
+  const { status, request_id: named } = error.details;
+  return status === undefined || named !== undefined;
+}
