@@ -114,7 +114,7 @@ async function syncOnce(store: Holdfast): Promise<void> {
     const request = sync.planPull({ events: 1_000, bytes: 4_000_000 });
     if (request === undefined) break;
     const outcome = await sync.takePull(request, await transport.pull(request, { token }));
-    if (outcome.status !== "stored") throw new Error(outcome.code);
+    if (outcome.status !== "stored") throw new Error(outcome.status);
     if (!outcome.more) break;
   }
   await exchangeGrants(grantStoreOf(store), transport, token);

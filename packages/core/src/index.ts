@@ -29,6 +29,7 @@ export * from "./keys/software.ts";
 export { decodeLines, type KeyringLine } from "./keys/record.ts";
 export type * from "./keys/copies.ts";
 export * from "./keys/keyring.ts";
+export * from "./proof/check-epoch.ts";
 export * from "./proof/checkpoint.ts";
 export * from "./proof/dsse.ts";
 export * from "./proof/ecdsa-der.ts";

@@ -1,5 +1,6 @@
 export * from "./engine/server-store.ts";
 export * from "./engine/sync-server.ts";
+export type * from "./engine/admin/move-tenant.ts";
 export type * from "./engine/engine-deps.ts";
 export { type CheckpointKey, serverLogOrigin } from "./engine/log/checkpoints.ts";
 export {

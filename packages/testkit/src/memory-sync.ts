@@ -212,6 +212,8 @@ export function createMemorySyncStore(deps: {
       for (const { position } of news) pulled.push(position);
       return { status: "stored", events: news.length, more: page.next < page.head };
     },
+    planEpoch: () => undefined,
+    takeEpoch: async () => ({ status: "overtaken" }),
     watermarks: (): SyncWatermarks => ({
       oldestUnacknowledgedAt: of("waiting").length + of("leased").length > 0 ? 0 : undefined,
       acknowledgedThrough: delivered.length,

@@ -12,7 +12,10 @@ import {
   type Disposition,
   type EnrolAnswer,
   type EnrolRequest,
+  type EpochAnswer,
+  type EpochRequest,
   formatCheckpoint,
+  formatEpoch,
   formatStatement,
   type HashOf,
   type Header,
@@ -43,7 +46,7 @@ import {
 interface ReferenceLog {
   readonly device: string;
   readonly incarnation: string;
-  readonly enrolment: number;
+  enrolment: number;
   readonly opening: string;
   leaves: Bytes[];
   bodies: Map<number, EventBody>;
@@ -81,19 +84,39 @@ export interface ReferenceServer {
   readonly events: readonly PlacedBody[];
   /** How often a body was placed, by event id. */
   readonly placed: ReadonlyMap<string, number>;
-  /** A copy that goes on by itself, in that server log; `size`: of every device log only so much. */
-  copy(cut?: { readonly log: number; readonly size: number }): ReferenceServer;
+  /** How a log goes on in another one; `undefined`: it does not. */
+  epoch(request: EpochRequest): EpochAnswer | undefined;
+  /**
+   * A copy that goes on by itself, in that server log of that shard (default: the same); `size`: of every device log
+   * only so much; `proven`: leaves of the log before that it knows of.
+   */
+  copy(cut?: {
+    readonly log: number;
+    readonly shard?: string;
+    readonly size?: number;
+    readonly proven?: number;
+  }): ReferenceServer;
 }
 
 const host = "server.test";
+
+/** A server log as it ended. */
+interface EndedLog {
+  readonly origin: string;
+  readonly leaves: readonly string[];
+  /** Its last checkpoint. */
+  readonly last: string;
+}
 
 /** Makes a server; `state` continues another one. */
 export function createReferenceServer(
   deps: { readonly crypto: Crypto; readonly tenant: string; readonly now: () => number },
   state: {
     readonly key?: ReturnType<Crypto["generateSigningKey"]>;
+    readonly shard?: string;
     readonly log?: number;
     readonly leaves?: readonly string[];
+    readonly ended?: readonly EndedLog[];
     readonly logs?: readonly ReferenceLog[];
     readonly events?: readonly PlacedBody[];
     readonly founder?: string;
@@ -101,7 +124,9 @@ export function createReferenceServer(
 ): ReferenceServer {
   const { crypto, tenant } = deps;
   const key = state.key ?? crypto.generateSigningKey("ed25519");
-  const origin = `${host}/holdfast/s1/${state.log ?? 1}`;
+  const shard = state.shard ?? "s1";
+  const origin = `${host}/holdfast/${shard}/${state.log ?? 1}`;
+  const ended = state.ended ?? [];
   const sign = crypto.signer("ed25519", Uint8Array.from(key.privateKey));
   const verifier = createNoteVerifier(crypto, {
     name: origin,
@@ -116,11 +141,11 @@ export function createReferenceServer(
   let founder = state.founder;
 
   const { hashes, rootOfLeaves, continuation } = plainTrees(crypto);
-  const treeLeaves = (): readonly Bytes[] =>
-    serverLeaves.map((text) => leafHash(crypto, utf8(text)));
+  const hashed = (texts: readonly string[]): readonly Bytes[] =>
+    texts.map((text) => leafHash(crypto, utf8(text)));
+  const treeLeaves = (): readonly Bytes[] => hashed(serverLeaves);
 
-  function checkpoint(): string {
-    const leaves = treeLeaves();
+  function checkpoint(leaves = treeLeaves()): string {
     const text = formatCheckpoint({ origin, size: leaves.length, root: rootOfLeaves(leaves) });
     return signNote(text, [{ ...verifier, sign }]);
   }
@@ -172,6 +197,50 @@ export function createReferenceServer(
     };
     logs.push(log);
     return log;
+  }
+
+  /** Leaves of the log that goes on for this one: the epoch, and every device log again. */
+  function begunAnew(last: string, of: readonly ReferenceLog[]): string[] {
+    const named = parseCheckpoint(parseNote(last).text);
+    const epoch = formatEpoch({
+      v: 1,
+      kind: "epoch",
+      origin: named.origin,
+      size: named.size,
+      root: base64(named.root),
+      note: noteDigest(crypto, last),
+      received: deps.now(),
+      node,
+    });
+    const texts = [epoch];
+    for (const log of of) {
+      texts.push(serverLeaves[log.enrolment] as string);
+      log.enrolment = texts.length - 1;
+      if (log.receipt < 0) continue;
+      texts.push(serverLeaves[log.receipt] as string);
+      log.receipt = texts.length - 1;
+    }
+    return texts;
+  }
+
+  function goneOn(known: readonly string[], of: readonly ReferenceLog[]) {
+    const last = checkpoint(hashed(known));
+    return { leaves: begunAnew(last, of), ended: [...ended, { origin, leaves: known, last }] };
+  }
+
+  function epoch({ log, size }: EpochRequest): EpochAnswer | undefined {
+    const at = ended.findIndex((each) => each.origin === log);
+    const before = ended[at];
+    if (before === undefined) return undefined;
+    const after = ended[at + 1] ?? { leaves: serverLeaves, last: checkpoint() };
+    const leaves = hashed(after.leaves);
+    const path = proveInclusion(crypto, 0, leaves.length, hashes(leaves));
+    return {
+      epoch: { text: after.leaves[0] as string, index: 0, path },
+      checkpoint: after.last,
+      last: before.last,
+      consistency: size === before.leaves.length ? [] : continuation(size, hashed(before.leaves)),
+    };
   }
 
   const find = (device: string, incarnation: string): ReferenceLog | undefined =>
@@ -261,6 +330,7 @@ export function createReferenceServer(
       };
     },
     push,
+    epoch,
     pull(device, request) {
       const { rules } = result;
       const parts = { crypto, events, rules, prove, checkpoint, treeLeaves };
@@ -272,10 +342,13 @@ export function createReferenceServer(
         leaves: log.leaves.slice(0, cut?.size),
         bodies: new Map([...log.bodies].filter(([index]) => index < (cut?.size ?? Infinity))),
       }));
+      const known = serverLeaves.slice(0, cut?.proven);
+      const isNext = cut !== undefined && (cut.log !== (state.log ?? 1) || cut.shard !== undefined);
       return createReferenceServer(deps, {
         key: { privateKey: Uint8Array.from(key.privateKey), spki: key.spki },
+        shard: cut?.shard ?? shard,
         log: cut?.log ?? state.log ?? 1,
-        leaves: serverLeaves,
+        ...(isNext ? goneOn(known, kept) : { leaves: serverLeaves, ended }),
         logs: kept,
         events: events.flatMap((event) => {
           const at = kept.findIndex((log) => log.incarnation === event.log.incarnation);

@@ -35,6 +35,7 @@ export function emptyLog({ device, incarnation }: Names): DeviceLogRow {
     receipt: undefined,
     receivedAt: 1,
     enrolment: 0,
+    revocation: undefined,
     owed: [],
     cutoff: undefined,
   };

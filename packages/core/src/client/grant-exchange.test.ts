@@ -114,7 +114,7 @@ async function pour(from: Member, to: Member): Promise<void> {
     const request = target.planPull({ events: 1_000, bytes: 4_000_000 });
     if (request === undefined) return;
     const outcome = await target.takePull(request, server.pull(to.device, request));
-    if (outcome.status !== "stored") throw new Error(outcome.code);
+    if (outcome.status !== "stored") throw new Error(outcome.status);
     if (!outcome.more) return;
   }
 }

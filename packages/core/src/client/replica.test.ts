@@ -134,13 +134,23 @@ async function enrol({ sync }: Device, server: ReferenceServer): Promise<void> {
   await sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
 }
 
+/** Follows the server log one step on. */
+async function follow(sync: Device["sync"], server: ReferenceServer): Promise<void> {
+  const request = sync.planEpoch();
+  const answer = request && server.epoch(request);
+  if (request === undefined || answer === undefined) throw new Error("nothing goes on");
+  expect(await sync.takeEpoch(request, answer)).toEqual({ status: "followed", tailLost: false });
+}
+
 /** Pushes until nothing is due; what each exchange came to. */
 async function pushAll({ sync }: Device, server: ReferenceServer, wish = bounds) {
   const outcomes = [];
   for (let times = 0; times < 100; times++) {
     const plan = await sync.planPush(wish);
     if (plan === undefined) return outcomes;
-    outcomes.push(await sync.takePush(plan, server.push(plan.request)));
+    const outcome = await sync.takePush(plan, server.push(plan.request));
+    if (outcome.status === "moved") await follow(sync, server);
+    else outcomes.push(outcome);
   }
   throw new Error("pushing does not end");
 }
@@ -151,7 +161,7 @@ async function pullAll({ sync, store }: Device, server: ReferenceServer, wish = 
     const request = sync.planPull(wish);
     if (request === undefined) return events;
     const outcome = await sync.takePull(request, server.pull(store.status().device, request));
-    if (outcome.status !== "stored") throw new Error(outcome.code);
+    if (outcome.status !== "stored") throw new Error(outcome.status);
     events += outcome.events;
     if (!outcome.more) return events;
   }

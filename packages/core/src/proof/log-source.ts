@@ -82,8 +82,7 @@ export interface EpochRow {
   readonly logSize: number;
   /** Note of the last checkpoint of the log before. */
   readonly last: string;
-  /** Where that log ended below what is held of it: from which held size `consistency` leads to `last`. */
-  readonly before: number;
+  /** Where that log ended below what is held of it: from the newest one below to `last`. */
   readonly consistency: Uint8Array;
 }
 

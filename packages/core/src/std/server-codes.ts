@@ -98,6 +98,18 @@ export const serverCodes = {
       "The device holds more of a log than this server has: it was restored from an older copy.",
     action: "Stop, and ask the operator of the server; devices push again what it lost.",
   },
+  server_log_sealed: {
+    meaning: "The tenant has moved to another shard: nothing is written to this one any more.",
+    action: "None: what was under way is judged again in the new shard.",
+  },
+  tenant_unknown: {
+    meaning: "There is no such tenant on this server.",
+    action: "List the shards; each names its tenant.",
+  },
+  shard_taken: {
+    meaning: "There is a shard of that name, or it is none that a log origin can hold.",
+    action: "Leave the name out, or choose one of letters, digits, - and _.",
+  },
   grant_recipient_unknown: {
     meaning: "A grant is for no installation of this tenant that may receive it.",
     action: "Grant to the key found in the device's verified opening.",

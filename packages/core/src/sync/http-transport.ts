@@ -124,15 +124,15 @@ export function createHttpTransport(deps: { readonly http: HttpPort }, url: stri
       ),
     checkpoint: (options) =>
       asked({ path: "/v1/log/checkpoint" }, options, shapes.checkpointAnswerShape),
-    inclusion: ({ index, size }, options) =>
+    inclusion: ({ index, size, log }, options) =>
       asked(
-        { path: `/v1/log/inclusion?index=${index}&size=${size}` },
+        { path: `/v1/log/inclusion?index=${index}&size=${size}${ofLog(log)}` },
         options,
         shapes.inclusionAnswerShape,
       ),
-    consistency: ({ before, size }, options) =>
+    consistency: ({ before, size, log }, options) =>
       asked(
-        { path: `/v1/log/consistency?before=${before}&size=${size}` },
+        { path: `/v1/log/consistency?before=${before}&size=${size}${ofLog(log)}` },
         options,
         shapes.consistencyAnswerShape,
       ),
@@ -145,6 +145,9 @@ export function createHttpTransport(deps: { readonly http: HttpPort }, url: stri
     tail,
   };
 }
+
+const ofLog = (log: string | undefined): string =>
+  log === undefined ? "" : `&log=${encodeURIComponent(log)}`;
 
 /** What answered may be anything: a message that cannot be read is not our fault. */
 function readAnswer<T>(answer: HttpAnswer, read: (body: Uint8Array) => T): T {

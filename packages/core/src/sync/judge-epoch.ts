@@ -94,7 +94,6 @@ export function keepEpoch(tables: SyncTables, judged: JudgedEpoch, at: number): 
     path: answer.epoch.path,
     size: next.size,
     last: answer.last,
-    before,
     consistency: tailLost ? answer.consistency : [],
   });
   const server = tables.server();

@@ -82,7 +82,6 @@ function epochRow(log: string, text: string): EpochRow {
     path: bytesOf("path"),
     logSize: sizeOf("size"),
     last: textOf("last"),
-    before: sizeOf("before"),
     consistency: bytesOf("consistency"),
   };
 }

@@ -50,8 +50,7 @@ export interface EpochToKeep {
   readonly size: number;
   /** Note of the last checkpoint of the log before. */
   readonly last: string;
-  /** Where the log before lost its tail: from which held size to `last`. */
-  readonly before: number;
+  /** Where the log before lost its tail: from what is held below that size to `last`. */
   readonly consistency: readonly Bytes[];
 }
 

@@ -7,6 +7,7 @@ export const engineStatus: Readonly<Partial<Record<ErrorCode, number>>> = {
   device_revoked: 403,
   role_insufficient: 403,
   enrol_code_refused: 403,
+  not_found: 404,
   push_foreign: 404,
   scope_denied: 404,
   device_unknown: 404,

@@ -4,6 +4,7 @@ import { type Parameter, type Route, routes } from "./routes.ts";
 
 const parameterSchemas: Readonly<Record<Parameter, JsonSchema>> = {
   count: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+  log: { type: "string", pattern: "^[A-Za-z0-9._:/[\\]-]{1,512}$" },
   stream: { type: "string", pattern: "^[A-Za-z0-9_-]{22}$" },
 };
 

@@ -4,6 +4,7 @@ import type { Parameter, Route } from "./routes.ts";
 
 const forms: Readonly<Record<Parameter, RegExp>> = {
   count: /^(?:0|[1-9][0-9]{0,15})$/,
+  log: /^[A-Za-z0-9._:/[\]-]{1,512}$/,
   stream: /^[A-Za-z0-9_-]{22}$/,
 };
 

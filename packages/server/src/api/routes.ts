@@ -13,6 +13,7 @@ import {
   encodePage,
   enrolAnswerShape,
   enrolRequestShape,
+  epochAnswerShape,
   grantsAnswerShape,
   grantsRequestShape,
   type Hello,
@@ -42,7 +43,7 @@ export interface RequestBody {
 }
 
 /** How a parameter of the address is written. */
-export type Parameter = "count" | "stream";
+export type Parameter = "count" | "log" | "stream";
 
 /** What a route works on; `caller` is there exactly when the route needs a token. */
 export interface Asked {
@@ -97,6 +98,10 @@ async function nothing(done: Promise<void>): Promise<undefined> {
 }
 
 const count = (asked: Asked, name: string): number => Number(asked.query[name]);
+
+/** The log that a request names, where it names one. */
+const logIn = ({ query: { log } }: Asked): { readonly log?: string } =>
+  log === undefined ? {} : { log: String(log) };
 
 const joining: readonly Route[] = [
   {
@@ -243,10 +248,13 @@ const proving: readonly Route[] = [
     method: "get",
     path: "/v1/log/checkpoint",
     name: "checkpoint",
-    summary: "Newest checkpoint of the server log",
+    summary: "Newest checkpoint of the server log, or of a former one",
     token: true,
+    query: { log: "log" },
+    optional: ["log"],
     answer: jsonAnswer("CheckpointAnswer"),
-    run: (asked) => answered(checkpointAnswerShape, asked.server.checkpoint(callerOf(asked))),
+    run: (asked) =>
+      answered(checkpointAnswerShape, asked.server.checkpoint(callerOf(asked), logIn(asked).log)),
   },
   {
     method: "get",
@@ -254,10 +262,12 @@ const proving: readonly Route[] = [
     name: "inclusion",
     summary: "Inclusion proof of one leaf",
     token: true,
-    query: { index: "count", size: "count" },
+    query: { index: "count", size: "count", log: "log" },
+    optional: ["log"],
     answer: jsonAnswer("InclusionAnswer"),
     run: (asked) => {
-      const request = { index: count(asked, "index"), size: count(asked, "size") };
+      const place = { index: count(asked, "index"), size: count(asked, "size") };
+      const request = { ...place, ...logIn(asked) };
       return answered(inclusionAnswerShape, asked.server.inclusion(callerOf(asked), request));
     },
   },
@@ -267,10 +277,12 @@ const proving: readonly Route[] = [
     name: "consistency",
     summary: "Consistency proof between two sizes",
     token: true,
-    query: { before: "count", size: "count" },
+    query: { before: "count", size: "count", log: "log" },
+    optional: ["log"],
     answer: jsonAnswer("ConsistencyAnswer"),
     run: (asked) => {
-      const request = { before: count(asked, "before"), size: count(asked, "size") };
+      const sizes = { before: count(asked, "before"), size: count(asked, "size") };
+      const request = { ...sizes, ...logIn(asked) };
       return answered(consistencyAnswerShape, asked.server.consistency(callerOf(asked), request));
     },
   },
@@ -280,12 +292,27 @@ const proving: readonly Route[] = [
     name: "leaves",
     summary: "Leaves of the server log, for monitors",
     token: true,
-    query: { from: "count", to: "count" },
+    query: { from: "count", to: "count", log: "log" },
+    optional: ["log"],
     answer: jsonAnswer("LeavesAnswer"),
     run: (asked) => {
       const { server } = asked;
-      const found = server.leaves(callerOf(asked), count(asked, "from"), count(asked, "to"));
+      const [from, to] = [count(asked, "from"), count(asked, "to")];
+      const found = server.leaves(callerOf(asked), from, to, logIn(asked).log);
       return answered(leavesAnswerShape, found);
+    },
+  },
+  {
+    method: "get",
+    path: "/v1/log/epoch",
+    name: "epoch",
+    summary: "How a server log of the tenant goes on in another one",
+    token: true,
+    query: { log: "log", size: "count" },
+    answer: jsonAnswer("EpochAnswer"),
+    run: (asked) => {
+      const request = { log: String(asked.query["log"]), size: count(asked, "size") };
+      return answered(epochAnswerShape, asked.server.epoch(callerOf(asked), request));
     },
   },
 ];

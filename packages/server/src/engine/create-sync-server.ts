@@ -4,15 +4,16 @@
  * - `founding/` a device presents a code and becomes one of a tenant; the first founds it,
  * - `ingest/` pushes: `offer.ts` bounds and leaves, `verify-push.ts` signature, root, overlap and fork,
  *   `plan-push.ts` a verdict for each body, `push.ts` the writing,
- * - `log/` the server log: statements, checkpoints, proofs,
+ * - `log/` the server log: statements, checkpoints, proofs, and how it goes on in another one,
  * - `reading/` pulls, devices, conflicts, grants, the server log,
- * - `admin/` codes and revocation.
+ * - `admin/` codes, revocation, moving a tenant to another shard.
  *
  * All writing goes through one loop (`write-loop.ts`), which signs a checkpoint in the transaction of each group;
  * all reading is from one committed state. Storage is a port (`server-store.ts`) whose every answer is awaited.
  */
 import { base64, type Hello, limits } from "@holdfast/core";
 import { addCode, addFoundingCode } from "./admin/codes.ts";
+import { listShards, moveTenant } from "./admin/move-tenant.ts";
 import { revoke } from "./admin/revoke.ts";
 import type { EngineDeps } from "./engine-deps.ts";
 import { enrol } from "./founding/enrol.ts";
@@ -20,6 +21,7 @@ import { push } from "./ingest/push.ts";
 import { algorithmOf } from "./log/checkpoints.ts";
 import { listConflicts } from "./reading/conflicts.ts";
 import { listDevices } from "./reading/devices.ts";
+import { proveEpoch } from "./reading/epoch.ts";
 import { listGrants, sendGrants } from "./reading/grants.ts";
 import { pull } from "./reading/pull.ts";
 import { newestCheckpoint, proveGrowth, proveLeaf, readLeaves } from "./reading/server-log.ts";
@@ -46,10 +48,13 @@ export function createSyncServer(deps: EngineDeps): SyncServer {
     addCode: async (caller, request) => addCode(loop, caller, request),
     revoke: async (caller, request) => revoke(deps, loop, caller, request),
     conflicts: async (caller, stream) => listConflicts(deps, caller, stream),
-    checkpoint: async (caller) => newestCheckpoint(deps, caller),
+    checkpoint: async (caller, log) => newestCheckpoint(deps, caller, log),
     inclusion: async (caller, request) => proveLeaf(deps, caller, request),
     consistency: async (caller, request) => proveGrowth(deps, caller, request),
-    leaves: async (caller, from, to) => readLeaves(deps, caller, from, to),
+    leaves: async (caller, from, to, log) => readLeaves(deps, caller, from, to, log),
+    epoch: async (caller, request) => proveEpoch(deps, caller, request),
+    moveTenant: async (request) => moveTenant(deps, loop, request),
+    shards: async () => listShards(deps),
     onEvents: (listener) => loop.onEvents(listener),
     close: () => loop.close(),
   };

@@ -3,6 +3,10 @@
  * suite. A write transaction belongs to one tenant and moves the head row of its shard; positions and leaf
  * indices are gap-free and in commit order because both counters move in the transaction that uses them.
  *
+ * A tenant's server log may go on in another one (`succeedLog`): positions go on in it, leaf indices begin anew. The
+ * former logs stay readable and are never written again: methods that take `log` read the shard's newest log
+ * without it, and that one with it.
+ *
  * Every answer may be a promise. Reads outside a transaction see committed state only.
  */
 import type {
@@ -17,7 +21,7 @@ import type {
 /** Counters of a shard, moved in the transaction that uses them. */
 export interface ShardHead {
   readonly shard: string;
-  /** Number of the server log: raised when a server is restored. */
+  /** Number of the shard's newest server log: raised when a server is restored. */
   readonly log: number;
   /** Last position; 0: none. */
   readonly events: number;
@@ -25,7 +29,28 @@ export interface ShardHead {
   readonly leaves: number;
 }
 
-/** A tenant: founded once, with one shard. */
+/** One log of a shard. */
+export interface ServerLogName {
+  readonly shard: string;
+  readonly log: number;
+}
+
+/** A shard as the operator sees it. */
+export interface ShardRow extends ShardHead {
+  readonly tenant: string;
+  /** Its tenant has moved to another shard: nothing is written here any more. */
+  readonly sealed: boolean;
+}
+
+/** How a tenant's server log went on in another one. */
+export interface SuccessionRow {
+  readonly from: ServerLogName;
+  /** Leaves that the log before ended with. */
+  readonly size: number;
+  readonly to: ServerLogName;
+}
+
+/** A tenant: founded once, with one shard at a time. */
 export interface TenantRow {
   readonly tenant: string;
   readonly shard: string;
@@ -61,7 +86,9 @@ export interface DeviceLogRow {
   readonly note: string | undefined;
   readonly receipt: number | undefined;
   readonly receivedAt: number;
+  /** Indices of its `enrol` and `revoke` leaves in the server log. */
   readonly enrolment: number;
+  readonly revocation: number | undefined;
   readonly owed: IndexRanges;
   /** Size at which the device was revoked: what lies beyond is custody outside the shared view. */
   readonly cutoff: number | undefined;
@@ -133,6 +160,10 @@ export interface CheckpointRow {
 export interface ServerReads {
   tenant(tenant: string): MaybePromise<TenantRow | undefined>;
   head(shard: string): MaybePromise<ShardHead>;
+  /** Every shard of every tenant, by tenant, in the order in which they were begun. */
+  shards(): MaybePromise<readonly ShardRow[]>;
+  /** In their order. */
+  successions(tenant: string): MaybePromise<readonly SuccessionRow[]>;
   device(tenant: string, device: string): MaybePromise<DeviceRow | undefined>;
   devices(tenant: string): MaybePromise<readonly DeviceRow[]>;
   deviceLog(
@@ -179,11 +210,17 @@ export interface ServerReads {
   /** Every access change about a device, by position. */
   accessChanges(tenant: string, device: string): MaybePromise<readonly AccessChange[]>;
   /** Text of leaves [from, to) of the server log. */
-  serverLeaves(shard: string, from: number, to: number): MaybePromise<readonly string[]>;
-  serverTree(shard: string): LeafSource;
+  serverLeaves(
+    shard: string,
+    from: number,
+    to: number,
+    log?: number,
+  ): MaybePromise<readonly string[]>;
+  serverTree(shard: string, log?: number): LeafSource;
+  /** Of the newest log. */
   serverRange(shard: string): MaybePromise<CompactRange>;
-  checkpoint(shard: string, size?: number): MaybePromise<CheckpointRow | undefined>;
-  /** The newest receipt leaf of a commit note, by its digest. */
+  checkpoint(shard: string, size?: number, log?: number): MaybePromise<CheckpointRow | undefined>;
+  /** The newest receipt leaf of a commit note in the tenant's newest server log, by its digest. */
   receiptOf(
     tenant: string,
     device: string,
@@ -206,10 +243,16 @@ export interface ServerReads {
 export interface ServerWrites extends ServerReads {
   /** With an empty shard, log number 1. */
   addTenant(row: TenantRow): MaybePromise<void>;
+  /**
+   * Ends the tenant's server log and begins the one that goes on for it: a later log number of the same shard, or
+   * log 1 of a shard that is not there yet. Positions go on; leaves begin at 0; the tenant's row names the shard.
+   * From then on whatever would write to the shard before throws `server_log_sealed`.
+   */
+  succeedLog(tenant: string, to: ServerLogName): MaybePromise<void>;
   addDevice(tenant: string, row: DeviceRow): MaybePromise<void>;
   revokeDevice(tenant: string, device: string): MaybePromise<void>;
   addDeviceLog(tenant: string, row: DeviceLogRow): MaybePromise<void>;
-  /** Appends leaves to a device log and moves its row to the new state. */
+  /** Appends leaves to a device log and moves its row to the new state, indices in the server log included. */
   extendDeviceLog(
     tenant: string,
     row: DeviceLogRow,
@@ -218,7 +261,7 @@ export interface ServerWrites extends ServerReads {
   ): MaybePromise<void>;
   /** Gives bodies the next positions of the shard. Answers the first one. */
   placeEvents(tenant: string, events: readonly EventToPlace[]): MaybePromise<number>;
-  /** Appends to the server log. Answers the index of the first. */
+  /** Appends to the shard's server log. Answers the index of the first. Throws `server_log_sealed`. */
   addServerLeaves(shard: string, texts: readonly string[]): MaybePromise<number>;
   addReceipt(
     tenant: string,
@@ -227,6 +270,7 @@ export interface ServerWrites extends ServerReads {
     noteDigest: string,
     index: number,
   ): MaybePromise<void>;
+  /** Of the shard's newest log. Throws `server_log_sealed`. */
   addCheckpoint(shard: string, row: CheckpointRow): MaybePromise<void>;
   addAccessChange(tenant: string, change: AccessChange): MaybePromise<void>;
   setAccess(tenant: string, device: string, scopes: readonly string[]): MaybePromise<void>;

@@ -9,7 +9,13 @@ import {
   type Role,
   type SqliteDriver,
 } from "@holdfast/core";
-import type { CheckpointRow, PlacedEvent, ServerReads, TenantRow } from "./server-store.ts";
+import type {
+  CheckpointRow,
+  PlacedEvent,
+  ServerReads,
+  ShardRow,
+  TenantRow,
+} from "./server-store.ts";
 import {
   type AccessChangeSqlRow,
   accessChangeOf,
@@ -35,6 +41,8 @@ export type SqliteReads = AtOnce<ServerReads> & {
   tenantNumber(tenant: string): number | undefined;
   logNumber(tenant: string, device: string, incarnation: string): number | undefined;
   shardOf(tenant: string): string;
+  /** How often the tenant's server log went on in another one. */
+  successionsOf(tenant: string): number;
 };
 
 /** Beyond so many scopes one query over all of them is cheaper than one for each. */
@@ -58,17 +66,21 @@ export function createSqliteReads(driver: SqliteDriver): SqliteReads {
     ...eventReads(driver, names),
     ...accessReads(driver, names),
     ...serverLogReads(driver),
+    ...shardReads(driver, names),
     receiptOf(tenant, device, incarnation, noteDigest) {
       const number = names.logNumber(tenant, device, incarnation) ?? -1;
       const row = driver
-        .prepare("SELECT max(leaf_index) AS value FROM receipts WHERE log = ? AND note = ?")
-        .get<{ value: number | null }>(number, noteDigest);
+        .prepare(
+          `SELECT max(leaf_index) AS value FROM receipts
+           WHERE log = ? AND note = ? AND successions = ?`,
+        )
+        .get<{ value: number | null }>(number, noteDigest, names.successionsOf(tenant));
       return row?.value ?? undefined;
     },
   };
 }
 
-type Names = Pick<SqliteReads, "tenantNumber" | "logNumber" | "shardOf">;
+type Names = Pick<SqliteReads, "tenantNumber" | "logNumber" | "shardOf" | "successionsOf">;
 
 function nameReads(driver: SqliteDriver): Names {
   const tenantNumber = (tenant: string): number | undefined =>
@@ -87,6 +99,10 @@ function nameReads(driver: SqliteDriver): Names {
       invariant(row !== undefined, "the tenant was founded");
       return row.shard;
     },
+    successionsOf: (tenant) =>
+      driver
+        .prepare("SELECT count(*) AS value FROM successions WHERE tenant = ?")
+        .get<{ value: number }>(tenantNumber(tenant) ?? -1)?.value ?? 0,
   };
 }
 
@@ -172,7 +188,7 @@ function deviceLogReads(
   { tenantNumber, logNumber }: Names,
 ): Pick<SqliteReads, "deviceLog" | "deviceLogs" | "deviceLeaves" | "leavesOf"> {
   const columns = `number, device, incarnation, algorithm, spki, hpke, opening, size, head, range,
-    note, receipt, received_at, enrolment, owed, cutoff FROM logs`;
+    note, receipt, received_at, enrolment, revocation, owed, cutoff FROM logs`;
   const logs = `SELECT ${columns} WHERE tenant = ? AND (? IS NULL OR device = ?) ORDER BY number`;
   const hashes = (log: number, from: number, to: number): readonly Bytes[] =>
     leafHashes(driver, log, from, to);
@@ -371,24 +387,27 @@ function accessReads(
   };
 }
 
+interface ShardSqlRow {
+  readonly shard: string;
+  readonly log: number;
+  readonly events: number;
+  readonly leaves: number;
+  readonly range: Uint8Array;
+}
+
 function serverLogReads(
   driver: SqliteDriver,
 ): Pick<SqliteReads, "head" | "serverLeaves" | "serverTree" | "serverRange" | "checkpoint"> {
-  interface ShardRow {
-    readonly shard: string;
-    readonly log: number;
-    readonly events: number;
-    readonly leaves: number;
-    readonly range: Uint8Array;
-  }
-  function shardRow(shard: string): ShardRow {
+  function shardRow(shard: string): ShardSqlRow {
     const row = driver
       .prepare("SELECT shard, log, events, leaves, range FROM shards WHERE shard = ?")
-      .get<ShardRow>(shard);
+      .get<ShardSqlRow>(shard);
     invariant(row !== undefined, "the shard is there");
     return row;
   }
-  const columns = "SELECT size, root, note, at FROM checkpoints WHERE shard = ?";
+  // Without a number, the newest log of the shard.
+  const ofLog = `shard = ? AND log = coalesce(?, (SELECT log FROM shards WHERE shard = ?))`;
+  const columns = `SELECT size, root, note, at FROM checkpoints WHERE ${ofLog}`;
   return {
     head(shard) {
       const { log, events, leaves } = shardRow(shard);
@@ -398,37 +417,69 @@ function serverLogReads(
       const { leaves, range } = shardRow(shard);
       return rangeOf(leaves, range);
     },
-    serverLeaves: (shard, from, to) =>
+    serverLeaves: (shard, from, to, log) =>
       driver
         .prepare(
-          `SELECT text FROM server_leaves WHERE shard = ? AND leaf_index >= ? AND leaf_index < ?
+          `SELECT text FROM server_leaves WHERE ${ofLog} AND leaf_index >= ? AND leaf_index < ?
            ORDER BY leaf_index`,
         )
-        .all<{ text: string }>(shard, from, to)
+        .all<{ text: string }>(shard, log ?? null, shard, from, to)
         .map(({ text }) => text),
-    serverTree: (shard): LeafSource => ({
+    serverTree: (shard, log): LeafSource => ({
       leaves: (from, to) =>
         driver
           .prepare(
-            `SELECT hash FROM server_leaves WHERE shard = ? AND leaf_index >= ? AND leaf_index < ?
+            `SELECT hash FROM server_leaves WHERE ${ofLog} AND leaf_index >= ? AND leaf_index < ?
              ORDER BY leaf_index`,
           )
-          .all<{ hash: Uint8Array }>(shard, from, to)
+          .all<{ hash: Uint8Array }>(shard, log ?? null, shard, from, to)
           .map(({ hash }) => owned(hash)),
       tileRoots: (from, to) =>
         driver
           .prepare(
-            "SELECT root FROM server_tiles WHERE shard = ? AND tile >= ? AND tile < ? ORDER BY tile",
+            `SELECT root FROM server_tiles WHERE ${ofLog} AND tile >= ? AND tile < ? ORDER BY tile`,
           )
-          .all<{ root: Uint8Array }>(shard, from, to)
+          .all<{ root: Uint8Array }>(shard, log ?? null, shard, from, to)
           .map(({ root }) => owned(root)),
     }),
-    checkpoint(shard, size) {
+    checkpoint(shard, size, log) {
+      const of = [shard, log ?? null, shard] as const;
       const row =
         size === undefined
-          ? driver.prepare(`${columns} ORDER BY size DESC LIMIT 1`).get<CheckpointRow>(shard)
-          : driver.prepare(`${columns} AND size = ?`).get<CheckpointRow>(shard, size);
+          ? driver.prepare(`${columns} ORDER BY size DESC LIMIT 1`).get<CheckpointRow>(...of)
+          : driver.prepare(`${columns} AND size = ?`).get<CheckpointRow>(...of, size);
       return row === undefined ? undefined : { ...row, root: owned(row.root) };
     },
+  };
+}
+
+function shardReads(
+  driver: SqliteDriver,
+  { tenantNumber }: Names,
+): Pick<SqliteReads, "shards" | "successions"> {
+  return {
+    shards: () =>
+      driver
+        .prepare(
+          `SELECT tenants.tenant AS tenant, shards.shard AS shard, log, events, leaves, sealed
+           FROM shards JOIN tenants ON tenants.number = shards.tenant
+           ORDER BY tenants.number, shards.number`,
+        )
+        .all<Omit<ShardRow, "sealed"> & { readonly sealed: number }>()
+        .map((row) => ({ ...row, sealed: row.sealed === 1 })),
+    successions: (tenant) =>
+      driver
+        .prepare(
+          `SELECT shard, log, size, next_shard, next_log FROM successions
+           WHERE tenant = ? ORDER BY number`,
+        )
+        .all<{ shard: string; log: number; size: number; next_shard: string; next_log: number }>(
+          tenantNumber(tenant) ?? -1,
+        )
+        .map(({ shard, log, size, next_shard, next_log }) => ({
+          from: { shard, log },
+          size,
+          to: { shard: next_shard, log: next_log },
+        })),
   };
 }

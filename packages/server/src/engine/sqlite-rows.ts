@@ -34,6 +34,7 @@ export interface LogSqlRow {
   readonly receipt: number | null;
   readonly received_at: number;
   readonly enrolment: number;
+  readonly revocation: number | null;
   readonly owed: string;
   readonly cutoff: number | null;
 }
@@ -109,6 +110,7 @@ export function deviceLogOf(row: LogSqlRow): DeviceLogRow {
     receipt: row.receipt ?? undefined,
     receivedAt: row.received_at,
     enrolment: row.enrolment,
+    revocation: row.revocation ?? undefined,
     owed: JSON.parse(row.owed) as IndexRanges,
     cutoff: row.cutoff ?? undefined,
   };

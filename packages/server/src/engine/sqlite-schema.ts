@@ -1,5 +1,5 @@
 /**
- * Tables of a server on SQLite, format 1. Every key begins with the tenant (its row number) or with the shard,
+ * Tables of a server on SQLite, format 2. Every key begins with the tenant (its row number) or with the shard,
  * which belongs to one tenant. What was signed or was received is immutable by trigger; the state of tenants,
  * devices, device logs and shards moves on.
  */
@@ -8,7 +8,7 @@ import { HoldfastError, type SqliteDriver } from "@holdfast/core";
 /** `PRAGMA application_id`: "HFSV". */
 const serverApplicationId = 0x48465356;
 /** `PRAGMA user_version`. */
-const serverFormat = 1;
+const serverFormat = 2;
 
 const immutable = (table: string): string => `
 CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table}
@@ -26,12 +26,29 @@ CREATE TABLE tenants (
 ) STRICT;
 
 CREATE TABLE shards (
-  shard TEXT PRIMARY KEY,
+  number INTEGER PRIMARY KEY,
+  shard TEXT NOT NULL UNIQUE,
+  tenant INTEGER NOT NULL REFERENCES tenants (number),
   log INTEGER NOT NULL CHECK (log > 0),
   events INTEGER NOT NULL CHECK (events >= 0),
   leaves INTEGER NOT NULL CHECK (leaves >= 0),
-  range BLOB NOT NULL
+  range BLOB NOT NULL,
+  sealed INTEGER NOT NULL CHECK (sealed IN (0, 1))
 ) STRICT;
+CREATE TRIGGER shards_sealed BEFORE UPDATE ON shards WHEN OLD.sealed = 1
+BEGIN SELECT RAISE(ABORT, 'a sealed shard is never updated'); END;
+
+CREATE TABLE successions (
+  tenant INTEGER NOT NULL REFERENCES tenants (number),
+  number INTEGER NOT NULL,
+  shard TEXT NOT NULL,
+  log INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  next_shard TEXT NOT NULL,
+  next_log INTEGER NOT NULL,
+  PRIMARY KEY (tenant, number)
+) STRICT;
+${immutable("successions")}
 
 CREATE TABLE devices (
   tenant INTEGER NOT NULL REFERENCES tenants (number),
@@ -60,6 +77,7 @@ CREATE TABLE logs (
   receipt INTEGER,
   received_at INTEGER NOT NULL,
   enrolment INTEGER NOT NULL,
+  revocation INTEGER,
   owed TEXT NOT NULL CHECK (json_valid(owed)),
   cutoff INTEGER,
   UNIQUE (tenant, device, incarnation)
@@ -143,36 +161,40 @@ ${immutable("tiles")}
 
 CREATE TABLE server_leaves (
   shard TEXT NOT NULL REFERENCES shards (shard),
+  log INTEGER NOT NULL,
   leaf_index INTEGER NOT NULL,
   text TEXT NOT NULL,
   hash BLOB NOT NULL CHECK (length(hash) = 32),
-  PRIMARY KEY (shard, leaf_index)
+  PRIMARY KEY (shard, log, leaf_index)
 ) STRICT;
 ${immutable("server_leaves")}
 
 CREATE TABLE server_tiles (
   shard TEXT NOT NULL REFERENCES shards (shard),
+  log INTEGER NOT NULL,
   tile INTEGER NOT NULL,
   root BLOB NOT NULL,
-  PRIMARY KEY (shard, tile)
+  PRIMARY KEY (shard, log, tile)
 ) STRICT;
 ${immutable("server_tiles")}
 
 CREATE TABLE receipts (
   log INTEGER NOT NULL REFERENCES logs (number),
   note TEXT NOT NULL,
+  successions INTEGER NOT NULL,
   leaf_index INTEGER NOT NULL,
-  PRIMARY KEY (log, note, leaf_index)
+  PRIMARY KEY (log, note, successions, leaf_index)
 ) STRICT, WITHOUT ROWID;
 ${immutable("receipts")}
 
 CREATE TABLE checkpoints (
   shard TEXT NOT NULL REFERENCES shards (shard),
+  log INTEGER NOT NULL,
   size INTEGER NOT NULL,
   root BLOB NOT NULL,
   note TEXT NOT NULL,
   at INTEGER NOT NULL,
-  PRIMARY KEY (shard, size)
+  PRIMARY KEY (shard, log, size)
 ) STRICT;
 ${immutable("checkpoints")}
 
@@ -193,7 +215,7 @@ CREATE INDEX quarantine_by_device ON quarantine (tenant, device);
 ${immutable("quarantine")}
 `;
 
-/** DDL of format 1. */
+/** DDL of format 2. */
 const serverSchema = `${tenantTables}${logTables}`;
 
 interface NumberRow {
@@ -218,6 +240,7 @@ export function ensureServerSchema(driver: SqliteDriver): void {
   if (application !== serverApplicationId) throw new HoldfastError("store_foreign");
   const format = pragmaNumber(driver, "user_version");
   if (format !== serverFormat) {
+    // There is no release with an earlier format: nothing lifts one.
     throw new HoldfastError("store_newer", { format, readable: serverFormat });
   }
 }

@@ -90,7 +90,7 @@ describe("opening", () => {
     tried(foreign);
     const newer = plain(":memory:", false);
     createSqliteServerStore({ crypto, driver: newer });
-    newer.exec("PRAGMA user_version = 2");
+    newer.exec("PRAGMA user_version = 3");
     tried(newer);
     expect(codes).toEqual(["store_foreign", "store_newer"]);
     foreign.close();

@@ -122,6 +122,8 @@ function gated(reads: SqliteReads, turns: Turns): ServerReads {
   return {
     tenant: gate(reads.tenant),
     head: gate(reads.head),
+    shards: gate(reads.shards),
+    successions: gate(reads.successions),
     device: gate(reads.device),
     devices: gate(reads.devices),
     deviceLog: gate(reads.deviceLog),

@@ -4,6 +4,7 @@ import {
   createTreeBuilder,
   type Crypto,
   emptyRange,
+  HoldfastError,
   invariant,
   leafHash,
   type SqliteDriver,
@@ -40,16 +41,39 @@ function known(number: number | undefined): number {
 
 function tenantWrites(
   driver: SqliteDriver,
-  { tenantNumber }: SqliteReads,
-): Pick<SqliteWrites, "addTenant" | "addDevice" | "revokeDevice" | "addCode" | "useCode"> {
+  reads: SqliteReads,
+): Pick<
+  SqliteWrites,
+  "addTenant" | "succeedLog" | "addDevice" | "revokeDevice" | "addCode" | "useCode"
+> {
+  const { tenantNumber } = reads;
   return {
     addTenant({ tenant, shard, founder, node }) {
       driver
         .prepare("INSERT INTO tenants (tenant, shard, founder, node) VALUES (?, ?, ?, ?)")
         .run(tenant, shard, founder, node);
+      beginShard(driver, known(tenantNumber(tenant)), shard, 0);
+    },
+    succeedLog(tenant, to) {
+      const number = known(tenantNumber(tenant));
+      const { shard, log, events, leaves } = reads.head(reads.shardOf(tenant));
       driver
-        .prepare("INSERT INTO shards (shard, log, events, leaves, range) VALUES (?, 1, 0, 0, ?)")
-        .run(shard, new Uint8Array(0));
+        .prepare(
+          `INSERT INTO successions (tenant, number, shard, log, size, next_shard, next_log)
+           VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        )
+        .run(number, reads.successionsOf(tenant) + 1, shard, log, leaves, to.shard, to.log);
+      if (to.shard === shard) {
+        invariant(to.log > log, "a log of the same shard has a later number");
+        driver
+          .prepare("UPDATE shards SET log = ?, leaves = 0, range = ? WHERE shard = ?")
+          .run(to.log, new Uint8Array(0), shard);
+        return;
+      }
+      invariant(to.log === 1, "a shard begins with its first log");
+      driver.prepare("UPDATE shards SET sealed = 1 WHERE shard = ?").run(shard);
+      beginShard(driver, number, to.shard, events);
+      driver.prepare("UPDATE tenants SET shard = ? WHERE number = ?").run(to.shard, number);
     },
     addDevice(tenant, row) {
       driver
@@ -88,17 +112,36 @@ function tenantWrites(
   };
 }
 
+function beginShard(driver: SqliteDriver, tenant: number, shard: string, events: number): void {
+  driver
+    .prepare(
+      `INSERT INTO shards (shard, tenant, log, events, leaves, range, sealed)
+       VALUES (?, ?, 1, ?, 0, ?, 0)`,
+    )
+    .run(shard, tenant, events, new Uint8Array(0));
+}
+
+/** Number of the shard's newest log. Throws `server_log_sealed`. */
+function writableLog(driver: SqliteDriver, shard: string): number {
+  const row = driver
+    .prepare("SELECT log, sealed FROM shards WHERE shard = ?")
+    .get<{ log: number; sealed: number }>(shard);
+  invariant(row !== undefined, "the shard is there");
+  if (row.sealed === 1) throw new HoldfastError("server_log_sealed", { shard });
+  return row.log;
+}
+
 function deviceLogWrites(
   { crypto, driver }: SqliteWriteDeps,
-  { tenantNumber, logNumber }: SqliteReads,
+  { tenantNumber, logNumber, successionsOf }: SqliteReads,
 ): Pick<SqliteWrites, "addDeviceLog" | "extendDeviceLog" | "addReceipt"> {
   return {
     addDeviceLog(tenant, row) {
       driver
         .prepare(
           `INSERT INTO logs (tenant, device, incarnation, algorithm, spki, hpke, opening, size, head,
-             range, note, receipt, received_at, enrolment, owed, cutoff)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+             range, note, receipt, received_at, enrolment, revocation, owed, cutoff)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
         )
         .run(
           known(tenantNumber(tenant)),
@@ -115,6 +158,7 @@ function deviceLogWrites(
           row.receipt ?? null,
           row.receivedAt,
           row.enrolment,
+          row.revocation ?? null,
           JSON.stringify(row.owed),
           row.cutoff ?? null,
         );
@@ -140,7 +184,7 @@ function deviceLogWrites(
       driver
         .prepare(
           `UPDATE logs SET size = ?, head = ?, range = ?, note = ?, receipt = ?, received_at = ?,
-             owed = ?, cutoff = ? WHERE number = ? AND size = ?`,
+             enrolment = ?, revocation = ?, owed = ?, cutoff = ? WHERE number = ? AND size = ?`,
         )
         .run(
           row.size,
@@ -149,6 +193,8 @@ function deviceLogWrites(
           row.note ?? null,
           row.receipt ?? null,
           row.receivedAt,
+          row.enrolment,
+          row.revocation ?? null,
           JSON.stringify(row.owed),
           row.cutoff ?? null,
           log,
@@ -157,8 +203,13 @@ function deviceLogWrites(
     },
     addReceipt(tenant, device, incarnation, noteDigest, index) {
       driver
-        .prepare("INSERT INTO receipts (log, note, leaf_index) VALUES (?, ?, ?)")
-        .run(known(logNumber(tenant, device, incarnation)), noteDigest, index);
+        .prepare("INSERT INTO receipts (log, note, successions, leaf_index) VALUES (?, ?, ?, ?)")
+        .run(
+          known(logNumber(tenant, device, incarnation)),
+          noteDigest,
+          successionsOf(tenant),
+          index,
+        );
     },
   };
 }
@@ -214,15 +265,16 @@ function serverLogWrites(
 ): Pick<SqliteWrites, "addServerLeaves" | "addCheckpoint"> {
   return {
     addServerLeaves(shard, texts) {
+      const log = writableLog(driver, shard);
       const builder = createTreeBuilder(crypto, reads.serverRange(shard));
       const first = builder.size;
       const hashes = texts.map((text) => leafHash(crypto, utf8(text)));
       const insert = driver.prepare(
-        "INSERT INTO server_leaves (shard, leaf_index, text, hash) VALUES (?, ?, ?, ?)",
+        "INSERT INTO server_leaves (shard, log, leaf_index, text, hash) VALUES (?, ?, ?, ?, ?)",
       );
       for (const [at, hash] of hashes.entries()) {
         builder.append(hash);
-        insert.run(shard, first + at, texts[at] as string, hash);
+        insert.run(shard, log, first + at, texts[at] as string, hash);
       }
       addTiles(
         crypto,
@@ -231,8 +283,8 @@ function serverLogWrites(
         (start) => reads.serverTree(shard).leaves(start, first),
         (tile, root) =>
           driver
-            .prepare("INSERT INTO server_tiles (shard, tile, root) VALUES (?, ?, ?)")
-            .run(shard, tile, root),
+            .prepare("INSERT INTO server_tiles (shard, log, tile, root) VALUES (?, ?, ?, ?)")
+            .run(shard, log, tile, root),
       );
       driver
         .prepare("UPDATE shards SET leaves = ?, range = ? WHERE shard = ?")
@@ -241,8 +293,10 @@ function serverLogWrites(
     },
     addCheckpoint(shard, { size, root, note, at }) {
       driver
-        .prepare("INSERT INTO checkpoints (shard, size, root, note, at) VALUES (?, ?, ?, ?, ?)")
-        .run(shard, size, root, note, at);
+        .prepare(
+          "INSERT INTO checkpoints (shard, log, size, root, note, at) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .run(shard, writableLog(driver, shard), size, root, note, at);
     },
   };
 }

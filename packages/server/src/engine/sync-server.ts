@@ -10,6 +10,8 @@ import type {
   EnrolAnswer,
   EnrolledDevice,
   EnrolRequest,
+  EpochAnswer,
+  EpochRequest,
   GrantsAnswer,
   GrantsRequest,
   Hello,
@@ -23,6 +25,8 @@ import type {
   RevokeRequest,
   Role,
 } from "@holdfast/core";
+import type { MoveAnswer, MoveRequest } from "./admin/move-tenant.ts";
+import type { ShardRow } from "./server-store.ts";
 
 /** Who calls: from a verified access token. */
 export interface Caller {
@@ -60,10 +64,16 @@ export interface SyncServer {
   addCode(caller: Caller, request: CodeRequest): Promise<void>;
   revoke(caller: Caller, request: RevokeRequest): Promise<void>;
   conflicts(caller: Caller, stream: string | undefined): Promise<ConflictsAnswer>;
-  checkpoint(caller: Caller): Promise<{ readonly checkpoint: string }>;
+  /** `log`: origin or shard of a former log of the tenant, here and below. */
+  checkpoint(caller: Caller, log?: string): Promise<{ readonly checkpoint: string }>;
   inclusion(caller: Caller, request: InclusionRequest): Promise<InclusionAnswer>;
   consistency(caller: Caller, request: ConsistencyRequest): Promise<ConsistencyAnswer>;
-  leaves(caller: Caller, from: number, to: number): Promise<LeavesAnswer>;
+  leaves(caller: Caller, from: number, to: number, log?: string): Promise<LeavesAnswer>;
+  epoch(caller: Caller, request: EpochRequest): Promise<EpochAnswer>;
+  /** Moves a tenant to another shard, while its devices go on: an act of the operator. */
+  moveTenant(request: MoveRequest): Promise<MoveAnswer>;
+  /** Every shard, sealed ones included: for the operator. */
+  shards(): Promise<readonly ShardRow[]>;
   /** Told of every commit that placed events; returns the end of it. */
   onEvents(listener: (tenant: string, head: number) => void): () => void;
   close(): Promise<void>;

@@ -13,7 +13,7 @@ import {
   keepCheckpoint,
   type ShardProof,
 } from "./log/checkpoints.ts";
-import type { ServerReads, ServerStore, ServerWrites } from "./server-store.ts";
+import type { ServerReads, ServerStore, ServerWrites, ShardHead } from "./server-store.ts";
 
 /** Answers once the checkpoint over the group is there; absent for a call of no tenant. */
 export type Answer<T> = (proof: ShardProof | undefined) => MaybePromise<T>;
@@ -23,6 +23,8 @@ export interface WriteCall<T> {
   readonly tenant: string | undefined;
   /** Bytes that it brings: bounds the group. */
   readonly bytes: number;
+  /** It is a group of its own: those before it are answered under the log that they wrote to. */
+  readonly alone?: true;
   judge(reads: ServerReads): MaybePromise<(tx: ServerWrites) => MaybePromise<Answer<T>>>;
 }
 
@@ -43,6 +45,8 @@ export interface WriteLoopDeps extends CheckpointDeps {
 /** One group stays well below `checkpointWaitMs` of work. */
 const groupCallsMax = 64;
 const groupBytesMax = 2 * 1024 * 1024;
+/** A tenant moves seldom: a group that meets a sealed shard so often meets a defect. */
+const sealedAttemptsMax = 3;
 
 interface Waiting {
   readonly call: WriteCall<unknown>;
@@ -71,7 +75,7 @@ export function createWriteLoop(deps: WriteLoopDeps): WriteLoop {
   async function commit(group: readonly Waiting[]): Promise<void> {
     let settled: Settled;
     try {
-      settled = await commitGroup(deps, group);
+      settled = await commitJudged(deps, group);
     } catch (error) {
       if (group.length === 1) group[0]?.reject(error);
       else for (const waiting of group) await commit([waiting]);
@@ -123,10 +127,11 @@ function takeGroup(queue: Waiting[]): readonly Waiting[] {
       at += 1;
       continue;
     }
+    if (waiting.call.alone === true && group.length > 0) break;
     queue.splice(at, 1);
     group.push(waiting);
     bytes += waiting.call.bytes;
-    if (tenant === undefined) break;
+    if (tenant === undefined || waiting.call.alone === true) break;
   }
   return group;
 }
@@ -140,6 +145,18 @@ interface Settled {
   readonly events: readonly [tenant: string, head: number] | undefined;
 }
 
+/** Another node may have moved the tenant since the group was judged: then it is judged again, where it is now. */
+async function commitJudged(deps: WriteLoopDeps, group: readonly Waiting[]): Promise<Settled> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await commitGroup(deps, group);
+    } catch (error) {
+      const isSealed = isHoldfastError(error, "server_log_sealed");
+      if (!isSealed || attempt >= sealedAttemptsMax) throw error;
+    }
+  }
+}
+
 function commitGroup(deps: WriteLoopDeps, group: readonly Waiting[]): Promise<Settled> {
   const tenant = group[0]?.call.tenant;
   return deps.store.write(async (tx) => {
@@ -150,7 +167,7 @@ function commitGroup(deps: WriteLoopDeps, group: readonly Waiting[]): Promise<Se
     let proof: ShardProof | undefined;
     if (head !== undefined) {
       const checkpoint = await keepCheckpoint(deps, tx, head.shard);
-      proof = createShardProof(deps.crypto, tx, head.shard, checkpoint);
+      proof = createShardProof(deps.crypto, tx, head, checkpoint);
     }
     const outcomes: Outcome[] = [];
     for (const one of staged) {
@@ -161,10 +178,7 @@ function commitGroup(deps: WriteLoopDeps, group: readonly Waiting[]): Promise<Se
   });
 }
 
-async function shardHead(
-  tx: ServerWrites,
-  tenant: string,
-): Promise<{ readonly shard: string; readonly events: number } | undefined> {
+async function shardHead(tx: ServerWrites, tenant: string): Promise<ShardHead | undefined> {
   const row = await tx.tenant(tenant);
   return row === undefined ? undefined : tx.head(row.shard);
 }

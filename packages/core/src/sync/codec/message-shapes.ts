@@ -168,16 +168,18 @@ export const conflictsAnswerShape: Shape<ConflictsAnswer> = record<ConflictsAnsw
   ),
 });
 
+const logName = text(limits.noteNameBytesMax, "^[A-Za-z0-9._:/[\\]-]+$");
+
 /** Answer to `GET /v1/log/checkpoint`. */
 export const checkpointAnswerShape: Shape<CheckpointAnswer> = record<CheckpointAnswer>({
   checkpoint: note,
 });
 
 /** Query of `GET /v1/log/inclusion`. */
-export const inclusionRequestShape: Shape<InclusionRequest> = record<InclusionRequest>({
-  index: whole(),
-  size: whole(),
-});
+export const inclusionRequestShape: Shape<InclusionRequest> = record<InclusionRequest>(
+  { index: whole(), size: whole(), log: logName },
+  ["log"],
+);
 
 /** Answer to `GET /v1/log/inclusion`. */
 export const inclusionAnswerShape: Shape<InclusionAnswer> = record<InclusionAnswer>({
@@ -185,10 +187,10 @@ export const inclusionAnswerShape: Shape<InclusionAnswer> = record<InclusionAnsw
 });
 
 /** Query of `GET /v1/log/consistency`. */
-export const consistencyRequestShape: Shape<ConsistencyRequest> = record<ConsistencyRequest>({
-  before: whole(),
-  size: whole(),
-});
+export const consistencyRequestShape: Shape<ConsistencyRequest> = record<ConsistencyRequest>(
+  { before: whole(), size: whole(), log: logName },
+  ["log"],
+);
 
 /** Answer to `GET /v1/log/consistency`. */
 export const consistencyAnswerShape: Shape<ConsistencyAnswer> = record<ConsistencyAnswer>({

@@ -12,6 +12,8 @@ export interface CheckpointAnswer {
 export interface InclusionRequest {
   readonly index: number;
   readonly size: number;
+  /** Origin or shard of a former log of the tenant. */
+  readonly log?: string;
 }
 
 /** A leaf of the server log with its inclusion path (RFC 6962 §2.1.1). */
@@ -23,6 +25,8 @@ export interface InclusionAnswer {
 export interface ConsistencyRequest {
   readonly before: number;
   readonly size: number;
+  /** Origin or shard of a former log of the tenant. */
+  readonly log?: string;
 }
 
 /** Consistency path between the two sizes (RFC 6962 §2.1.2). */

@@ -51,7 +51,6 @@ async function end(
   await tx.revokeDevice(tenant, device);
   const received = deps.clock.now();
   for (const log of logs) {
-    await tx.extendDeviceLog(tenant, { ...log, cutoff: log.size }, log.size, []);
     await tx.dropGrants(tenant, grantRecipient(log));
     const text = statementText(deps.crypto, {
       kind: "revoke",
@@ -65,7 +64,9 @@ async function end(
       received,
       node: row.node,
     });
-    await tx.addServerLeaves(row.shard, [text]);
+    const revocation = await tx.addServerLeaves(row.shard, [text]);
+    const ended = { ...log, cutoff: log.size, revocation };
+    await tx.extendDeviceLog(tenant, ended, log.size, []);
   }
   deps.observer.count("server_revocations", 1);
 }

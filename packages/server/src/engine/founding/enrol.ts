@@ -259,6 +259,7 @@ export async function openDeviceLog(
     receipt: undefined,
     receivedAt: at,
     enrolment: await tx.addServerLeaves(row.shard, [text]),
+    revocation: undefined,
     owed: [],
     cutoff,
   };

@@ -22,7 +22,7 @@ import {
   type SignatureAlgorithm,
   utf8,
 } from "@holdfast/core";
-import type { CheckpointRow, ServerReads, ServerWrites } from "../server-store.ts";
+import type { CheckpointRow, ServerLogName, ServerReads, ServerWrites } from "../server-store.ts";
 
 /** The key that signs checkpoints. */
 export interface CheckpointKey {
@@ -48,15 +48,15 @@ export interface ShardProof {
 export function createShardProof(
   crypto: Crypto,
   reads: ServerReads,
-  shard: string,
+  { shard, log }: ServerLogName,
   checkpoint: CheckpointRow,
 ): ShardProof {
   const { size } = checkpoint;
-  const hashOf = createHashSource(crypto, reads.serverTree(shard), size);
+  const hashOf = createHashSource(crypto, reads.serverTree(shard, log), size);
   return {
     checkpoint,
     async prove(index) {
-      const [text] = await reads.serverLeaves(shard, index, index + 1);
+      const [text] = await reads.serverLeaves(shard, index, index + 1, log);
       invariant(text !== undefined, "a proven leaf is in the server log");
       return { text, index, path: proveInclusion(crypto, index, size, hashOf) };
     },

@@ -75,7 +75,7 @@ async function pageOf(
   }
   const checkpoint = await reads.checkpoint(row.shard);
   invariant(checkpoint !== undefined, "a tenant has a checkpoint from its founding on");
-  const proof = createShardProof(deps.crypto, reads, row.shard, checkpoint);
+  const proof = createShardProof(deps.crypto, reads, head, checkpoint);
   const wanted = Math.min(request.events, limits.pullEventsMax);
   const except = request.own === true ? undefined : caller.device;
   // One more than wanted tells whether there is more.
