@@ -58,7 +58,7 @@ export function endsAfter(
   last: { readonly size: number; readonly root: Uint8Array },
   path: readonly Bytes[],
 ): boolean {
-  if (held.size === last.size) return equalBytes(held.root, last.root);
+  if (held.size === last.size) return path.length === 0 && equalBytes(held.root, last.root);
   return checkConsistency(crypto, {
     oldSize: held.size,
     oldRoot: Uint8Array.from(held.root),

@@ -53,13 +53,33 @@ export async function followLog(
     if (shown === undefined) break;
     request = store.planEpoch();
   }
-  if (!moved && shown === undefined) return undefined;
-  return { input: { kind: "failed", class: "now" }, code: "server_log_moved" };
+  return moved || shown !== undefined ? askedAgain : undefined;
 
   function tell(tailLost: boolean): void {
     observer.count("sync_logs_followed", 1, { result: tailLost ? "tail_lost" : "whole" });
     if (tailLost) observer.log("warn", "sync_log_tail_lost");
   }
+}
+
+const askedAgain: WorkEnd = {
+  input: { kind: "failed", class: "now" },
+  code: "server_log_moved",
+};
+
+/**
+ * As {@link followLog}, after a failure of a request that named a checkpoint of that size: where the server has less
+ * of its log than that, another one may go on for it. `undefined`: it was another failure, or nothing goes on.
+ */
+export async function followBehind(
+  deps: FollowDeps,
+  tools: Pick<ExchangeTools, "call">,
+  error: unknown,
+  named: number,
+): Promise<WorkEnd | undefined> {
+  if (!isLogBehind(error)) return undefined;
+  // The other lane may have followed it meanwhile.
+  const now = deps.store.planEpoch()?.size;
+  return now === named ? followLog(deps, tools) : askedAgain;
 }
 
 /** Does the server have less of its log than the request named? */

@@ -4,7 +4,7 @@ import type { Random } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import { type Exchange, type ExchangeTools, isTimeout } from "./exchange.ts";
 import { troubleOf } from "./failure.ts";
-import { followLog, isLogBehind } from "./follow-log.ts";
+import { followBehind, followLog } from "./follow-log.ts";
 import type { LaneWork, WorkEnd } from "./lane.ts";
 import type { Hello } from "./messages/hello.ts";
 import type { PullPage } from "./messages/pull.ts";
@@ -71,7 +71,7 @@ export function createPullLane(deps: PullLaneDeps): PullLane {
     try {
       page = await tools.call((options) => deps.transport.pull(request, options));
     } catch (error) {
-      const followed = isLogBehind(error) ? await followLog(deps, tools) : undefined;
+      const followed = await followBehind(deps, tools, error, request.checkpoint);
       if (followed !== undefined) return followed;
       if (isTimeout(error) || troubleOf(error).retry === "smaller") {
         const next = halved();

@@ -17,7 +17,7 @@ import {
 } from "./batch-size.ts";
 import { endOf, type Exchange, type ExchangeTools, isTimeout } from "./exchange.ts";
 import { type ExchangeTrouble, troubleOf } from "./failure.ts";
-import { followLog, isLogBehind } from "./follow-log.ts";
+import { followBehind, followLog, isLogBehind } from "./follow-log.ts";
 import type { LaneWork, WorkEnd } from "./lane.ts";
 import type { Hello } from "./messages/hello.ts";
 import type { PushAnswer } from "./messages/push.ts";
@@ -139,7 +139,7 @@ export function createPushLane(deps: PushLaneDeps): PushLane {
       if (isLogBehind(error)) {
         // The lane waits when it must; the entries need not wait as well.
         await give(plan, troubleOf(error), 0);
-        const followed = await followLog(deps, tools);
+        const followed = await followBehind(deps, tools, error, plan.request.checkpoint);
         if (followed !== undefined) return followed;
         throw new SettledFailure(endOf(troubleOf(error)), error);
       }
