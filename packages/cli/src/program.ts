@@ -17,6 +17,7 @@ import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
 import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { shardsCommand } from "./commands/shards.ts";
 import { showCommand } from "./commands/show.ts";
 import { startCommand } from "./commands/start.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -65,6 +66,7 @@ export function createProgram(): Command {
     demoCommand(),
     startCommand(),
     serveCommand(),
+    shardsCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of allCommands(program)) {

@@ -37,6 +37,7 @@ export * from "./proof/note.ts";
 export { checkPublicKey, type PublicKeyProblem } from "./proof/public-key.ts";
 export * from "./proof/multiproof.ts";
 export * from "./proof/server-epoch.ts";
+export * from "./proof/server-key.ts";
 export * from "./proof/server-leaf.ts";
 export * from "./proof/signature.ts";
 export * from "./proof/tiles.ts";

@@ -2,29 +2,18 @@
  * A server that runs: data folder, keys, database, engine, application, listener; and its orderly end. Zero
  * configuration: the defaults listen on this machine alone.
  */
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
 import { HoldfastError, type Observer, silentObserver } from "@holdfast/core";
-import {
-  createNodeCrypto,
-  openSqlite,
-  systemClock,
-  systemRandom,
-  systemTimers,
-} from "@holdfast/node";
+import { systemTimers } from "@holdfast/node";
 import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
-import { createSyncServer } from "./engine/create-sync-server.ts";
-import { createSqliteServerStore } from "./engine/sqlite-server-store.ts";
-import type { SyncServer } from "./engine/sync-server.ts";
 import { addFoundingCode } from "./founding-code.ts";
+import { createEngine, holdFolder, openStore, platform } from "./data-folder.ts";
 import { makePrivateFolder } from "./key-files.ts";
-import { nodeFor } from "./node-files.ts";
-import { withNodes } from "./place-node.ts";
-import { databaseFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { openServerKeys } from "./server-keys.ts";
 
 /** A server that listens. */
 export interface RunningServer {
@@ -59,8 +48,6 @@ export async function startServer(
     throw error;
   }
 }
-
-const platform = { crypto: createNodeCrypto(), random: systemRandom, clock: systemClock };
 
 async function startIn(
   config: ServerConfig,
@@ -109,58 +96,6 @@ async function startIn(
     listener.closeAllConnections();
     throw error;
   }
-}
-
-/** One server a folder: the lock is the system's, so that a killed server leaves none. Throws `store_busy`. */
-function holdFolder(folder: string): { release(): void } {
-  const path = join(folder, "server.lock");
-  closeSync(openSync(path, "a", 0o600));
-  const lock = openSqlite({ path, pageKey: undefined, readOnly: false, create: true });
-  try {
-    lock.exec("BEGIN EXCLUSIVE");
-  } catch (error) {
-    lock.close();
-    throw error;
-  }
-  return {
-    release() {
-      lock.close();
-    },
-  };
-}
-
-function openStore(folder: string, { pageKey }: ServerKeys) {
-  const path = join(folder, databaseFile);
-  // SQLite makes files that others may read; what it makes beside this one has this one's mode.
-  closeSync(openSync(path, "a", 0o600));
-  const driver = openSqlite({ path, pageKey, readOnly: false, create: true });
-  try {
-    return createSqliteServerStore({ crypto: platform.crypto, driver });
-  } catch (error) {
-    driver.close();
-    throw error;
-  }
-}
-
-function createEngine(
-  config: ServerConfig,
-  observer: Observer,
-  keys: ServerKeys,
-  store: ReturnType<typeof openStore>,
-): SyncServer {
-  const nodes = { ...platform, folder: join(config.data, "nodes") };
-  const makeNode = async (tenant: string) => nodeFor(nodes, tenant);
-  const server = createSyncServer({
-    ...platform,
-    store,
-    timers: systemTimers,
-    observer,
-    host: keys.name,
-    key: keys.checkpoint,
-    reads: config.reads,
-    nodeFor: makeNode,
-  });
-  return withNodes(server, makeNode);
 }
 
 interface Listening {
@@ -258,6 +193,9 @@ function listenerBounds(config: ServerConfig): ListenerBounds {
   };
 }
 
+export { openShards, type Shards } from "./shards.ts";
+export type { MoveAnswer, MoveRequest } from "./engine/admin/move-tenant.ts";
+export type { ShardHead, ShardRow } from "./engine/server-store.ts";
 export {
   type ConfigSources,
   flagOf,

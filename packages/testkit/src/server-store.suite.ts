@@ -416,11 +416,12 @@ function successions(test: SuiteTest): void {
     await store.write((tx) => tx.addServerLeaves(shard, ["a"]));
     await store.write((tx) => tx.succeedLog(tenant, { shard: `${shard}-2`, log: 1 }));
     const row = { size: 1, root: here.chance.bytes(32), note: "n", at: 1 };
-    for (const act of [
-      (tx: ServerWrites) => tx.addServerLeaves(shard, ["b"]),
-      (tx: ServerWrites) => tx.addCheckpoint(shard, row),
-    ]) {
-      const failure = await failureOf(() => store.write(act));
+    const acts: readonly ((tx: ServerWrites) => unknown)[] = [
+      (tx) => tx.addServerLeaves(shard, ["b"]),
+      (tx) => tx.addCheckpoint(shard, row),
+    ];
+    for (const act of acts) {
+      const failure = await failureOf(() => store.write(async (tx) => act(tx)));
       check(isHoldfastError(failure, "server_log_sealed"), "it is refused with its code");
     }
     check((await store.head(shard)).leaves === 1, "and changes nothing");

@@ -102,6 +102,10 @@ export const serverCodes = {
     meaning: "The tenant has moved to another shard: nothing is written to this one any more.",
     action: "None: what was under way is judged again in the new shard.",
   },
+  server_running: {
+    meaning: "A server holds this data folder: what writes to it must wait until the server stops.",
+    action: "Stop the server, do it again, and start the server; its devices go on by themselves.",
+  },
   tenant_unknown: {
     meaning: "There is no such tenant on this server.",
     action: "List the shards; each names its tenant.",
