@@ -68,7 +68,7 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     ...wire,
     async push(request, options) {
       const answer = await wire.push(request, options);
-      if (answer.status === "receipted") ports.ledger.receipt(answer.receipt);
+      if (answer.status === "receipted") ports.ledger.receipt(answer);
       return answer;
     },
   });

@@ -59,6 +59,8 @@ export interface Knobs {
   readonly serverRestartMs: number;
   /** Accesses to the server's disk that fail. */
   readonly serverErrors: OneIn;
+  /** Mean time between two moves of the tenant to another shard; 0: none. */
+  readonly moveEveryMs: number;
   /** Life of an access token. */
   readonly tokenMs: number;
   /** Between two looks of a device for what others did. */
@@ -106,5 +108,6 @@ export function drawKnobs(chance: Chance): Knobs {
     cloneAfterMs: copied(),
     cloneUnnoticed: chance.oneIn(2),
     copyWhole: chance.oneIn(2),
+    moveEveryMs: chance.oneIn(3) ? between(5, 40) * thinkMs : 0,
   };
 }

@@ -2,7 +2,7 @@
  * What callers were told, kept outside of the system: the ledger that every check compares with. Nothing in it
  * comes from a store's own tables.
  */
-import type { AppendedEvent, ProvenLeaf } from "@holdfast/core";
+import type { AppendedEvent, PushAnswer } from "@holdfast/core";
 
 /** An event that `append` answered. */
 export interface Acknowledged {
@@ -38,13 +38,13 @@ export class LivenessError extends Error {
 export interface Ledger {
   readonly offered: ReadonlyMap<string, Offered>;
   readonly acknowledged: ReadonlyMap<string, Acknowledged>;
-  /** Receipts that devices have heard, by index in the server log. */
-  readonly receipts: ReadonlyMap<number, string>;
+  /** Receipts that devices have heard, by origin of the server log and index in it. */
+  readonly receipts: ReadonlyMap<string, string>;
   /** Answers that the fault atlas says may be lost, by leaf: the device was put back to an older state. */
   readonly excused: ReadonlySet<string>;
   offer(draft: Offered): void;
   acknowledge(device: string, words: readonly string[], events: readonly AppendedEvent[]): void;
-  receipt(leaf: ProvenLeaf): void;
+  receipt(answer: Extract<PushAnswer, { readonly status: "receipted" }>): void;
   /** The device was put back to what it was then. */
   excuse(device: string, since: number): void;
 }
@@ -54,7 +54,7 @@ export function createLedger(now: () => number): Ledger {
   const offered = new Map<string, Offered>();
   const acknowledged = new Map<string, Acknowledged>();
   const excused = new Set<string>();
-  const receipts = new Map<number, string>();
+  const receipts = new Map<string, string>();
   return {
     receipts,
     offered,
@@ -76,12 +76,14 @@ export function createLedger(now: () => number): Ledger {
         acknowledged.set(word, { device, word, leaf, id, at: now() });
       }
     },
-    receipt({ index, text }) {
-      const before = receipts.get(index);
+    receipt({ checkpoint, receipt: { index, text } }) {
+      // The first line of a checkpoint is the origin of its log.
+      const place = `${checkpoint.split("\n", 1)[0] ?? ""} ${index}`;
+      const before = receipts.get(place);
       if (before !== undefined && before !== text) {
-        throw new SafetyError(`leaf ${index} of the server log was ${before} and is ${text}`);
+        throw new SafetyError(`leaf ${place} of the server log was ${before} and is ${text}`);
       }
-      receipts.set(index, text);
+      receipts.set(place, text);
     },
     excuse(device, since) {
       for (const { leaf, device: by, at } of acknowledged.values()) {

@@ -1,14 +1,15 @@
 /** What must hold of the server at the end of a run. */
 import type { RecordedEvent } from "@holdfast/core";
+import { serverLogOrigin } from "@holdfast/server/engine";
 import { type Ledger, LivenessError, SafetyError } from "./ledger.ts";
-import type { SimServer } from "./sim-server.ts";
+import { host, type SimServer } from "./sim-server.ts";
 import { plaintextMark } from "./workload.ts";
 
 /** A whole word of a device: what is sealed has any three bytes sooner or later. */
 const readable = new RegExp(`${Buffer.from(plaintextMark).toString("latin1")}d[0-9]+-`);
 
 /**
- * Receipts that devices have heard stand in the server log; each event has one place; and nothing that was
+ * Receipts that devices have heard stand in their server logs; each event has one place; and nothing that was
  * recorded can be read on the server's disk.
  */
 export async function checkServer(
@@ -22,11 +23,16 @@ export async function checkServer(
   const tenant = events[0]?.header.ten ?? "";
   const row = await store.tenant(tenant);
   if (row === undefined) throw new SafetyError("the server has lost the tenant");
-  const { leaves } = await store.head(row.shard);
-  const texts = await store.serverLeaves(row.shard, 0, leaves);
-  for (const [index, text] of ledger.receipts) {
-    if (texts[index] !== text) {
-      throw new SafetyError(`receipt ${index} is not in the server log: ${text}`);
+  const stated = new Map<string, string>();
+  for (const { shard, log, leaves } of await store.shards()) {
+    const texts = await store.serverLeaves(shard, 0, leaves);
+    for (const [at, text] of texts.entries()) {
+      stated.set(`${serverLogOrigin(host, shard, log)} ${at}`, text);
+    }
+  }
+  for (const [place, text] of ledger.receipts) {
+    if (stated.get(place) !== text) {
+      throw new SafetyError(`receipt ${place} is not in the server log: ${text}`);
     }
   }
   const placed = await store.events(tenant, "*", 0, 1_000_000);

@@ -80,7 +80,8 @@ export interface SimServer {
   addFoundingCode(digest: string): Promise<void>;
 }
 
-const host = "server.sim";
+/** Host part of the log origins. */
+export const host = "server.sim";
 
 /** Tokens that name their caller in a table of this process, good for a while by its clock. */
 function createSimTokens(
@@ -149,7 +150,10 @@ async function answerTo(
     ? await open.tokens.admit([request.headers["authorization"] ?? ""])
     : undefined;
   const query = Object.fromEntries(
-    [...searchParams].map(([name, value]) => [name, name === "stream" ? value : Number(value)]),
+    [...searchParams].map(([name, value]) => [
+      name,
+      route.query?.[name] === "count" ? Number(value) : value,
+    ]),
   );
   const body = await route.run({
     server: open.server,

@@ -13,6 +13,7 @@ import { checkEnd, comeTogether } from "./healing.ts";
 import { asError, type Backend, type Context, type Inhabitant, throwFirst } from "./inhabitants.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
+import { planMoves } from "./moves.ts";
 import { createNetwork } from "./network.ts";
 import { type Plant, noPlant } from "./plant.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
@@ -138,6 +139,7 @@ async function runWorld(context: Context, chance: Chance, random: Chance): Promi
   }
   planCopies(context, chance);
   if (backend !== undefined) strikeServer(context, backend, chance, until);
+  if (backend !== undefined) planMoves(context, backend, chance, until);
   await scheduler.run({ at: until, done: () => context.failures.length > 0 });
   throwFirst(context);
   scheduler.note("healed");
