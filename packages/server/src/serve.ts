@@ -11,7 +11,7 @@ import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
 import { addFoundingCode } from "./founding-code.ts";
-import { createEngine, holdFolder, openStore, platform } from "./data-folder.ts";
+import { createEngine, holdFolder, openStore, platform } from "./held-folder.ts";
 import { makePrivateFolder } from "./key-files.ts";
 import { openServerKeys } from "./server-keys.ts";
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { HoldfastError, isHoldfastError, silentObserver } from "@holdfast/core";
 import { openSqlite } from "@holdfast/node";
 import type { ServerConfig } from "./config.ts";
-import { createEngine, holdFolder, openStore, platform } from "./data-folder.ts";
+import { createEngine, holdFolder, openStore, platform } from "./held-folder.ts";
 import type { MoveAnswer, MoveRequest } from "./engine/admin/move-tenant.ts";
 import type { ShardRow } from "./engine/server-store.ts";
 import { createSqliteReads } from "./engine/sqlite-reads.ts";

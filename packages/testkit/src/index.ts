@@ -23,6 +23,7 @@ export * from "./sealed-batches.ts";
 export * from "./transport.suite.ts";
 export * from "./pushing-device.ts";
 export * from "./test-server.ts";
+export type { ServerStoreUnderTest } from "./server-store-ground.ts";
 export * from "./server-store.suite.ts";
 export { type Bug, bugs, plantOf } from "./sim/bugs.ts";
 export type { Knobs } from "./sim/knobs.ts";

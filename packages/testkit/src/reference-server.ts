@@ -14,6 +14,7 @@ import {
   type EnrolRequest,
   type EpochAnswer,
   type EpochRequest,
+  type Fill,
   formatCheckpoint,
   formatEpoch,
   formatStatement,
@@ -199,50 +200,6 @@ export function createReferenceServer(
     return log;
   }
 
-  /** Leaves of the log that goes on for this one: the epoch, and every device log again. */
-  function begunAnew(last: string, of: readonly ReferenceLog[]): string[] {
-    const named = parseCheckpoint(parseNote(last).text);
-    const epoch = formatEpoch({
-      v: 1,
-      kind: "epoch",
-      origin: named.origin,
-      size: named.size,
-      root: base64(named.root),
-      note: noteDigest(crypto, last),
-      received: deps.now(),
-      node,
-    });
-    const texts = [epoch];
-    for (const log of of) {
-      texts.push(serverLeaves[log.enrolment] as string);
-      log.enrolment = texts.length - 1;
-      if (log.receipt < 0) continue;
-      texts.push(serverLeaves[log.receipt] as string);
-      log.receipt = texts.length - 1;
-    }
-    return texts;
-  }
-
-  function goneOn(known: readonly string[], of: readonly ReferenceLog[]) {
-    const last = checkpoint(hashed(known));
-    return { leaves: begunAnew(last, of), ended: [...ended, { origin, leaves: known, last }] };
-  }
-
-  function epoch({ log, size }: EpochRequest): EpochAnswer | undefined {
-    const at = ended.findIndex((each) => each.origin === log);
-    const before = ended[at];
-    if (before === undefined) return undefined;
-    const after = ended[at + 1] ?? { leaves: serverLeaves, last: checkpoint() };
-    const leaves = hashed(after.leaves);
-    const path = proveInclusion(crypto, 0, leaves.length, hashes(leaves));
-    return {
-      epoch: { text: after.leaves[0] as string, index: 0, path },
-      checkpoint: after.last,
-      last: before.last,
-      consistency: size === before.leaves.length ? [] : continuation(size, hashed(before.leaves)),
-    };
-  }
-
   const find = (device: string, incarnation: string): ReferenceLog | undefined =>
     logs.find((log) => log.device === device && log.incarnation === incarnation);
   function push(request: PushRequest): PushAnswer {
@@ -274,12 +231,7 @@ export function createReferenceServer(
       log.leaves = grown;
       log.note = request.note;
     }
-    const bodies = [
-      ...request.entries.flatMap((entry, at) =>
-        entry.kind === "full" ? [{ index: from + at, body: entry.body }] : [],
-      ),
-      ...request.fills,
-    ];
+    const bodies = bodiesOf(request);
     const dispositions = bodies.flatMap(({ index, body }): readonly Disposition[] => {
       if (log.bodies.has(index)) return [{ index, disposition: "duplicate" }];
       const header = JSON.parse(body.header) as Header;
@@ -319,36 +271,29 @@ export function createReferenceServer(
       const { dev: device, inc } = JSON.parse(opening) as Header;
       founder ??= device;
       const log = find(device, inc) ?? begin(opening, note);
-      return {
-        tenant,
-        device,
-        role: "admin",
-        founder,
-        enrolment: prove(log.enrolment),
-        checkpoint: checkpoint(),
-        node,
-      };
+      const proven = { enrolment: prove(log.enrolment), checkpoint: checkpoint() };
+      return { tenant, device, role: "admin", founder, ...proven, node };
     },
     push,
-    epoch,
+    epoch: (request) =>
+      epochOf(crypto, [...ended, { origin, leaves: serverLeaves, last: checkpoint() }], request),
     pull(device, request) {
       const { rules } = result;
       const parts = { crypto, events, rules, prove, checkpoint, treeLeaves };
       return pageOf(parts, device, request);
     },
     copy(cut) {
-      const kept = logs.map((log) => ({
-        ...log,
-        leaves: log.leaves.slice(0, cut?.size),
-        bodies: new Map([...log.bodies].filter(([index]) => index < (cut?.size ?? Infinity))),
-      }));
+      const kept = logs.map((log) => cutTo(log, cut?.size));
       const known = serverLeaves.slice(0, cut?.proven);
       const isNext = cut !== undefined && (cut.log !== (state.log ?? 1) || cut.shard !== undefined);
+      const last = isNext ? checkpoint(hashed(known)) : "";
+      const stated = { last, logs: kept, serverLeaves, node, received: deps.now() };
       return createReferenceServer(deps, {
         key: { privateKey: Uint8Array.from(key.privateKey), spki: key.spki },
         shard: cut?.shard ?? shard,
         log: cut?.log ?? state.log ?? 1,
-        ...(isNext ? goneOn(known, kept) : { leaves: serverLeaves, ended }),
+        leaves: isNext ? begunAnew(crypto, stated) : serverLeaves,
+        ended: isNext ? [...ended, { origin, leaves: known, last }] : ended,
         logs: kept,
         events: events.flatMap((event) => {
           const at = kept.findIndex((log) => log.incarnation === event.log.incarnation);
@@ -360,6 +305,66 @@ export function createReferenceServer(
     },
   };
   return result;
+}
+
+function bodiesOf({ from, entries, fills }: PushRequest): readonly Fill[] {
+  const full = entries.flatMap((entry, at) =>
+    entry.kind === "full" ? [{ index: from + at, body: entry.body }] : [],
+  );
+  return [...full, ...fills];
+}
+
+/** A device log with only so many leaves. */
+function cutTo(log: ReferenceLog, size: number | undefined): ReferenceLog {
+  const bodies = [...log.bodies].filter(([index]) => index < (size ?? Infinity));
+  return { ...log, leaves: log.leaves.slice(0, size), bodies: new Map(bodies) };
+}
+
+/** Leaves of the log that goes on for another: the epoch, and every device log again, which then names them. */
+function begunAnew(
+  crypto: Crypto,
+  stated: {
+    readonly last: string;
+    readonly logs: readonly ReferenceLog[];
+    readonly serverLeaves: readonly string[];
+    readonly node: string;
+    readonly received: number;
+  },
+): string[] {
+  const { last, logs, serverLeaves, node, received } = stated;
+  const { origin, size, root: bytes } = parseCheckpoint(parseNote(last).text);
+  const named = { origin, size, root: base64(bytes), note: noteDigest(crypto, last) };
+  const texts = [formatEpoch({ v: 1, kind: "epoch", ...named, received, node })];
+  for (const log of logs) {
+    texts.push(serverLeaves[log.enrolment] as string);
+    log.enrolment = texts.length - 1;
+    if (log.receipt < 0) continue;
+    texts.push(serverLeaves[log.receipt] as string);
+    log.receipt = texts.length - 1;
+  }
+  return texts;
+}
+
+/** How one of these logs goes on in the one behind it. */
+function epochOf(
+  crypto: Crypto,
+  logs: readonly EndedLog[],
+  { log, size }: EpochRequest,
+): EpochAnswer | undefined {
+  const at = logs.findIndex(({ origin }) => origin === log);
+  const [before, after] = [logs[at], logs[at + 1]];
+  if (before === undefined || after === undefined) return undefined;
+  const { hashes, continuation } = plainTrees(crypto);
+  const hashed = (texts: readonly string[]): readonly Bytes[] =>
+    texts.map((text) => leafHash(crypto, utf8(text)));
+  const leaves = hashed(after.leaves);
+  const path = proveInclusion(crypto, 0, leaves.length, hashes(leaves));
+  return {
+    epoch: { text: after.leaves[0] as string, index: 0, path },
+    checkpoint: after.last,
+    last: before.last,
+    consistency: size === before.leaves.length ? [] : continuation(size, hashed(before.leaves)),
+  };
 }
 
 function pageOf(

@@ -1,5 +1,5 @@
 /** What every test of the suite of server stores begins with: a tenant with one device log, still empty. */
-import { base64url, type Crypto, emptyRange, noPrevious } from "@holdfast/core";
+import { base64url, type Crypto, emptyRange, type MaybePromise, noPrevious } from "@holdfast/core";
 import type { DeviceLogRow, EventToPlace, ServerStore } from "@holdfast/server/engine";
 import type { Chance } from "./chance.ts";
 import type { SuiteRunner } from "./key-provider.suite.ts";
@@ -81,4 +81,33 @@ export function eventsFor(
     header: `{"n":${from + at}}`,
     frames: here.chance.bytes(20),
   }));
+}
+
+/** One empty store, opened for one test. */
+export interface ServerStoreUnderTest {
+  readonly store: ServerStore;
+  /** The same store from its medium, as a new process sees it. `undefined`: it has no medium. */
+  readonly reopen: (() => MaybePromise<ServerStore>) | undefined;
+  /** Tries to change or delete rows that must stay; throws `store_constraint`. `undefined`: cannot be tried. */
+  readonly tamper: ((table: string, act: "update" | "delete") => MaybePromise<void>) | undefined;
+  close(): MaybePromise<void>;
+}
+
+/** A test of the suite, by its name. */
+export type SuiteTest = (
+  name: string,
+  body: (here: Here<ServerStoreUnderTest>) => Promise<void>,
+) => void;
+
+export async function failureOf(run: () => unknown): Promise<unknown> {
+  try {
+    await run();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+export function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

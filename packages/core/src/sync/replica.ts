@@ -8,9 +8,8 @@ import type { Outbox } from "../outbox/outbox.ts";
 import { originKey } from "../event/event.ts";
 import { publicKeyOf } from "../proof/server-key.ts";
 import { readIncarnationPub } from "../seal/incarnation.ts";
-import { base64, base64url, fromBase64, utf8 } from "../std/bytes.ts";
+import { fromBase64 } from "../std/bytes.ts";
 import { type ErrorCode, HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
-import { canonicalJson } from "../std/jcs.ts";
 import type { Clock, Crypto } from "../std/ports.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import type { StoreSession } from "../store/tenancy.ts";
@@ -18,24 +17,22 @@ import type { TenureView, Writer } from "../store/writer.ts";
 import { enrolmentOf, keepEnrolment } from "./enrolment.ts";
 import { judgePage, type PageView } from "./judge-page.ts";
 import { judgePush, type PushVerdict } from "./judge-push.ts";
-import { judgeEpoch, keepEpoch } from "./judge-epoch.ts";
-import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
+import { keepEvidence } from "./evidence.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { PushAnswer } from "./messages/push.ts";
 import { planPull } from "./plan-pull.ts";
 import { planPush } from "./plan-push.ts";
 import type { ServerLogView } from "./server-log-view.ts";
 import type {
-  EpochOutcome,
   PlannedPush,
   PullOutcome,
   PushOutcome,
   ServerIdentity,
-  ShownLog,
   SyncStore,
 } from "./sync-store.ts";
 import { createSyncTables, type KnownLog, type SyncTables } from "./sync-tables.ts";
 import { storePage } from "./take-pull.ts";
+import { planEpoch, takeEpoch } from "./take-epoch.ts";
 import { settlePush } from "./take-push.ts";
 import { readWatermarks } from "./watermarks.ts";
 
@@ -158,14 +155,12 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
         });
       });
     },
-    planEpoch() {
-      const of = tables();
-      const server = of.server();
-      if (server === undefined) return undefined;
-      const { log, size } = of.checkpoint() ?? { log: server.log, size: 0 };
-      return { log, size };
-    },
-    takeEpoch: (request, answer, shown) => turn((at) => takeEpoch(at, request, answer, shown)),
+    planEpoch: () => planEpoch(tables()),
+    takeEpoch: (request, answer, shown) =>
+      turn(({ tables: of, within }) => {
+        const log = serverLogView(crypto, of);
+        return takeEpoch({ log, clock, tables: of, within }, request, answer, shown);
+      }),
     watermarks() {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
@@ -260,41 +255,6 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     }
   }
 
-  function takeEpoch(
-    { tables: of, within }: Turn,
-    request: EpochRequest,
-    answer: EpochAnswer | undefined,
-    shown: ShownLog | undefined,
-  ): EpochOutcome {
-    const log = serverLogView(crypto, of);
-    const { held } = log;
-    const view = { ...log, within: (size: number) => of.checkpointWithin(request.log, size) };
-    const isKnown = shown !== undefined && (held?.log === shown.log || log.former(shown.log));
-    const missing = {
-      status: isKnown ? "overtaken" : "refused",
-      code: "server_epoch_wrong",
-    } as const;
-    const verdict = answer === undefined ? missing : judgeEpoch(view, request, answer);
-    switch (verdict.status) {
-      case "overtaken":
-        return { status: "overtaken" };
-      case "ask":
-        return { status: "ask", request: { ...request, size: verdict.size } };
-      case "joined":
-        within(() => {
-          keepEpoch(of, verdict.judged, clock.now());
-        });
-        return { status: "followed", tailLost: verdict.judged.tailLost };
-      case "refused":
-        break;
-    }
-    const note = held && of.checkpointNote(held.log, held.size);
-    within(() => {
-      keepEvidence({ crypto, clock }, of, verdict.code, { request, answer, shown, held: note });
-    });
-    return { status: "contradiction", code: verdict.code };
-  }
-
   function refusePage(at: Turn, page: PullPage, code: ErrorCode, object: string): PullOutcome {
     const { checkpoint, consistency } = page;
     const which = /^(?:log|opening|event) (\d+)/.exec(object)?.[1];
@@ -335,17 +295,6 @@ function keepAnswer(
   const { device, incarnation, from, note, checkpoint } = plan.request;
   const request = { device, incarnation, from, note, checkpoint };
   keepEvidence(deps, of, code, { request, answer });
-}
-
-function keepEvidence(
-  { crypto, clock }: Pick<ReplicaDeps, "crypto" | "clock">,
-  of: SyncTables,
-  code: string,
-  shown: Readonly<Record<string, unknown>>,
-): void {
-  const evidence = JSON.parse(JSON.stringify(shown, bytesAsText)) as Record<string, unknown>;
-  const digest = base64url(crypto.sha256(utf8(canonicalJson(evidence)))).slice(0, 16);
-  of.keepEvidence(`${code}/${digest}`, { code, at: clock.now(), ...evidence });
 }
 
 function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
@@ -390,8 +339,4 @@ function knownServer(of: SyncTables): ServerIdentity {
 function endpointOf(server: ServerIdentity | undefined): string {
   const url = server?.url ?? "";
   return /^[a-z][a-z0-9+.-]*:\/\/[^/?#]+/i.exec(url)?.[0].replace(/\/\/[^@/]*@/, "//") ?? url;
-}
-
-function bytesAsText(_: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? base64(value) : value;
 }
