@@ -9,11 +9,10 @@
  * between shards and a server that is restored both begin a log like this (docs/decisions/0015).
  */
 import { fromBase64, fromBase64url } from "../std/bytes.ts";
-import { HoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
-import { limits } from "../std/limits.ts";
 import { isNoteName } from "./note.ts";
 import { parseServerLogOrigin } from "./server-key.ts";
+import { isCount, malformed, readMembers } from "./statement-text.ts";
 
 /** Which log a server log goes on for, and where that one ended. */
 export interface EpochStatement {
@@ -40,18 +39,8 @@ export function formatEpoch(statement: EpochStatement): string {
 
 /** Reads exactly what {@link formatEpoch} writes; anything else throws `server_leaf_malformed`. */
 export function parseEpoch(text: string): EpochStatement {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-    if (text.length > limits.headerBytesMax || canonicalJson(value) !== text)
-      throw malformed("text");
-  } catch (error) {
-    throw error instanceof HoldfastError ? error : malformed("text");
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("text");
-  const fields = value as Readonly<Record<string, unknown>>;
+  const fields = readMembers(text, 8);
   const { v, kind, origin, size, root, note, received, node } = fields;
-  if (Object.keys(fields).length !== 8) throw malformed("fields");
   if (v !== 1) throw malformed("v");
   if (kind !== "epoch") throw malformed("kind");
   if (typeof origin !== "string" || !isNoteName(origin)) throw malformed("origin");
@@ -62,13 +51,5 @@ export function parseEpoch(text: string): EpochStatement {
   if (typeof note !== "string" || fromBase64url(note)?.length !== 32) throw malformed("note");
   if (!isCount(received)) throw malformed("received");
   if (typeof node !== "string" || !isNoteName(node)) throw malformed("node");
-  return value as EpochStatement;
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-}
-
-function malformed(part: string): HoldfastError {
-  return new HoldfastError("server_leaf_malformed", { part });
+  return fields as unknown as EpochStatement;
 }

@@ -11,12 +11,12 @@
  * on for (server-epoch.ts).
  */
 import { base64url, type Bytes, fromBase64, fromBase64url, utf8 } from "../std/bytes.ts";
-import { HoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto } from "../std/ports.ts";
 import { parseDeviceLogOrigin } from "./checkpoint.ts";
 import { isNoteName } from "./note.ts";
+import { isCount, malformed, readMembers } from "./statement-text.ts";
 import { checkInclusion, leafHash } from "./tree.ts";
 
 /** Half-open ranges [from, to) of indices of a device log, ascending, apart from each other. */
@@ -63,18 +63,8 @@ export function formatStatement(statement: DeviceStatement): string {
 
 /** Reads exactly what {@link formatStatement} writes; anything else throws `server_leaf_malformed`. */
 export function parseStatement(text: string): DeviceStatement {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-    if (text.length > limits.headerBytesMax || canonicalJson(value) !== text)
-      throw malformed("text");
-  } catch (error) {
-    throw error instanceof HoldfastError ? error : malformed("text");
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("text");
-  const fields = value as Readonly<Record<string, unknown>>;
+  const fields = readMembers(text, 9);
   const { v, kind, origin, size, root, note, owed, received, node } = fields;
-  if (Object.keys(fields).length !== 9) throw malformed("fields");
   if (v !== 1) throw malformed("v");
   if (kind !== "receipt" && kind !== "enrol" && kind !== "revoke") throw malformed("kind");
   if (typeof origin !== "string" || parseDeviceLogOrigin(origin) === undefined) {
@@ -86,7 +76,7 @@ export function parseStatement(text: string): DeviceStatement {
   if (!isOwed(owed, size)) throw malformed("owed");
   if (!isCount(received)) throw malformed("received");
   if (typeof node !== "string" || !isNoteName(node)) throw malformed("node");
-  return value as DeviceStatement;
+  return fields as unknown as DeviceStatement;
 }
 
 /** Is the statement at its place in the server log of that size and root? Never throws. */
@@ -140,12 +130,4 @@ function isOwed(value: unknown, size: number): value is Owed {
   const { count, hash } = value as Readonly<Record<string, unknown>>;
   if (Object.keys(value).length !== 2 || !isCount(count)) return false;
   return typeof hash === "string" && fromBase64url(hash)?.length === 32;
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-}
-
-function malformed(part: string): HoldfastError {
-  return new HoldfastError("server_leaf_malformed", { part });
 }
