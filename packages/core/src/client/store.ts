@@ -5,7 +5,6 @@
 import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import type { Clock } from "../std/ports.ts";
 import type { PreparedDraft } from "../store/append.ts";
 import type { AppendResult } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
@@ -20,6 +19,7 @@ import { createGrantStore, offerGrantStore } from "./grant-store.ts";
 import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { createModelReader } from "./model-reader.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
+import { recordable } from "./recordable.ts";
 import { checkStore } from "./self-check.ts";
 import { type StoreDeps, StoreLife } from "./store-life.ts";
 import { createStoreSync } from "./sync.ts";
@@ -69,15 +69,6 @@ export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
     end("error");
     throw error;
   }
-}
-
-/** The clock is evidence: whatever it says is recorded, within what a header and a column can hold. */
-function recordable(clock: Clock): Clock {
-  const latest = 2 ** 48 - 1;
-  return {
-    now: () => Math.min(Math.max(0, Math.floor(clock.now()) || 0), latest),
-    monotonic: () => clock.monotonic(),
-  };
 }
 
 /** The store that an application sees, over its life. */

@@ -20,6 +20,7 @@ import { fromBase64url, fromUtf8, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import type { Transport } from "../sync/transport.ts";
 import { silentObserver } from "../telemetry/observer.ts";
+import { recordable } from "./recordable.ts";
 import { storeOver } from "./store.ts";
 import { StoreLife } from "./store-life.ts";
 
@@ -49,7 +50,7 @@ async function device(clock: ReturnType<typeof createManualClock>) {
   const life = new StoreLife({
     crypto,
     random: systemRandom,
-    clock,
+    clock: recordable(clock),
     timers: clock,
     observer: silentObserver,
     process: createTestProcess(),
@@ -164,6 +165,23 @@ test("endpoints that fail again and again are left alone, and the breaker outliv
   const before = calls;
   expect(await settle(clock, engine.syncNow())).toMatchObject({ status: "failed" });
   expect(calls).toBe(before);
+  await settle(clock, store.close());
+});
+
+test("waits end on a device whose clock is from before 1970", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => Date.UTC(2026, 0, 1) });
+  let down = true;
+  const { store, engine } = await enrolled(clock, server, () =>
+    down ? new HoldfastError("network_unreachable") : "answered",
+  );
+  clock.setWall(Date.UTC(1946, 0, 1));
+  await store.append([note("ada", "1")]);
+  for (let times = 0; times < 8; times++) await settle(clock, engine.syncNow());
+  expect(engine.state().lastFailure).toBe("breaker_open");
+  down = false;
+  clock.advance(600_000);
+  expect(await settle(clock, engine.syncNow())).toMatchObject({ status: "drained" });
   await settle(clock, store.close());
 });
 
