@@ -257,6 +257,32 @@ describe("a replica", () => {
     for (const each of [a, copy, b]) await each.life.close();
   });
 
+  it("finds out where a copy of it has gone on, also when it offers what both have first", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await pushAll(a, server);
+    for (const text of ["1", "2", "3", "4"]) await a.store.append(note("x", text));
+    const copy = await cloneOf(a);
+    for (const text of ["5", "6"]) await copy.store.append(note("x", `${text} of the copy`));
+    await pushAll(copy, server);
+    await a.store.append([note("x", "of the original"), note("y", "too"), note("z", "too")]);
+    const outcomes = await pushAll(a, server, { ...bounds, bodies: 2 });
+    expect(outcomes.map(({ status }) => status)).toEqual([
+      "replan",
+      "replan",
+      "reopened",
+      "receipted",
+    ]);
+    expect(a.sync.watermarks()).toMatchObject({ waiting: 0, dead: 3, receiptedSize: 1 });
+    expect(a.sync.evidence()).toBeUndefined();
+    expect(a.store.read({ type: "IncarnationOpened" }).at(-1)?.header.pub).toMatchObject({
+      reason: "fork",
+    });
+    expect(a.store.verify().problems).toEqual([]);
+    for (const each of [a, copy]) await each.life.close();
+  });
+
   it("opens an incarnation when the server holds more of its log", async () => {
     const server = serverFor();
     const a = await device();
