@@ -283,6 +283,22 @@ describe("a replica", () => {
     for (const each of [a, copy]) await each.life.close();
   });
 
+  it("halts when the receipt is about another log than what was offered", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await pushAll(a, server);
+    const copy = await cloneOf(a);
+    await a.store.append(note("x", "of the original"));
+    await copy.store.append(note("x", "of the copy"));
+    const [own, other] = [await a.sync.planPush(bounds), await copy.sync.planPush(bounds)];
+    if (own === undefined || other === undefined) throw new Error("nothing to push");
+    const outcome = await a.sync.takePush(own, server.push(other.request));
+    expect(outcome).toEqual({ status: "contradiction", code: "server_receipt_wrong" });
+    expect(a.sync.watermarks()).toMatchObject({ waiting: 1, dead: 0, receiptedSize: 1 });
+    for (const each of [a, copy]) await each.life.close();
+  });
+
   it("opens an incarnation when the server holds more of its log", async () => {
     const server = serverFor();
     const a = await device();
