@@ -283,6 +283,39 @@ describe("a replica", () => {
     for (const each of [a, copy]) await each.life.close();
   });
 
+  it("goes on after an incarnation that a copy has taken over before it was receipted here", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await pushAll(a, server);
+    const first = await cloneOf(a);
+    await first.store.append(note("x", "of the first copy"));
+    await pushAll(first, server);
+    await a.store.append(note("x", "of the original"));
+    const plan = await a.sync.planPush(bounds);
+    if (plan === undefined) throw new Error("nothing to push");
+    // A new incarnation begins, of which the server has not heard yet, and is copied at once.
+    expect(await a.sync.takePush(plan, server.push(plan.request))).toMatchObject({
+      reason: "fork",
+    });
+    const second = await cloneOf(a);
+    for (const text of ["1", "2"]) await second.store.append(note("y", text));
+    await pushAll(second, server);
+    await a.store.append(note("z", "own"));
+    const forked = await a.sync.planPush(bounds);
+    if (forked === undefined) throw new Error("nothing to push");
+    expect(await a.sync.takePush(forked, server.push(forked.request))).toMatchObject({
+      status: "reopened",
+    });
+    // Urgent entries name the newest log; nothing of the one before is left to push.
+    await a.store.append(note("fall", "now", { lane: "urgent" }));
+    await pushAll(a, server);
+    expect(a.sync.watermarks()).toMatchObject({ waiting: 0, receiptedSize: 2, owed: [] });
+    expect(a.sync.evidence()).toBeUndefined();
+    expect(a.store.verify().problems).toEqual([]);
+    for (const each of [a, first, second]) await each.life.close();
+  });
+
   it("halts when the receipt is about another log than what was offered", async () => {
     const server = serverFor();
     const a = await device();
