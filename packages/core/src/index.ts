@@ -37,6 +37,7 @@ export { checkPublicKey, type PublicKeyProblem } from "./proof/public-key.ts";
 export * from "./proof/multiproof.ts";
 export * from "./proof/server-leaf.ts";
 export * from "./proof/signature.ts";
+export * from "./proof/stored-tree.ts";
 export * from "./proof/tiles.ts";
 export * from "./proof/tree.ts";
 export * from "./proof/log-source.ts";

@@ -2,6 +2,7 @@
 export * from "./access-model.ts";
 export * from "./chance.ts";
 export * from "./changes.ts";
+export { type CommittedReads, committedReads } from "./committed-reads.ts";
 export * from "./event-log.suite.ts";
 export * from "./fake-sync-engine.ts";
 export * from "./fake-transport.ts";

@@ -20,6 +20,7 @@ import {
   type SyncServer,
 } from "@holdfast/server/engine";
 import { type Chance, createChance } from "./chance.ts";
+import { type CommittedReads, committedReads } from "./committed-reads.ts";
 import { createManualClock, type ManualClock } from "./manual-clock.ts";
 import {
   createInvitationCode,
@@ -41,6 +42,8 @@ export interface TestServerOptions {
 export interface TestServer {
   readonly server: SyncServer;
   readonly store: ServerStore;
+  /** What is committed of the tenant. */
+  readonly reads: CommittedReads;
   readonly driver: SqliteDriver;
   readonly clock: ManualClock;
   readonly chance: Chance;
@@ -109,6 +112,7 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
   return {
     server,
     store,
+    reads: committedReads(store, tenant),
     driver,
     clock,
     chance,

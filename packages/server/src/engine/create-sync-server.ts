@@ -76,7 +76,7 @@ function greet({ key, host, reads, clock, greeting }: EngineDeps): Hello {
 }
 
 function assertionKey({ store }: EngineDeps, caller: Caller): Promise<AssertionKey | undefined> {
-  return store.read(async (reads) => {
+  return store.read(caller.tenant, async (reads) => {
     const { tenant, device, incarnation } = caller;
     const row = await reads.device(tenant, device);
     const log = await reads.deviceLog(tenant, device, incarnation);

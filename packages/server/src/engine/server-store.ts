@@ -1,15 +1,16 @@
 /**
- * The port of the server's storage: SQLite here (`sqlite-server-store.ts`), PostgreSQL later, one conformance
- * suite. A write transaction belongs to one tenant and moves the head row of its shard; positions and leaf
- * indices are gap-free and in commit order because both counters move in the transaction that uses them.
+ * The port of the server's storage: SQLite (`sqlite-server-store.ts`) and PostgreSQL (`postgres-server-store.ts`),
+ * one conformance suite. A transaction belongs to one tenant, and no other one's rows are there inside of it. A
+ * write moves the head row of the tenant's shard; positions and leaf indices are gap-free and in commit order
+ * because both counters move in the transaction that uses them.
  *
- * Every answer may be a promise. Reads outside a transaction see committed state only.
+ * Every answer may be a promise. Reads see committed state, and one state at a time.
  */
 import type {
   Bytes,
   CompactRange,
+  HashSpan,
   IndexRanges,
-  LeafSource,
   MaybePromise,
   Role,
 } from "@holdfast/core";
@@ -141,8 +142,13 @@ export interface ServerReads {
     incarnation: string,
   ): MaybePromise<DeviceLogRow | undefined>;
   deviceLogs(tenant: string, device?: string): MaybePromise<readonly DeviceLogRow[]>;
-  /** Leaves and tile roots of a device log. */
-  deviceLeaves(tenant: string, device: string, incarnation: string): LeafSource;
+  /** Hashes of the tree of a device log, all spans in one batch. Throws `proof_source_short`. */
+  deviceHashes(
+    tenant: string,
+    device: string,
+    incarnation: string,
+    spans: readonly HashSpan[],
+  ): MaybePromise<readonly (readonly Bytes[])[]>;
   /** Leaves [from, to) of a device log, base64url. */
   leavesOf(
     tenant: string,
@@ -151,9 +157,8 @@ export interface ServerReads {
     from: number,
     to: number,
   ): MaybePromise<readonly string[]>;
-  /** Has an event with this id a body here? */
-  leafOfId(tenant: string, id: string): MaybePromise<string | undefined>;
-  eventByLeaf(tenant: string, leaf: string): MaybePromise<PlacedEvent | undefined>;
+  /** Which of these event ids have a body here. */
+  placedIds(tenant: string, ids: readonly string[]): MaybePromise<ReadonlySet<string>>;
   /**
    * Events of those scopes after a position, in order, at most `limit`, without those of device `except`. With
    * `bytes` (headers and frames) it ends after the second event at the earliest, with the one that goes beyond.
@@ -180,7 +185,11 @@ export interface ServerReads {
   accessChanges(tenant: string, device: string): MaybePromise<readonly AccessChange[]>;
   /** Text of leaves [from, to) of the server log. */
   serverLeaves(shard: string, from: number, to: number): MaybePromise<readonly string[]>;
-  serverTree(shard: string): LeafSource;
+  /** Hashes of the tree of the server log, all spans in one batch. Throws `proof_source_short`. */
+  serverHashes(
+    shard: string,
+    spans: readonly HashSpan[],
+  ): MaybePromise<readonly (readonly Bytes[])[]>;
   serverRange(shard: string): MaybePromise<CompactRange>;
   checkpoint(shard: string, size?: number): MaybePromise<CheckpointRow | undefined>;
   /** The newest receipt leaf of a commit note, by its digest. */
@@ -247,11 +256,24 @@ export interface ServerWrites extends ServerReads {
   addQuarantine(row: QuarantineRow): MaybePromise<void>;
 }
 
+/** What a caller has seen of a shard: a state that is older than that must not answer. */
+export type SeenHead = Pick<ShardHead, "events" | "leaves">;
+
 /** The storage itself; see the module header. Its methods throw the storage codes (`store_*`). */
-export interface ServerStore extends ServerReads {
-  /** Reads that see one committed state. */
-  read<T>(work: (reads: ServerReads) => MaybePromise<T>): Promise<T>;
-  /** One write transaction: committed and durable when it resolves, undone when `work` throws. */
-  write<T>(work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+export interface ServerStore {
+  /**
+   * Reads that see one committed state; `tenant` is `undefined` for what is not of one yet (codes). With `seen` a
+   * copy that may lag behind answers, as far as it has got there.
+   */
+  read<T>(
+    tenant: string | undefined,
+    work: (reads: ServerReads) => MaybePromise<T>,
+    seen?: SeenHead,
+  ): Promise<T>;
+  /**
+   * One write transaction: committed and durable when it resolves, undone when `work` throws. What the medium
+   * undoes of itself may be tried again: `work` then runs once more from the beginning.
+   */
+  write<T>(tenant: string | undefined, work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
   close(): MaybePromise<void>;
 }

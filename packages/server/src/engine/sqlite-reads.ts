@@ -2,11 +2,13 @@
 import {
   base64url,
   type Bytes,
+  type Crypto,
   hashBytes,
   HoldfastError,
   invariant,
   type LeafSource,
   type Role,
+  spanFromTiles,
   type SqliteDriver,
 } from "@holdfast/core";
 import type { CheckpointRow, PlacedEvent, ServerReads, TenantRow } from "./server-store.ts";
@@ -49,15 +51,18 @@ const eventColumns = `events.position AS position, logs.device AS device,
 const notLogsOf = `AND log NOT IN
   (SELECT own.number FROM logs AS own WHERE own.tenant = ? AND own.device = ?)`;
 
-export function createSqliteReads(driver: SqliteDriver): SqliteReads {
+export function createSqliteReads(
+  crypto: Pick<Crypto, "sha256">,
+  driver: SqliteDriver,
+): SqliteReads {
   const names = nameReads(driver);
   return {
     ...names,
     ...tenantReads(driver, names),
-    ...deviceLogReads(driver, names),
+    ...deviceLogReads(crypto, driver, names),
     ...eventReads(driver, names),
     ...accessReads(driver, names),
-    ...serverLogReads(driver),
+    ...serverLogReads(crypto, driver),
     receiptOf(tenant, device, incarnation, noteDigest) {
       const number = names.logNumber(tenant, device, incarnation) ?? -1;
       const row = driver
@@ -168,9 +173,10 @@ function tenantReads(
 }
 
 function deviceLogReads(
+  crypto: Pick<Crypto, "sha256">,
   driver: SqliteDriver,
   { tenantNumber, logNumber }: Names,
-): Pick<SqliteReads, "deviceLog" | "deviceLogs" | "deviceLeaves" | "leavesOf"> {
+): Pick<SqliteReads, "deviceLog" | "deviceLogs" | "deviceHashes" | "leavesOf"> {
   const columns = `number, device, incarnation, algorithm, spki, hpke, opening, size, head, range,
     note, receipt, received_at, enrolment, owed, cutoff FROM logs`;
   const logs = `SELECT ${columns} WHERE tenant = ? AND (? IS NULL OR device = ?) ORDER BY number`;
@@ -188,9 +194,9 @@ function deviceLogReads(
         .prepare(logs)
         .all<LogSqlRow>(tenantNumber(tenant) ?? -1, device ?? null, device ?? null)
         .map(deviceLogOf),
-    deviceLeaves(tenant, device, incarnation) {
+    deviceHashes(tenant, device, incarnation, spans) {
       const log = logNumber(tenant, device, incarnation) ?? -1;
-      return {
+      const source: LeafSource = {
         leaves: (from, to) => hashes(log, from, to),
         tileRoots: (from, to) =>
           driver
@@ -200,6 +206,7 @@ function deviceLogReads(
             .all<{ root: Uint8Array }>(log, from, to)
             .map(({ root }) => owned(root)),
       };
+      return spans.map((span) => spanFromTiles(crypto, source, span));
     },
     leavesOf: (tenant, device, incarnation, from, to) =>
       hashes(logNumber(tenant, device, incarnation) ?? -1, from, to).map((hash) => base64url(hash)),
@@ -258,7 +265,7 @@ function createPage(most: number) {
 function eventReads(
   driver: SqliteDriver,
   { tenantNumber }: Names,
-): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "headersOfStream" | "sharedStreams"> {
+): Pick<SqliteReads, "placedIds" | "events" | "headersOfStream" | "sharedStreams"> {
   const ofAll = `SELECT ${eventColumns}
     WHERE events.tenant = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScope = `SELECT position FROM events
@@ -293,15 +300,10 @@ function eventReads(
   }
 
   return {
-    leafOfId: (tenant, id) =>
-      driver
-        .prepare("SELECT leaf FROM events WHERE tenant = ? AND id = ?")
-        .get<{ leaf: string }>(tenantNumber(tenant) ?? -1, id)?.leaf,
-    eventByLeaf(tenant, leaf) {
-      const row = driver
-        .prepare(`SELECT ${eventColumns} WHERE events.tenant = ? AND leaf = ?`)
-        .get<EventSqlRow>(tenantNumber(tenant) ?? -1, leaf);
-      return row === undefined ? undefined : placedEventOf(row);
+    placedIds(tenant, ids) {
+      const number = tenantNumber(tenant) ?? -1;
+      const found = driver.prepare("SELECT 1 FROM events WHERE tenant = ? AND id = ?");
+      return new Set(ids.filter((id) => found.get(number, id) !== undefined));
     },
     events(tenant, scopes, after, limit, except, bytes = Infinity) {
       const number = tenantNumber(tenant) ?? -1;
@@ -371,9 +373,26 @@ function accessReads(
   };
 }
 
-function serverLogReads(
+/** Leaf hashes [from, to) of a server log. */
+export function serverLeafHashes(
   driver: SqliteDriver,
-): Pick<SqliteReads, "head" | "serverLeaves" | "serverTree" | "serverRange" | "checkpoint"> {
+  shard: string,
+  from: number,
+  to: number,
+): readonly Bytes[] {
+  return driver
+    .prepare(
+      `SELECT hash FROM server_leaves WHERE shard = ? AND leaf_index >= ? AND leaf_index < ?
+       ORDER BY leaf_index`,
+    )
+    .all<{ hash: Uint8Array }>(shard, from, to)
+    .map(({ hash }) => owned(hash));
+}
+
+function serverLogReads(
+  crypto: Pick<Crypto, "sha256">,
+  driver: SqliteDriver,
+): Pick<SqliteReads, "head" | "serverLeaves" | "serverHashes" | "serverRange" | "checkpoint"> {
   interface ShardRow {
     readonly shard: string;
     readonly log: number;
@@ -406,23 +425,19 @@ function serverLogReads(
         )
         .all<{ text: string }>(shard, from, to)
         .map(({ text }) => text),
-    serverTree: (shard): LeafSource => ({
-      leaves: (from, to) =>
-        driver
-          .prepare(
-            `SELECT hash FROM server_leaves WHERE shard = ? AND leaf_index >= ? AND leaf_index < ?
-             ORDER BY leaf_index`,
-          )
-          .all<{ hash: Uint8Array }>(shard, from, to)
-          .map(({ hash }) => owned(hash)),
-      tileRoots: (from, to) =>
-        driver
-          .prepare(
-            "SELECT root FROM server_tiles WHERE shard = ? AND tile >= ? AND tile < ? ORDER BY tile",
-          )
-          .all<{ root: Uint8Array }>(shard, from, to)
-          .map(({ root }) => owned(root)),
-    }),
+    serverHashes(shard, spans) {
+      const source: LeafSource = {
+        leaves: (from, to) => serverLeafHashes(driver, shard, from, to),
+        tileRoots: (from, to) =>
+          driver
+            .prepare(
+              "SELECT root FROM server_tiles WHERE shard = ? AND tile >= ? AND tile < ? ORDER BY tile",
+            )
+            .all<{ root: Uint8Array }>(shard, from, to)
+            .map(({ root }) => owned(root)),
+      };
+      return spans.map((span) => spanFromTiles(crypto, source, span));
+    },
     checkpoint(shard, size) {
       const row =
         size === undefined

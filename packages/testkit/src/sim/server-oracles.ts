@@ -1,5 +1,6 @@
 /** What must hold of the server at the end of a run. */
 import type { RecordedEvent } from "@holdfast/core";
+import { committedReads } from "../committed-reads.ts";
 import { type Ledger, LivenessError, SafetyError } from "./ledger.ts";
 import type { SimServer } from "./sim-server.ts";
 import { plaintextMark } from "./workload.ts";
@@ -20,16 +21,17 @@ export async function checkServer(
   if (store === undefined) throw new LivenessError("the server is down without a fault");
   const [events = []] = held;
   const tenant = events[0]?.header.ten ?? "";
-  const row = await store.tenant(tenant);
+  const reads = committedReads(store, tenant);
+  const row = await reads.tenant(tenant);
   if (row === undefined) throw new SafetyError("the server has lost the tenant");
-  const { leaves } = await store.head(row.shard);
-  const texts = await store.serverLeaves(row.shard, 0, leaves);
+  const { leaves } = await reads.head(row.shard);
+  const texts = await reads.serverLeaves(row.shard, 0, leaves);
   for (const [index, text] of ledger.receipts) {
     if (texts[index] !== text) {
       throw new SafetyError(`receipt ${index} is not in the server log: ${text}`);
     }
   }
-  const placed = await store.events(tenant, "*", 0, 1_000_000);
+  const placed = await reads.events(tenant, "*", 0, 1_000_000);
   const seen = new Set<string>();
   for (const { leaf, position } of placed) {
     if (seen.has(leaf)) throw new SafetyError(`${leaf} was placed twice, at ${position} again`);

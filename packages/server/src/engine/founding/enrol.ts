@@ -53,11 +53,15 @@ export async function enrol(
   const { crypto, store } = deps;
   const digest = proofDigest(crypto, request.proof);
   if (digest === undefined) throw refused();
-  const code = await store.read((reads) => usableCode(deps, reads, digest, request));
+  const code = await store.read(namedTenant(crypto, request), (reads) =>
+    usableCode(deps, reads, digest, request),
+  );
   const device = readFirstWords(deps, request);
   const tenant = device.opening.header.ten;
   if (code.tenant !== undefined && code.tenant !== tenant) throw refused();
-  const founding = code.tenant === undefined && (await store.tenant(tenant)) === undefined;
+  const founding =
+    code.tenant === undefined &&
+    (await store.read(tenant, (reads) => reads.tenant(tenant))) === undefined;
   const node = founding ? await deps.nodeFor(tenant) : undefined;
   const nodeWords = node === undefined ? undefined : readFirstWords(deps, node);
   if (nodeWords !== undefined && nodeWords.opening.header.ten !== tenant) {
@@ -115,21 +119,30 @@ async function usableCode(
   return code;
 }
 
-/** An opening that cannot be read is no reason to tell a used code from one that never was. */
 async function wasUsedFor(
-  deps: EngineDeps,
+  { crypto }: EngineDeps,
   reads: ServerReads,
   digest: string,
   request: EnrolRequest,
 ): Promise<boolean> {
-  let opening: Opening;
+  const opening = openingOf(crypto, request);
+  if (opening === undefined) return false;
+  return (await sameEnrolment(reads, opening.header.ten, digest, opening)) !== undefined;
+}
+
+/** An opening that cannot be read is no reason to tell a used code from one that never was. */
+function openingOf(crypto: EngineDeps["crypto"], request: EnrolRequest): Opening | undefined {
   try {
-    opening = readOpening(deps.crypto, request.opening);
+    return readOpening(crypto, request.opening);
   } catch (error) {
-    if (isHoldfastError(error, "opening_wrong")) return false;
+    if (isHoldfastError(error, "opening_wrong")) return undefined;
     throw error;
   }
-  return (await sameEnrolment(reads, opening.header.ten, digest, opening)) !== undefined;
+}
+
+/** The tenant that the opening names, before anything of it is believed. */
+function namedTenant(crypto: EngineDeps["crypto"], request: EnrolRequest): string | undefined {
+  return openingOf(crypto, request)?.header.ten;
 }
 
 /** The opening that this code was used for, when it is this one. */

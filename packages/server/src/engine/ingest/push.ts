@@ -121,7 +121,7 @@ function receiptedAnswer(plan: PushPlan, receipt: number, offer: Offer): Answer<
       owed: plan.owed,
       receipt: await proof.prove(receipt),
       checkpoint: proof.checkpoint.note,
-      consistency: proof.consistency(offer.request.checkpoint),
+      consistency: await proof.consistency(offer.request.checkpoint),
       dispositions: plan.dispositions,
     };
   };

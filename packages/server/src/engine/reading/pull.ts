@@ -3,7 +3,7 @@
  * made from one committed state, so that a consumer who goes on at `next` never passes over an event.
  */
 import {
-  createHashSource,
+  createStoredTree,
   everyScope,
   HoldfastError,
   invariant,
@@ -32,7 +32,9 @@ export async function pull(
   let result = "refused";
   try {
     checkRequest(request);
-    const page = await deps.store.read((reads) => pageOf(deps, reads, caller, request));
+    const page = await deps.store.read(caller.tenant, (reads) =>
+      pageOf(deps, reads, caller, request),
+    );
     result = "answered";
     deps.observer.count("server_pulled_events", page.events.length);
     return page;
@@ -88,7 +90,7 @@ async function pageOf(
     next: events.length < found.length ? (events.at(-1)?.position ?? request.after) : head.events,
     head: head.events,
     checkpoint: checkpoint.note,
-    consistency: proof.consistency(request.checkpoint),
+    consistency: await proof.consistency(request.checkpoint),
     logs,
     events: events.map((event): PulledEvent => {
       const log = numbers.get(originKey(event.device, event.incarnation)) as number;
@@ -175,7 +177,9 @@ async function logOf(
   );
   const { size, note, opening } = log;
   if (held > size) throw new HoldfastError("server_behind", { part: "held", size });
-  const hashOf = createHashSource(crypto, reads.deviceLeaves(tenant, device, incarnation), size);
+  const tree = createStoredTree(crypto, size, (spans) =>
+    reads.deviceHashes(tenant, device, incarnation, spans),
+  );
   const proven = [...new Set([0, ...indices])].toSorted((a, b) => a - b);
   return {
     device,
@@ -184,7 +188,10 @@ async function logOf(
     receipt: await proof.prove(log.receipt),
     enrolment: await proof.prove(log.enrolment),
     opening,
-    hashes: proveInclusions(crypto, proven, size, hashOf),
-    consistency: held === 0 || held === size ? [] : proveConsistency(crypto, held, size, hashOf),
+    hashes: await tree.prove((by, hashOf) => proveInclusions(by, proven, size, hashOf)),
+    consistency:
+      held === 0 || held === size
+        ? []
+        : await tree.prove((by, hashOf) => proveConsistency(by, held, size, hashOf)),
   };
 }

@@ -2,7 +2,7 @@
 import {
   type ConsistencyAnswer,
   type ConsistencyRequest,
-  createHashSource,
+  createStoredTree,
   HoldfastError,
   type InclusionAnswer,
   type InclusionRequest,
@@ -30,7 +30,7 @@ function inCallersLog<T>(
   caller: Caller,
   work: (log: CallersLog) => Promise<T> | T,
 ): Promise<T> {
-  return store.read(async (reads) => {
+  return store.read(caller.tenant, async (reads) => {
     await admit(reads, caller);
     const row = await reads.tenant(caller.tenant);
     const newest = row === undefined ? undefined : await reads.checkpoint(row.shard);
@@ -57,8 +57,9 @@ export function proveLeaf(
     holdTo(index, 0, size - 1, "index");
     const [text] = await reads.serverLeaves(shard, index, index + 1);
     invariant(text !== undefined, "a leaf below the checkpoint is there");
-    const hashOf = createHashSource(deps.crypto, reads.serverTree(shard), size);
-    return { leaf: { text, index, path: proveInclusion(deps.crypto, index, size, hashOf) } };
+    const tree = createStoredTree(deps.crypto, size, (spans) => reads.serverHashes(shard, spans));
+    const path = await tree.prove((by, hashOf) => proveInclusion(by, index, size, hashOf));
+    return { leaf: { text, index, path } };
   });
 }
 
@@ -68,11 +69,11 @@ export function proveGrowth(
   caller: Caller,
   { before, size }: ConsistencyRequest,
 ): Promise<ConsistencyAnswer> {
-  return inCallersLog(deps, caller, ({ reads, shard, newest }) => {
+  return inCallersLog(deps, caller, async ({ reads, shard, newest }) => {
     holdTo(size, 1, newest.size, "size");
     holdTo(before, 1, size, "before");
-    const hashOf = createHashSource(deps.crypto, reads.serverTree(shard), size);
-    return { path: proveConsistency(deps.crypto, before, size, hashOf) };
+    const tree = createStoredTree(deps.crypto, size, (spans) => reads.serverHashes(shard, spans));
+    return { path: await tree.prove((by, hashOf) => proveConsistency(by, before, size, hashOf)) };
   });
 }
 
