@@ -81,7 +81,7 @@ async function share(): Promise<readonly Verdict[]> {
       fileURLToPath(import.meta.url),
       [...own, "--step", String(jobs), ...common],
       {
-        execArgv: ["--conditions=@holdfast/source"],
+        execArgv: ["--conditions=@holdfast/source", "--max-semi-space-size=64"],
       },
     );
     child.on("message", (message) => {

@@ -68,7 +68,6 @@ const readable: ReadonlySet<string> = new Set(["opened", "none"]);
 
 /** What still keeps the devices from holding the same. */
 function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
-  const heads = new Set<number>();
   for (const { device, connected } of inhabitants) {
     const { open } = device;
     if (open === undefined || connected?.open !== open) return `${device.name} is not open`;
@@ -81,18 +80,19 @@ function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
     const trouble = `${state.push}, ${state.pull}, ${state.lastFailure ?? "no failure"}`;
     if (waiting > 0) return `${device.name} has ${waiting} to push (${trouble})`;
     if (owed.length > 0) return `${device.name} owes ${JSON.stringify(owed)} (${trouble})`;
-    heads.add(ofOthers(allEvents(open.store), copiedIds(inhabitants)).length);
   }
+  const copied = copiedIds(inhabitants);
+  const held = inhabitants.map(({ device: { open } }) =>
+    open === undefined ? [] : ofOthers(allEvents(open.store), copied),
+  );
+  const heads = new Set(held.map((events) => events.length));
   if (heads.size > 1) return `the devices hold ${[...heads].join(", ")} events`;
-  for (const { device } of inhabitants) {
-    const events = device.open === undefined ? [] : allEvents(device.open.store);
+  for (const [at, { device }] of inhabitants.entries()) {
     // An older keyring lacks what came since; who has it need not give it again. What an older copy had sealed
     // under a key that it had not shared yet, nobody can open.
     if (device.copied) continue;
-    const closed = ofOthers(events, copiedIds(inhabitants)).filter(
-      ({ content }) => !readable.has(content),
-    );
-    if (closed.length > 0) return `${device.name} cannot open ${closed.length} events`;
+    const closed = held[at]?.filter(({ content }) => !readable.has(content)).length ?? 0;
+    if (closed > 0) return `${device.name} cannot open ${closed} events`;
   }
   return undefined;
 }

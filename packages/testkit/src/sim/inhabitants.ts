@@ -44,6 +44,14 @@ export interface Context {
 /** How long after the last fault everything must be well, virtual milliseconds. */
 export const healMsMax = 30 * 60_000;
 
+/** Between two looks of a device when nothing strikes any more: most of that time nothing happens. */
+const quietPollMs = 10_000;
+
+/** Between two looks of a device for what others did. */
+export function pollMs({ phase, knobs }: Pick<Context, "phase" | "knobs">): number {
+  return phase === "healing" ? Math.max(knobs.pollMs, quietPollMs) : knobs.pollMs;
+}
+
 /** Anything thrown, as an error. */
 export function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(`thrown: ${JSON.stringify(error)}`);

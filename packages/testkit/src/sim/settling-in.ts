@@ -9,7 +9,7 @@ import {
 import type { Chance } from "../chance.ts";
 import { attempt, connect, type Connection } from "./connection.ts";
 import type { OpenDevice } from "./device.ts";
-import { type Backend, type Context, type Inhabitant, settle } from "./inhabitants.ts";
+import { type Backend, type Context, type Inhabitant, pollMs, settle } from "./inhabitants.ts";
 import { LivenessError } from "./ledger.ts";
 import { initSimStore } from "./sim-store.ts";
 
@@ -49,14 +49,14 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
 
 /** Called whenever a process has opened the store. */
 export function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): void {
-  const { backend, knobs, ledger, plant } = context;
+  const { backend, ledger, plant } = context;
   if (backend !== undefined) {
     const ports = {
       network: backend.network,
       plant,
       ledger,
       url: backend.server.url,
-      pollMs: knobs.pollMs,
+      pollMs: () => pollMs(context),
     };
     inhabitant.connected = { open, connection: connect(inhabitant.device, open, ports) };
   }

@@ -10,11 +10,19 @@ import { planCopies } from "./copies.ts";
 import { createDevice, type OpenDevice, type SimDevice } from "./device.ts";
 import { diary } from "./domain.ts";
 import { checkEnd, comeTogether } from "./healing.ts";
-import { asError, type Backend, type Context, type Inhabitant, throwFirst } from "./inhabitants.ts";
+import {
+  asError,
+  type Backend,
+  type Context,
+  type Inhabitant,
+  pollMs,
+  throwFirst,
+} from "./inhabitants.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createNetwork } from "./network.ts";
 import { type Plant, noPlant } from "./plant.ts";
+import { rememberingCrypto } from "./remembering-crypto.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
 import { settleIn } from "./settling-in.ts";
 import { createSimServer } from "./sim-server.ts";
@@ -54,7 +62,7 @@ function chanceOf(seed: number, purpose: number): Chance {
 /** Keys from the seed: their order decides orders of devices. */
 function seeded(crypto: Crypto, chance: Chance): Crypto {
   const { generateSigningKey } = nobleCrypto(chance);
-  return { ...crypto, generateSigningKey };
+  return { ...rememberingCrypto(crypto), generateSigningKey };
 }
 
 /** A world from a seed. */
@@ -164,15 +172,15 @@ async function begin(context: Context, inhabitant: Inhabitant, open: OpenDevice)
 
 /** Keys that are due go out, and in, beside the engine. */
 async function grantsNowAndThen(
-  { scheduler, knobs }: Context,
+  context: Context,
   { device, connected }: Inhabitant,
   open: OpenDevice,
 ): Promise<void> {
   for (;;) {
-    await open.sleep(thinkTime(device.chance, 2 * knobs.pollMs));
+    await open.sleep(thinkTime(device.chance, 2 * pollMs(context)));
     if (connected?.open !== open) return;
     const code = await open.hear(attempt(connected.connection.grants()));
-    if (code !== undefined) scheduler.note(`${device.name} grants ${code}`);
+    if (code !== undefined) context.scheduler.note(`${device.name} grants ${code}`);
   }
 }
 
