@@ -61,6 +61,7 @@ async function device(place = "/test") {
 async function openAgain(
   test: TestStore,
   ports: Pick<ConstructorParameters<typeof StoreLife>[0], "clock" | "timers">,
+  acceptRollback = false,
 ) {
   const life = new StoreLife({
     ...ports,
@@ -74,7 +75,7 @@ async function openAgain(
     projections: [],
     app: "test",
     readOnly: false,
-    acceptRollback: false,
+    acceptRollback,
   });
   await life.start();
   return { life, sync: life.sync, store: storeOver(life) };
@@ -119,8 +120,8 @@ async function snapshotOf(of: Device): Promise<() => void> {
   };
 }
 
-async function reopened(of: Device): Promise<Device> {
-  return { ...of, ...(await openAgain(of.test, { clock: of.clock, timers: of.clock })) };
+async function reopened(of: Device, accept = false): Promise<Device> {
+  return { ...of, ...(await openAgain(of.test, { clock: of.clock, timers: of.clock }, accept)) };
 }
 
 type Device = Awaited<ReturnType<typeof device>>;
@@ -352,6 +353,98 @@ describe("a replica", () => {
     const opening = copy.store.read({ type: "IncarnationOpened" }).at(-1)?.header.pub;
     expect(opening).toMatchObject({ reason: "restored", size: 2 });
     for (const each of [a, copy]) await each.life.close();
+  });
+
+  it("put back to an older copy, takes back what it had delivered since", async () => {
+    const server = serverFor();
+    const a = await device();
+    const b = await device();
+    await enrol(a, server);
+    await enrol(b, server);
+    await a.store.append(note("x", "1"));
+    await pushAll(a, server);
+    await pullAll(a, server);
+    const before = a.store.status().incarnation;
+    const older = await snapshotOf(a);
+    for (let times = 0; times < 300; times++) await a.store.append(note(`x${times % 7}`, "lost"));
+    await b.store.append(note("x", "of another"));
+    for (const each of [a, b]) await pushAll(each, server);
+    const texts = (of: Device) =>
+      of.store.read({ type: "NoteTaken", limit: 1_000 }).map(({ leaf }) => leaf);
+    const delivered = texts(a);
+    await a.life.close();
+    older();
+    const again = await reopened(a, true);
+    await again.store.append(note("x", "since"));
+    expect(again.store.status().incarnation).not.toBe(before);
+    await pushAll(again, server);
+    const small = { events: 64, bytes: limits.pullBytesMax };
+    // Nothing changes before all of it is here: the log verifies at every page.
+    let request = again.sync.planPull(small);
+    expect(request?.own).toBe(true);
+    for (let pages = 0; request !== undefined && pages < 3; pages++) {
+      const answer = server.pull(again.store.status().device, request);
+      expect(await again.sync.takePull(request, answer)).toMatchObject({ more: true });
+      expect(again.store.verify().problems).toEqual([]);
+      request = again.sync.planPull(small);
+    }
+    // The other device has sent its opening and its event.
+    expect(await pullAll(again, server, small)).toBe(302);
+    expect(new Set(texts(again)).isSupersetOf(new Set(delivered))).toBe(true);
+    expect(texts(again)).toHaveLength(303);
+    expect(again.store.verify({ allNotes: true }).problems).toEqual([]);
+    expect(again.sync.watermarks()).toMatchObject({ waiting: 0, owed: [] });
+    // Once: the next pull asks for what others sent, and nothing comes twice.
+    expect(again.sync.planPull(small)?.own).toBeUndefined();
+    await again.store.append(note("x3", "goes on"));
+    expect(again.store.history("x3").at(-1)?.concurrentWith).toEqual([]);
+    await pushAll(again, server);
+    await pullAll(b, server);
+    expect(new Set(texts(b))).toEqual(new Set(texts(again)));
+    for (const each of [again, b]) expect(each.store.verify().problems).toEqual([]);
+    for (const each of [again, b]) await each.life.close();
+  });
+
+  it("put back to before an answer, hears of it and takes back what came after", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await a.store.append(note("x", "1"));
+    await pushAll(a, server);
+    await a.store.append(note("x", "on its way"));
+    const copy = await cloneOf(a);
+    await pushAll(a, server);
+    await a.store.append(note("x", "lost"));
+    await pushAll(a, server);
+    const [outcome] = await pushAll(copy, server);
+    expect(outcome).toEqual({ status: "reopened", reason: "rewound" });
+    expect(await pullAll(copy, server)).toBe(1);
+    const found = copy.store.read({ type: "NoteTaken" }).map(({ data }) => data);
+    expect(found).toEqual(a.store.read({ type: "NoteTaken" }).map(({ data }) => data));
+    expect(copy.store.verify({ allNotes: true }).problems).toEqual([]);
+    for (const each of [a, copy]) await each.life.close();
+  });
+
+  it("takes nothing back of a log that the server has with another branch", async () => {
+    const server = serverFor();
+    const a = await device();
+    await enrol(a, server);
+    await a.store.append(note("x", "1"));
+    await pushAll(a, server);
+    const older = await snapshotOf(a);
+    for (const text of ["2", "3"]) await a.store.append(note("x", text));
+    await pushAll(a, server);
+    await a.life.close();
+    older();
+    // Its mark is gone too, and it goes on in the same log: a fork, which the server refuses.
+    for (const mark of a.test.marks.values()) mark.slots = undefined;
+    const again = await reopened(a, true);
+    await again.store.append(note("x", "another"));
+    await pushAll(again, server);
+    await pullAll(again, server);
+    expect(again.store.verify().problems).toEqual([]);
+    expect(again.store.read({ type: "NoteTaken" })).toHaveLength(2);
+    await again.life.close();
   });
 
   it("tells callers when their events are delivered, with the receipt", async () => {

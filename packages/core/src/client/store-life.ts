@@ -35,7 +35,7 @@ import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
-import { openToFold, recordedEvent } from "./open-event.ts";
+import { openAppendedToFold, openToFold, recordedEvent } from "./open-event.ts";
 
 /** What a platform and an application supply to open a store. */
 export interface StoreDeps extends SessionDeps {
@@ -245,6 +245,8 @@ export class StoreLife {
     const deps = this.deps;
     const { clock, observer, outbox: options = {} } = deps;
     const outbox = createOutbox({ driver, clock, observer, options });
+    const closed = createClosedSections({ driver, keyring: deps.keyring });
+    const opening = { ...deps, awaited: closed.has };
     const models = createReadModels({
       driver,
       log,
@@ -252,14 +254,13 @@ export class StoreLife {
       observer: deps.observer,
       registry: deps.registry,
       projections: deps.projections,
-      open: (stored) => openToFold(deps, stored),
+      open: (stored) => openToFold(opening, stored),
       openAppended: ({ position, sealed, content }) =>
         content === undefined
-          ? openToFold(deps, { ...sealed, position })
+          ? openAppendedToFold(opening, { position, sealed })
           : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
     });
     const access = createAccessTable({ driver, keyring: deps.keyring });
-    const closed = createClosedSections({ driver, keyring: deps.keyring });
     const participants = [outbox, access, closed, models];
     return { ...session, outbox, models, access, closed, participants };
   }

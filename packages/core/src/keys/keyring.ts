@@ -118,6 +118,11 @@ export interface Keyring extends Disposable {
    * After a change of epoch by another process, lookups answer `keyring_record_missing`: open anew.
    */
   refresh(): void;
+  /**
+   * Runs work that asks for many keys, with the store's lease held: no other process writes meanwhile, so
+   * that the copies are looked at once, and not for every key that is not here.
+   */
+  steadily<T>(work: () => T): T;
   /** Forget pending keys after a failed sealing. */
   release(): void;
   /** Durable when it returns. `ref` comes from `provider.generateSigningKey`. */
@@ -379,6 +384,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     },
     flush: records.flush,
     refresh: records.refresh,
+    steadily: records.steadily,
     release() {
       for (const wrapped of records.release()) handles.delete(wrapped);
     },

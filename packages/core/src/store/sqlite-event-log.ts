@@ -66,8 +66,8 @@ export interface SqliteEventLog extends EventLog {
   ): CommitOutcomeWithHeads;
   /**
    * Appends events of other installations, of any of their logs and with gaps, inside a transaction of the
-   * caller's. They were verified before; those that are here already are passed over. Throws
-   * `event_id_conflict`.
+   * caller's; of own logs, what another holder of them gave back, in order and without gaps. They were verified
+   * before; those that are here already are passed over. Throws `event_id_conflict`.
    */
   appendForeignWithin(
     events: readonly SealedEvent[],
@@ -179,15 +179,25 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const heads = new Map<string, StreamHead>();
     const appended: AppendedRow[] = [];
     let position = head();
+    // Own logs with the sizes that they had: their tiles are kept.
+    const owns = new Map<number, { size: number; events: SealedEvent[] } | undefined>();
     for (const sealed of events) {
       if (statements.byLeaf.get(sealed.leaf) !== undefined) continue;
       const { dev, inc } = sealed.header;
       const number = incarnations.findOrAdd(dev, inc, true);
+      if (!owns.has(number)) {
+        const own = incarnations.isOwn(number)
+          ? { size: sealed.header.seq - 1, events: [] }
+          : undefined;
+        owns.set(number, own);
+      }
+      owns.get(number)?.events.push(sealed);
       position += 1;
       const row = insertRow(position, number, sealed, heads);
       appended.push({ ...row, foreign: true, urgent: false, content: undefined });
     }
     for (const [stream, after] of heads) streams.put(stream, after);
+    for (const [number, own] of owns) if (own) insertTiles(number, own.size, own.events);
     if (appended.length > 0) for (const each of participants) each.apply(appended);
     return { appended, heads };
   }
@@ -387,8 +397,10 @@ function createIncarnationNumbers(driver: SqliteDriver) {
   );
   const find = (device: string, incarnation: string): number | undefined =>
     select.get<{ number: number }>(device, incarnation)?.number;
+  const own = driver.prepare("SELECT own FROM incarnations WHERE number = ?");
   return {
     find,
+    isOwn: (number: number): boolean => own.get<{ own: number }>(number)?.own === 1,
     findOrAdd(device: string, incarnation: string, foreign: boolean): number {
       const known = find(device, incarnation);
       if (known !== undefined) return known;

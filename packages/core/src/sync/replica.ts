@@ -134,7 +134,7 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       return of.server() === undefined ? undefined : planPull(of, bounds);
     },
     async takePull(request, page) {
-      const outcome = await turn((at) => takePull(deps, at, request, page));
+      const outcome = await turn((at) => keyring.steadily(() => takePull(deps, at, request, page)));
       if (outcome.status === "stored" && outcome.events > 0) deps.onCommitted();
       return outcome;
     },
@@ -312,7 +312,10 @@ function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
     server: knownServer(of),
     held: of.checkpoint(),
     newestNote(device, incarnation) {
-      const note = of.noteWithin(numberOf(device, incarnation), Number.MAX_SAFE_INTEGER);
+      const known = of.log(device, incarnation);
+      // Of an own log what the server has receipted: of the rest it need not know.
+      const most = known?.own === 1 ? of.pushed(known.number).size : Number.MAX_SAFE_INTEGER;
+      const note = of.noteWithin(known?.number ?? -1, most);
       if (note === undefined) return undefined;
       return { size: note.size, root: fromBase64(note.root) ?? new Uint8Array(0) };
     },
