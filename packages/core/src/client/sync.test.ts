@@ -20,6 +20,8 @@ import { fromBase64url, fromUtf8, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import type { Transport } from "../sync/transport.ts";
 import { silentObserver } from "../telemetry/observer.ts";
+import { createSyncDesk } from "./create-sync-desk.ts";
+import { offerGrantStore } from "./grant-store.ts";
 import { storeOver } from "./store.ts";
 import { StoreLife } from "./store-life.ts";
 
@@ -62,7 +64,7 @@ async function device(clock: ReturnType<typeof createManualClock>) {
     acceptRollback: false,
   });
   await life.start();
-  return { life, store: storeOver(life), sync: life.sync };
+  return { life, store: offerGrantStore(storeOver(life), life), sync: life.sync };
 }
 
 type Device = Awaited<ReturnType<typeof device>>;
@@ -180,7 +182,29 @@ test("a halt outlives the engine and ends with actor and reason", async () => {
     }),
   );
   expect(await settle(clock, next.syncNow())).toMatchObject({ status: "halted" });
-  await settle(clock, next.resume("admin/1", "the operator restored a backup"));
+  const desk = createSyncDesk(store, () => {
+    throw new Error("nothing is asked of a server");
+  });
+  expect(desk.standing()).toMatchObject({
+    state: "halted",
+    halt: { code: "server_log_rewound" },
+    resumes: [],
+  });
+  const nobody = settle(clock, desk.resume(" ", "looked at it"));
+  await expect(nobody).rejects.toMatchObject({ code: "sync_reason_missing" });
+  await settle(clock, desk.resume("admin/1", "the operator restored a backup"));
+  expect(desk.standing()).toMatchObject({
+    halt: undefined,
+    resumes: [
+      {
+        actor: "admin/1",
+        reason: "the operator restored a backup",
+        halted: { code: "server_log_rewound" },
+      },
+    ],
+  });
+  const again = settle(clock, desk.resume("admin/1", "once more"));
+  await expect(again).rejects.toMatchObject({ code: "sync_not_halted" });
   expect(sync.evidence()).toBeUndefined();
   expect(await settle(clock, next.syncNow())).toMatchObject({ status: "drained" });
   expect(engine.state().push).toBe("stopped");

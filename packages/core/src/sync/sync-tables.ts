@@ -49,6 +49,22 @@ export interface LeafToKeep {
   readonly tree: { readonly origin: string; readonly size: number };
 }
 
+/** Why sync stands still until a person has looked. */
+export interface SyncHalt {
+  readonly code: string;
+  /** UTC ms. */
+  readonly at: number;
+}
+
+/** A halt that a person ended, and why. */
+export interface SyncResume {
+  readonly actor: string;
+  readonly reason: string;
+  /** UTC ms. */
+  readonly at: number;
+  readonly halted: SyncHalt;
+}
+
 /** What is known before the first receipt. */
 export const nothingPushed: PushedLog = {
   size: 0,
@@ -98,10 +114,34 @@ function namedValues(driver: SqliteDriver, one: One) {
       const text = value("server");
       return text === undefined ? undefined : (JSON.parse(text) as ServerIdentity);
     },
-    /** Code of the contradiction that sync stopped for. */
-    halted(): string | undefined {
+    /** The contradiction that sync stopped for. */
+    halted(): SyncHalt | undefined {
       const text = value("halted");
-      return text === undefined ? undefined : (JSON.parse(text) as { readonly code: string }).code;
+      return text === undefined ? undefined : (JSON.parse(text) as SyncHalt);
+    },
+    /** Halts that were ended, the oldest first. */
+    resumes(): readonly SyncResume[] {
+      return driver
+        .prepare("SELECT value FROM sync WHERE name GLOB 'resumed/*'")
+        .all<{ value: string }>()
+        .map((row) => JSON.parse(row.value) as SyncResume)
+        .toSorted((a, b) => a.at - b.at);
+    },
+    /** Keeps that a section of a stored event does not open under its key: the event itself is the evidence. */
+    putUnopened(leaf: string, section: string): void {
+      put(`unopened/${leaf}/${section}`, "");
+    },
+    /** Sections that did not open under their key when they were pulled. */
+    unopened(): number {
+      const row = one<{ n: number }>("SELECT count(*) AS n FROM sync WHERE name GLOB 'unopened/*'");
+      return row?.n ?? 0;
+    },
+    /** Names of what is kept as evidence: code and digest. */
+    evidence(): readonly string[] {
+      return driver
+        .prepare("SELECT name FROM sync WHERE name GLOB 'evidence/*' ORDER BY name")
+        .all<{ name: string }>()
+        .map((row) => row.name.slice("evidence/".length));
     },
     halt(code: string, at: number): void {
       put("halted", JSON.stringify({ code, at }));
