@@ -21,7 +21,8 @@ import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { createModelReader } from "./model-reader.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { checkStore } from "./self-check.ts";
-import { type StoreDeps, StoreLife } from "./store-life.ts";
+import { createSyncTables } from "../sync/sync-tables.ts";
+import { type ClientSession, type StoreDeps, StoreLife } from "./store-life.ts";
 import { createStoreSync } from "./sync.ts";
 
 /** What {@link createStore} may be told. */
@@ -151,6 +152,14 @@ function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): vo
   throw new HoldfastError("outbox_full", { events: prepared.length });
 }
 
+/** What was pulled and cannot be read, though its key is here. */
+function pulledFindings({ driver }: ClientSession): readonly Finding[] {
+  const sections = createSyncTables(driver).unopened();
+  if (sections === 0) return [];
+  const message = `${sections} pulled sections do not open under the key that is held; verify names them`;
+  return [{ code: "section_unopened", message }];
+}
+
 /** Where the store stands now. */
 function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
   const session = life.current();
@@ -171,6 +180,6 @@ function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
     outbox,
     sync: life.sync.watermarks(),
     projections: session.models.status(),
-    findings: [...keyring, ...life.findings],
+    findings: [...keyring, ...life.findings, ...pulledFindings(session)],
   };
 }

@@ -80,6 +80,14 @@ export interface JudgedPage {
   readonly logs: readonly JudgedLog[];
   /** In order of position. */
   readonly events: readonly SealedEvent[];
+  /** Sections that do not open under a key that is held. */
+  readonly unopened: readonly UnopenedSection[];
+}
+
+/** A section that does not open under its key. */
+export interface UnopenedSection {
+  readonly leaf: string;
+  readonly section: string;
 }
 
 export type PageVerdict =
@@ -127,7 +135,11 @@ export function judgePage(view: PageView, request: PullRequest, page: PullPage):
     const logs = page.logs.map((log, at) =>
       judgeLog(view, judged, page, { request, log, at, read, openings }),
     );
-    return { status: "verified", page: { judged, logs, events: read.map(({ sealed }) => sealed) } };
+    const events = read.map(({ sealed }) => sealed);
+    const unopened = read.flatMap(({ sealed: { leaf }, unopened: sections }) =>
+      sections.map((section) => ({ leaf, section })),
+    );
+    return { status: "verified", page: { judged, logs, events, unopened } };
   } catch (error) {
     if (error instanceof Overtaken) return { status: "overtaken" };
     if (!(error instanceof Refusal)) throw error;
@@ -153,6 +165,7 @@ interface ReadEvent {
   readonly sealed: SealedEvent;
   readonly placed: PlacedLeaf;
   readonly log: number;
+  readonly unopened: readonly string[];
 }
 
 function readEvent(
@@ -173,10 +186,10 @@ function readEvent(
     header.seq === index + 1;
   if (!belongs) refuse(object);
   if (request.scopes !== "*" && !request.scopes.includes(header.scope)) refuse(object);
-  const fault = judgeFrames(view, header, leaf, body);
+  const { fault, unopened } = judgeFrames(view, header, leaf, body);
   if (fault !== undefined) refuse(`${object}: ${fault}`);
   const sealed = { leaf: base64url(leaf), header, headerText: body.header, frames: body.frames };
-  return { sealed, placed: { index, leaf }, log };
+  return { sealed, placed: { index, leaf }, log, unopened };
 }
 
 function readHeader(

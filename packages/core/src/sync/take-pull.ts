@@ -63,6 +63,9 @@ export function storePage(
   tables.put("pull_head", String(page.head));
   movePulls(tables, request, page.next);
   fetchNewScopes(deps, page, judged, stored);
+  for (const { leaf, section } of judged.unopened) {
+    if (stored.has(leaf)) tables.putUnopened(leaf, section);
+  }
   if (request.own === true && page.next >= page.head) {
     endOwn(deps, page.head, tables.ownLogs().at(-1)?.incarnation ?? "");
   }
