@@ -5,6 +5,7 @@ import {
   createManualClock,
   createNoteDraft as note,
   createNoteRegistry,
+  createPushingDevice,
   createReferenceServer,
   createTestProcess,
   createTestStore,
@@ -20,10 +21,14 @@ import { createRegistry, defineEvent, type Registry } from "../event/registry.ts
 import { limits } from "../std/limits.ts";
 import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
 import { checkProvenLeaf, parseStatement } from "../proof/server-leaf.ts";
-import { type Bytes, fromBase64 } from "../std/bytes.ts";
+import { deviceLogOrigin, formatCheckpoint } from "../proof/checkpoint.ts";
+import { formatNote, noteKeyId } from "../proof/note.ts";
+import { createTreeBuilder, leafHash } from "../proof/tree.ts";
+import { base64url, type Bytes, fromBase64, utf8 } from "../std/bytes.ts";
+import { canonicalJson } from "../std/jcs.ts";
 import { silentObserver } from "../telemetry/observer.ts";
 import type { PullPage } from "../sync/messages/pull.ts";
-import type { PushAnswer } from "../sync/messages/push.ts";
+import type { PushAnswer, PushEntry, PushRequest } from "../sync/messages/push.ts";
 import type { PushBounds } from "../sync/sync-store.ts";
 import { storeOver } from "./store.ts";
 import { StoreLife } from "./store-life.ts";
@@ -496,6 +501,48 @@ describe("a replica", () => {
     for (const each of [a, again]) await each.life.close();
   });
 
+  it("proves and passes over an event whose header is of a newer version, and fetches it once it can", async () => {
+    const server = serverFor();
+    const b = await device();
+    await enrol(b, server);
+    server.push(newerPush());
+    const asked = b.sync.planPull(page);
+    if (asked === undefined) throw new Error("nothing to pull");
+    const answer = server.pull(b.store.status().device, asked);
+    // Opening, a note, the newer one in the same stream, and one that follows it there.
+    expect(answer.events).toHaveLength(4);
+    const unproven = answer.events.map((event) =>
+      event.index === 2
+        ? { ...event, body: { ...event.body, header: event.body.header.replace("says", "lies") } }
+        : event,
+    );
+    expect(await b.sync.takePull(asked, { ...answer, events: unproven })).toEqual({
+      status: "contradiction",
+      code: "server_page_wrong",
+    });
+    expect(await b.sync.takePull(asked, answer)).toMatchObject({ status: "stored", more: false });
+    expect(b.store.read().filter(({ header }) => header.dev !== b.store.status().device)).toHaveLength(3);
+    expect(b.store.status().findings.map(({ code }) => code)).toContain("header_newer");
+    expect(b.store.verify({ allNotes: true }).problems).toEqual([]);
+    await b.store.append(note("x", "goes on"));
+    await pushAll(b, server);
+    // A release that reads the version fetches it again, with its scope.
+    const { driver } = b.life.current();
+    driver.exec("DELETE FROM sync WHERE name = 'header_version'");
+    driver.exec("UPDATE sync SET value = json_set(value, '$.v', 1) WHERE name GLOB 'newer/*'");
+    const asking: (readonly string[] | "*")[] = [];
+    for (let more = true; more;) {
+      const request = b.sync.planPull(page);
+      if (request === undefined) throw new Error("nothing to pull");
+      asking.push(request.scopes);
+      const outcome = await b.sync.takePull(request, server.pull(b.store.status().device, request));
+      more = outcome.status === "stored" && outcome.more;
+    }
+    const scope = (JSON.parse(answer.events[2]?.body.header ?? "{}") as { scope: string }).scope;
+    expect(asking.some((scopes) => scopes.includes(scope))).toBe(true);
+    await b.life.close();
+  });
+
   it("names what the server withholds, and nothing that is owed or not granted", async () => {
     const server = serverFor();
     const a = await device();
@@ -651,4 +698,42 @@ function grantAll(from: Device, to: Device): void {
       if (material !== undefined) to.life.deps.keyring.addDataKey(material);
     }
   }
+}
+
+/** A device log whose third event is of a later release: opening, a note, that, and another note. */
+function newerPush(): PushRequest {
+  const maker = createPushingDevice({ crypto, chance: createChance(7), tenant });
+  maker.record([{}]);
+  const [, last] = maker.events;
+  if (last === undefined) throw new Error("nothing recorded");
+  const newer = { ...last.header, v: 2, seq: 3, prev: last.leaf, says: "says", sseq: "two" };
+  const third = canonicalJson({ ...newer, id: uuid("c") });
+  const after = { ...last.header, seq: 4, prev: leafOf(third), sseq: 3, id: uuid("d") };
+  const texts = [third, canonicalJson(after)];
+  const tree = createTreeBuilder(crypto);
+  const all = [...maker.events.map(({ headerText }) => headerText), ...texts];
+  for (const text of all) tree.append(leafHash(crypto, utf8(text)));
+  const name = deviceLogOrigin(maker);
+  const spki = fromBase64(String(maker.events[0]?.header.pub?.["spki"])) as Bytes;
+  const statement = formatCheckpoint({ origin: name, size: 4, root: tree.root() });
+  const keyId = noteKeyId(crypto, { name, algorithm: "ed25519", spki });
+  const signature = maker.sign(utf8(statement));
+  const request = maker.push(0);
+  const more = texts.map((header): PushEntry => ({
+    kind: "full",
+    body: { header, frames: last.frames },
+  }));
+  return {
+    ...request,
+    note: formatNote(statement, [{ name, keyId, signature }]),
+    entries: [...request.entries, ...more],
+  };
+}
+
+function uuid(digit: string): string {
+  return `01900000-0000-7000-8000-00000000000${digit}`;
+}
+
+function leafOf(header: string): string {
+  return base64url(leafHash(crypto, utf8(header)));
 }

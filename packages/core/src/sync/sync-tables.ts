@@ -5,6 +5,7 @@
 import type { IndexRanges, ProvenLeaf, ServerLeafKind } from "../proof/server-leaf.ts";
 import { type Bytes, concat, fromBase64 } from "../std/bytes.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
+import type { NewerEvent } from "./judge-page.ts";
 import type { ServerIdentity } from "./sync-store.ts";
 
 /** A device log that this store knows. */
@@ -134,6 +135,30 @@ function namedValues(driver: SqliteDriver, one: One) {
     /** Sections that did not open under their key when they were pulled. */
     unopened(): number {
       const row = one<{ n: number }>("SELECT count(*) AS n FROM sync WHERE name GLOB 'unopened/*'");
+      return row?.n ?? 0;
+    },
+    /** Notes an event whose header cannot be read yet; was it news? */
+    putNewer(event: NewerEvent): boolean {
+      const { device, incarnation, index } = event;
+      const name = `newer/${device}/${incarnation}/${String(index).padStart(16, "0")}`;
+      if (value(name) !== undefined) return false;
+      put(name, JSON.stringify(event));
+      return true;
+    },
+    newer(): readonly NewerEvent[] {
+      return driver
+        .prepare("SELECT value FROM sync WHERE name GLOB 'newer/*'")
+        .all<{ value: string }>()
+        .map((row) => JSON.parse(row.value) as NewerEvent);
+    },
+    /** What can be read now is an event like any other. */
+    dropNewer(device: string, incarnation: string, index: number): void {
+      const name = `newer/${device}/${incarnation}/${String(index).padStart(16, "0")}`;
+      driver.prepare("DELETE FROM sync WHERE name = ?").run(name);
+    },
+    /** How many there are. */
+    newerCount(): number {
+      const row = one<{ n: number }>("SELECT count(*) AS n FROM sync WHERE name GLOB 'newer/*'");
       return row?.n ?? 0;
     },
     /** Names of what is kept as evidence: code and digest. */
