@@ -18,6 +18,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { fromBase64url, fromUtf8, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
 import type { Transport } from "../sync/transport.ts";
 import { silentObserver } from "../telemetry/observer.ts";
 import { createSyncDesk } from "./create-sync-desk.ts";
@@ -208,5 +209,30 @@ test("a halt outlives the engine and ends with actor and reason", async () => {
   expect(sync.evidence()).toBeUndefined();
   expect(await settle(clock, next.syncNow())).toMatchObject({ status: "drained" });
   expect(engine.state().push).toBe("stopped");
+  await settle(clock, store.close());
+});
+
+test("archived dead letters leave the outbox after their retention, by the engine; events stay", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
+  const { store, engine, life } = await enrolled(clock, server);
+  server.rules.refuse = ({ seq }) => (seq > 1 ? "event_too_large" : undefined);
+  await store.append([note("x", "1"), note("y", "2")]);
+  await settle(clock, engine.syncNow());
+  const [first] = store.outbox.deadLetters();
+  await settle(clock, store.outbox.archive(first?.id ?? ""));
+  const letters = (): readonly number[] => [
+    store.outbox.deadLetters().length,
+    store.outbox.deadLetters({ archived: true }).length,
+  ];
+  expect(letters()).toEqual([1, 1]);
+  clock.advance(limits.deadLetterRetentionMs - limits.purgeEveryMs);
+  await settle(clock, engine.syncNow());
+  expect(letters()).toEqual([1, 1]);
+  clock.advance(limits.purgeEveryMs);
+  await settle(clock, engine.syncNow());
+  expect(letters()).toEqual([1, 0]);
+  expect(store.read({ type: "NoteTaken" })).toHaveLength(2);
+  expect(life.current().outbox.check(10)).toEqual([]);
   await settle(clock, store.close());
 });
