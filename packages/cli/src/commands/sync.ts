@@ -7,6 +7,7 @@ import {
 } from "@holdfast/core";
 import { syncStore } from "@holdfast/node";
 import { Command } from "commander";
+import { withDesk } from "../desk.ts";
 import { counted, exitCodes, type Output } from "../output.ts";
 import { withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
@@ -37,6 +38,32 @@ export function syncCommand(): Command {
           await engine.close();
         }
       });
+    })
+    .addCommand(resumeCommand());
+}
+
+interface ResumeOptions {
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/** `holdfast sync resume`: ends a halt; who did it and why is kept beside the evidence. */
+function resumeCommand(): Command {
+  return new Command("resume")
+    .description("end a halt after looking at its evidence; actor and reason are kept")
+    .requiredOption("--actor <who>", "who decides it")
+    .requiredOption("--reason <text>", "why sync may go on")
+    .action(async (_, command: Command) => {
+      const { options, output } = contextOf<ResumeOptions>(command);
+      await withStore(options, "write", (store) =>
+        withDesk(store, async (desk) => {
+          const { halt } = desk.standing();
+          await desk.resume(options.actor, options.reason);
+          const code = halt?.code ?? "";
+          await output.row({ resumed: code, actor: options.actor, reason: options.reason });
+          await output.say(`The halt for ${code} is ended; sync goes on when it is asked next.`);
+        }),
+      );
     });
 }
 

@@ -6,7 +6,7 @@ import { type EventContent, fromSections } from "../seal/content.ts";
 import { frameGeneration, openFrame } from "../seal/frame.ts";
 import { leafHash } from "../proof/tree.ts";
 import { base64url, fromBase64url, utf8 } from "../std/bytes.ts";
-import { HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { StoredEvent } from "../store/event-log.ts";
 import { type AppendedRow, headerOf } from "../store/sqlite-event-log.ts";
@@ -30,10 +30,47 @@ export function committedHeader(crypto: Crypto, stored: StoredEvent): Header {
   throw new HoldfastError("store_rewritten", { position: stored.position });
 }
 
-/** Opens a stored event. Throws `store_rewritten`, `section_unopened`, `payload_unreadable`. */
+/**
+ * Opens a stored event. What another device sent and does not open under its key, or holds no payload, is
+ * `unopened`: no reader, read model or pull must stop for it; `verify` names it. Of an own event it is damage.
+ * Throws `store_rewritten`, `section_unopened`, `payload_unreadable`.
+ */
 export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
-  return openWith(deps, stored, committedHeader(deps.crypto, stored));
+  return openHeaded(deps, stored, committedHeader(deps.crypto, stored));
 }
+
+/** As {@link openEvent}, of an event that the running append stores: its header was judged with its leaf. */
+export function openAppended(
+  deps: OpenEventDeps,
+  { sealed, position }: Pick<AppendedRow, "sealed" | "position">,
+): RecordedEvent {
+  return openHeaded(deps, { ...sealed, position }, sealed.header);
+}
+
+function openHeaded(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
+  try {
+    return openWith(deps, stored, header);
+  } catch (error) {
+    const isSent = isHoldfastError(error) && unopenedCodes.has(error.code);
+    if (!isSent || isOwn(deps, header)) throw error;
+    return recordedEvent(deps, stored, header, undefined, "unopened");
+  }
+}
+
+/** Anybody with a key can seal anything: what is no payload is said without quoting it. */
+function contentOf(
+  { position }: StoredEvent,
+  ...[encoding, opened]: Parameters<typeof fromSections>
+): EventContent {
+  try {
+    return fromSections(encoding, opened);
+  } catch {
+    throw new HoldfastError("payload_unreadable", { position });
+  }
+}
+
+/** What a sender alone is answerable for. */
+const unopenedCodes: ReadonlySet<ErrorCode> = new Set(["section_unopened", "payload_unreadable"]);
 
 function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
   if (Object.keys(header.sec).length === 0)
@@ -58,33 +95,8 @@ function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): Rec
     opened.set(section, plaintext);
   }
   const known = deps.registry.types.get(header.type);
-  const content = fromSections(known?.encoding ?? "text", opened);
+  const content = contentOf(stored, known?.encoding ?? "text", opened);
   return recordedEvent(deps, stored, header, content, "opened");
-}
-
-/**
- * As {@link openEvent}, for folds: a section of another device's event that does not open is as closed as one
- * without a key, and `verify` names it. A read model must not stop, nor a pull fail, for what others sent.
- */
-export function openToFold(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
-  return openLeniently(deps, stored, committedHeader(deps.crypto, stored));
-}
-
-/** As {@link openToFold}, of an event that the running append stores: its header was judged with its leaf. */
-export function openAppendedToFold(
-  deps: OpenEventDeps,
-  { sealed, position }: Pick<AppendedRow, "sealed" | "position">,
-): RecordedEvent {
-  return openLeniently(deps, { ...sealed, position }, sealed.header);
-}
-
-function openLeniently(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
-  try {
-    return openWith(deps, stored, header);
-  } catch (error) {
-    if (isOwn(deps, header) || !isHoldfastError(error, "section_unopened")) throw error;
-    return recordedEvent(deps, stored, header, undefined, "closed");
-  }
 }
 
 function isOwn({ keyring }: OpenEventDeps, { inc }: Header): boolean {

@@ -35,7 +35,7 @@ import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
-import { openAppendedToFold, openToFold, recordedEvent } from "./open-event.ts";
+import { openAppended, openEvent, recordedEvent } from "./open-event.ts";
 
 /** What a platform and an application supply to open a store. */
 export interface StoreDeps extends SessionDeps {
@@ -254,10 +254,10 @@ export class StoreLife {
       observer: deps.observer,
       registry: deps.registry,
       projections: deps.projections,
-      open: (stored) => openToFold(opening, stored),
+      open: (stored) => openEvent(opening, stored),
       openAppended: ({ position, sealed, content }) =>
         content === undefined
-          ? openAppendedToFold(opening, { position, sealed })
+          ? openAppended(opening, { position, sealed })
           : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
     });
     const access = createAccessTable({ driver, keyring: deps.keyring });

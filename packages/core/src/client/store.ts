@@ -6,6 +6,7 @@ import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { PreparedDraft } from "../store/append.ts";
+import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { AppendResult } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
@@ -21,7 +22,8 @@ import { createModelReader } from "./model-reader.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { recordable } from "./recordable.ts";
 import { checkStore } from "./self-check.ts";
-import { type StoreDeps, StoreLife } from "./store-life.ts";
+import { createSyncTables } from "../sync/sync-tables.ts";
+import { type ClientSession, type StoreDeps, StoreLife } from "./store-life.ts";
 import { createStoreSync } from "./sync.ts";
 
 /** What {@link createStore} may be told. */
@@ -142,6 +144,28 @@ function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): vo
   throw new HoldfastError("outbox_full", { events: prepared.length });
 }
 
+/** What was pulled and cannot be read, though its key is here. */
+function pulledFindings({ driver }: ClientSession): readonly Finding[] {
+  const tables = createSyncTables(driver);
+  const [sections, newer] = [tables.unopened(), tables.newerCount()];
+  const closed = `${sections} pulled sections do not open under the key that is held; verify names them`;
+  const unread = `${newer} events of others have headers of a newer version; a newer release fetches them`;
+  return [
+    ...(sections === 0 ? [] : [{ code: "section_unopened", message: closed }]),
+    ...(newer === 0 ? [] : [{ code: "header_newer", message: unread }]),
+  ];
+}
+
+/** Read models, of which nobody knows whether an event that cannot be read concerns them. */
+function modelsOf({ models, driver }: ClientSession): readonly ReadModelStatus[] {
+  const isWhole = createSyncTables(driver).newerCount() === 0;
+  return models
+    .status()
+    .map((model) =>
+      isWhole || model.state !== "current" ? model : { ...model, state: "incomplete" },
+    );
+}
+
 /** Where the store stands now. */
 function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
   const session = life.current();
@@ -161,7 +185,7 @@ function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
     head: { sequence: own?.size ?? 0, root: own?.root ?? "" },
     outbox,
     sync: life.sync.watermarks(),
-    projections: session.models.status(),
-    findings: [...keyring, ...life.findings],
+    projections: modelsOf(session),
+    findings: [...keyring, ...life.findings, ...pulledFindings(session)],
   };
 }

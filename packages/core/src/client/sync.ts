@@ -5,6 +5,7 @@
 import type { AttemptOutcome } from "../outbox/breaker.ts";
 import { type BreakerOptions, type Breakers, createBreakers } from "../outbox/breakers.ts";
 import { HoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import type { Writer } from "../store/writer.ts";
 import { createSyncEngine, type SyncOptions } from "../sync/create-engine.ts";
@@ -12,6 +13,7 @@ import type { SyncEngine } from "../sync/engine.ts";
 import type { EndpointBreaker } from "../sync/exchange.ts";
 import { exchangeGrants } from "../sync/grant-exchange.ts";
 import type { GrantStore } from "../sync/grant-store.ts";
+import { localValues } from "../sync/local-values.ts";
 import type { Transport } from "../sync/transport.ts";
 import type { StoreLife } from "./store-life.ts";
 
@@ -45,6 +47,7 @@ export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync 
         ...ports,
         options,
         async afterPull({ token = "", signal }) {
+          await purgeWhenDue(life);
           return (await exchangeGrants(grants, transport, token, signal)).appended;
         },
       });
@@ -57,6 +60,21 @@ export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync 
       await Promise.all(engines.map((engine) => engine.close()));
     },
   };
+}
+
+const purgedName = "purged_at";
+
+/** Archived dead letters past their retention leave the outbox once a day, while an engine runs. */
+async function purgeWhenDue(life: StoreLife): Promise<void> {
+  const now = life.deps.clock.now();
+  const before = localValues(life.current().driver).get(purgedName);
+  // A clock that was set back must not keep it from ever happening again.
+  const since = Math.abs(now - Number(before ?? 0));
+  if (before !== undefined && since < limits.purgeEveryMs) return;
+  await life.transact(({ driver, outbox }) => {
+    outbox.purge();
+    localValues(driver).set(purgedName, String(now));
+  });
 }
 
 /** While all is well, nothing is written for it. */

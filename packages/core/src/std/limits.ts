@@ -111,6 +111,8 @@ export const limits = {
   outboxWalkEntriesMax: 2_048,
   /** How long an archived dead letter is kept before it may be purged: 30 days. */
   deadLetterRetentionMs: 2_592_000_000,
+  /** Between two purges of archived dead letters that a running engine makes. */
+  purgeEveryMs: 86_400_000,
   /** Message of a dead letter, and reason of a forced release. */
   deadLetterMessageCharactersMax: 500,
   /** How long the server may gather pushes before it signs a checkpoint. */

@@ -27,6 +27,7 @@ import {
 } from "./lane.ts";
 import { createPullLane } from "./pull-lane.ts";
 import { createPushLane } from "./push-lane.ts";
+import { resumeSync } from "./resume.ts";
 import { type LaneInput, laneState } from "./step.ts";
 import type { SyncStore, SyncWatermarks } from "./sync-store.ts";
 import { createTail } from "./tail.ts";
@@ -86,6 +87,8 @@ class RunningSync implements SyncEngine {
   readonly #listeners = new Set<(state: SyncState) => void>();
   #started = false;
   #evidence: string | undefined;
+  /** The store knows of the halt: a resume by another process shows there. */
+  #isKept = false;
   #connectivity: SyncState["connectivity"] = "unknown";
   #hint: "online" | "offline" | undefined;
   #shortenedAt = Number.NEGATIVE_INFINITY;
@@ -97,6 +100,7 @@ class RunningSync implements SyncEngine {
   constructor(deps: SyncEngineDeps) {
     this.#deps = deps;
     this.#evidence = deps.store.evidence();
+    this.#isKept = this.#evidence !== undefined;
     this.#lastMarks = deps.store.watermarks();
     const auth = createAuthorizer({
       ...deps,
@@ -143,6 +147,7 @@ class RunningSync implements SyncEngine {
 
   start(): void {
     this.#assertOpen();
+    this.#heedResume();
     if (!this.#started) {
       this.#started = true;
       this.#watch();
@@ -154,6 +159,7 @@ class RunningSync implements SyncEngine {
 
   async syncNow(signal?: Parameters<SyncEngine["syncNow"]>[0]): Promise<SyncReport> {
     this.#assertOpen();
+    this.#heedResume();
     const tally: Tally = { pushed: 0, pulled: 0, rejected: 0, cancelled: signal?.aborted === true };
     if (tally.cancelled) return this.#report(tally);
     this.#tallies.add(tally);
@@ -220,9 +226,28 @@ class RunningSync implements SyncEngine {
 
   async resume(actor: string, reason: string): Promise<void> {
     this.#assertOpen();
+    this.#heedResume();
     if (this.#evidence === undefined) throw new HoldfastError("sync_not_halted");
-    if (actor.trim() === "" || reason.trim() === "") throw new HoldfastError("sync_reason_missing");
-    await this.#deps.store.resumed(actor, reason);
+    // A halt that could not be kept is known to this engine alone.
+    if (this.#isKept) await resumeSync(this.#deps.store, actor, reason);
+    else if (actor.trim() === "" || reason.trim() === "") {
+      throw new HoldfastError("sync_reason_missing");
+    }
+    this.#goOn();
+  }
+
+  /** A person may have ended the halt in another process: the store says so. */
+  #heedResume(): void {
+    if (this.#evidence === undefined || !this.#isKept) return;
+    try {
+      if (this.#deps.store.evidence() === undefined) this.#goOn();
+    } catch (error) {
+      // A store that cannot be read just now says nothing: the halt stands.
+      if (!isHoldfastError(error)) throw error;
+    }
+  }
+
+  #goOn(): void {
     this.#evidence = undefined;
     this.#deps.observer.log("info", "sync_resumed");
     for (const lane of [this.#push, this.#pull]) {
@@ -259,8 +284,10 @@ class RunningSync implements SyncEngine {
   async #keepingEvidence(work: LaneWork, signal: AbortSignalLike): Promise<WorkEnd> {
     const end = await work.run(signal);
     if (end.input.kind !== "failed" || end.input.class !== "halt") return end;
+    this.#isKept = false;
     try {
       await this.#deps.store.halt(end.code ?? "internal");
+      this.#isKept = true;
     } catch (error) {
       // This engine halts all the same; the next one finds the contradiction again.
       if (!isHoldfastError(error)) throw error;
@@ -366,6 +393,7 @@ class RunningSync implements SyncEngine {
     this.#stopWatchdog = this.#deps.timers.after(
       limits.watchdogMs,
       () => {
+        this.#heedResume();
         this.#measure();
         this.#push.watch();
         this.#pull.watch();

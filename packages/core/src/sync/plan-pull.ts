@@ -79,3 +79,18 @@ export function fetchGranted(
   if (granted.position <= Number(tables.value("pull_began") ?? 0)) return;
   for (const scope of granted.scopes) tables.putPull(scope, 0);
 }
+
+const readableName = "header_version";
+
+/** Events that an earlier release could not read and this one can are fetched again, with their scopes. */
+export function fetchReadable(tables: SyncTables, version: number): void {
+  if (tables.value(readableName) === String(version)) return;
+  tables.put(readableName, String(version));
+  const under = new Map(tables.pulls().map(({ scope, position }) => [scope, position]));
+  for (const event of tables.newer()) {
+    if (event.v > version) continue;
+    const from = Math.min(event.position - 1, under.get(event.scope) ?? Infinity);
+    under.set(event.scope, from);
+    tables.putPull(event.scope, from);
+  }
+}

@@ -138,7 +138,7 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       if (outcome.status === "stored" && outcome.events > 0) deps.onCommitted();
       return outcome;
     },
-    evidence: () => tables().halted(),
+    evidence: () => tables().halted()?.code,
     async halt(code) {
       await turn(({ tables: of, within }) => {
         within(() => {
@@ -341,7 +341,7 @@ function knownServer(of: SyncTables): ServerIdentity {
 }
 
 /** Scheme, host and port: what attempts and breakers are counted by. */
-function endpointOf(server: ServerIdentity | undefined): string {
+export function endpointOf(server: ServerIdentity | undefined): string {
   const url = server?.url ?? "";
   return /^[a-z][a-z0-9+.-]*:\/\/[^/?#]+/i.exec(url)?.[0].replace(/\/\/[^@/]*@/, "//") ?? url;
 }

@@ -1,5 +1,6 @@
 /** Storing a judged page: everything that proves it, then the position, in one transaction of the caller's. */
 import { originKey } from "../event/event.ts";
+import { headerVersion } from "../event/header.ts";
 import { accessGrantedType } from "../event/system.ts";
 import type { SealedEvent } from "../seal/sealed-event.ts";
 import type { Crypto } from "../std/ports.ts";
@@ -11,7 +12,7 @@ import type { JudgedCheckpoint } from "./server-log-view.ts";
 import { keepCheckpoint } from "./server-log-view.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { JudgedLog, JudgedPage } from "./judge-page.ts";
-import { fetchGranted, movePulls } from "./plan-pull.ts";
+import { fetchGranted, fetchReadable, movePulls } from "./plan-pull.ts";
 import type { SyncTables } from "./sync-tables.ts";
 import { endOwn, keepRejoined, takeOwn } from "./take-own.ts";
 
@@ -63,12 +64,26 @@ export function storePage(
   tables.put("pull_head", String(page.head));
   movePulls(tables, request, page.next);
   fetchNewScopes(deps, page, judged, stored);
+  let noted = 0;
+  for (const event of judged.newer) {
+    if (names.has(originKey(event.device, event.incarnation)) && tables.putNewer(event)) noted += 1;
+  }
+  if (tables.newerCount() > noted) {
+    for (const { sealed } of appended) {
+      const { dev, inc, seq } = sealed.header;
+      tables.dropNewer(dev, inc, seq - 1);
+    }
+  }
+  fetchReadable(tables, headerVersion);
+  for (const { leaf, section } of judged.unopened) {
+    if (stored.has(leaf)) tables.putUnopened(leaf, section);
+  }
   if (request.own === true && page.next >= page.head) {
     endOwn(deps, page.head, tables.ownLogs().at(-1)?.incarnation ?? "");
   }
   const isBehind = tables.pulls().some(({ position }) => position < page.head);
   const hasMoved = page.next > request.after;
-  return { events: appended.length, more: isBehind && hasMoved, heads };
+  return { events: appended.length + noted, more: isBehind && hasMoved, heads };
 }
 
 function nameOf({ header }: SealedEvent): string {
