@@ -136,3 +136,14 @@ export {
 export * from "./sync/http-port.ts";
 export * from "./sync/http-transport.ts";
 export * from "./sync/server-url.ts";
+export * from "./sync/rest/backend.ts";
+export * from "./sync/rest/backend-verdict.ts";
+export {
+  createLoggedHttp,
+  maskToken,
+  redactedHeaders,
+  sanitizedPath,
+} from "./sync/rest/http-log.ts";
+export * from "./sync/rest/pins.ts";
+export type { AccessToken, TokenSource } from "./sync/rest/token-source.ts";
+export type { DeliveryPorts } from "./client/sync.ts";

@@ -70,6 +70,18 @@ export function openToFold(deps: OpenEventDeps, stored: StoredEvent): RecordedEv
   }
 }
 
+/** As {@link openEvent}, for delivery: content that cannot be read holds up its own event, not the whole outbox. */
+export function openToDeliver(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+  try {
+    return openEvent(deps, stored);
+  } catch (error) {
+    const unread =
+      isHoldfastError(error, "section_unopened") || isHoldfastError(error, "payload_unreadable");
+    if (!unread) throw error;
+    return recordedEvent(deps, stored, headerOf(stored), undefined, "closed");
+  }
+}
+
 function isOwn({ keyring }: OpenEventDeps, { inc }: Header): boolean {
   return keyring.signingKeys().some(({ incarnation }) => incarnation === inc);
 }

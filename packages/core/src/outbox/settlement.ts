@@ -22,7 +22,7 @@ export interface ExchangeFailure {
 export interface Settlement {
   begin(token: number, endpoint: string, positions?: readonly number[]): number;
   delivered(positions: Iterable<number>): number;
-  failed(token: number, attempt: number, failure: ExchangeFailure): void;
+  failed(token: number, attempt: number, failure: ExchangeFailure, others?: "wait" | "stay"): void;
   reject(position: number, reason: LetterReason): void;
 }
 
@@ -71,13 +71,19 @@ export function createSettlement(deps: SettlementDeps): Settlement {
     return attempts.begin(token, endpoint, positions);
   }
 
-  function failed(token: number, attempt: number, failure: ExchangeFailure): void {
+  function failed(
+    token: number,
+    attempt: number,
+    failure: ExchangeFailure,
+    others: "wait" | "stay" = "wait",
+  ): void {
     leases.assertHeld(token);
     const failureClass = failureClassOf(failure.code, failure.status);
     const keep = untouched.has(retryOfClass(failureClass));
     const attempted = attempts.positions(attempt, token);
     const nextAt = boundedNext(failure.nextAt, clock.now());
     for (const row of ofToken.all<LeasedRow>(token)) {
+      if (others === "stay" && !attempted.has(row.position)) continue;
       if (keep || !attempted.has(row.position)) wait.run(0, null, row.position);
       else if (isExhausted(row, failureClass, policy)) {
         deadLetters.hold(row.position, exhaustion(row, failure, failureClass), true, failureClass);
