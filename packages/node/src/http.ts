@@ -191,6 +191,10 @@ function createExchange(request: HttpRequest, told: Told, agents: Agents): Excha
         },
       });
       outgoing.on("error", fail);
+      // Nobody asked for another protocol; without a listener nothing would be told.
+      outgoing.on("upgrade", () => {
+        fail(new HoldfastError("answer_malformed", { part: "upgrade" }));
+      });
       outgoing.on("response", (incoming) => {
         incoming.on("error", fail);
         try {

@@ -45,7 +45,7 @@ export type DeliveryEnd =
     }
   | { readonly kind: "unsent" };
 
-/** What a settlement moved. */
+/** What a settlement moved; what was settled without a request does not count. */
 export interface Settled {
   readonly delivered: number;
   readonly rejected: number;
@@ -146,10 +146,14 @@ function settleWithin(
   const { outbox } = at.session;
   outbox.assertLease(plan.token);
   const done: number[] = [];
+  let delivered = 0;
   let rejected = 0;
   for (const delivery of plan.deliveries) {
     const end = ends.get(delivery.position) ?? { kind: "unsent" };
-    if (end.kind === "acknowledged" || end.kind === "remote-stands") done.push(delivery.position);
+    if (end.kind === "acknowledged" || end.kind === "remote-stands") {
+      done.push(delivery.position);
+      if (delivery.attempt !== undefined) delivered += 1;
+    }
     if (end.kind === "refused") rejected += 1;
     settleOne(at, plan.token, delivery, end, now);
   }
@@ -157,7 +161,7 @@ function settleWithin(
   const { driver } = at.session;
   createAcknowledgements(driver).add(done.map((position) => placeOf(at, position)));
   outbox.release(plan.token);
-  return { delivered: done.length, rejected };
+  return { delivered, rejected };
 }
 
 function settleOne(

@@ -49,7 +49,7 @@ export function sanitizedPath(url: string): string {
 function sanitizedSegment(segment: string): string {
   if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(segment)) return "{uuid}";
   // Words of an address are short and spelled in letters; what is long or holds digits may be an id.
-  if (/^(v\d{1,3}|[A-Za-z._~-]{0,20})$/.test(segment)) return segment;
+  if (/^(v\d{1,3}|[A-Za-z._~-]{0,16})$/.test(segment)) return segment;
   return "{id}";
 }
 

@@ -2,8 +2,8 @@
  * One exchange with a backend without receipts: some leased entries, each one request, several streams at once,
  * of each stream one event after the other. What became of them is settled together, whatever happened.
  *
- * An exchange ends early, and gives back what it did not send, when the endpoint itself fails or refuses the
- * token, when an urgent event was recorded meanwhile, or when its time is over. What fails for one event alone
+ * An exchange ends early, and gives back what it did not send, when the backend fails twice in a row, asks to
+ * wait or refuses the token, when an urgent event was recorded meanwhile, or when its time is over. What fails for one event alone
  * holds up its stream and nothing else.
  */
 import { backoffMs } from "../../outbox/backoff.ts";
@@ -50,9 +50,14 @@ interface Round {
   readonly ends: Map<number, DeliveryEnd>;
   /** Nothing more is begun. */
   stopped: boolean;
+  /** Requests that failed since the last one that did not. */
+  failuresInRow: number;
   /** The failure that says most of the endpoint. */
   trouble: { readonly error: unknown; readonly of: ExchangeTrouble } | undefined;
 }
+
+/** One event may make a backend fail; when the next one fails, too, it is about the backend. */
+const failuresInRowMax = 2;
 
 const nothingLeft: WorkEnd = { input: { kind: "succeeded", more: false } };
 
@@ -147,7 +152,7 @@ export function createRestLane(deps: RestLaneDeps): LaneWork {
       return { kind: "refused", code: "backend_refused", status };
     }
     const error = new HoldfastError("backend_refuses_all", { status });
-    stop(round, error);
+    note(round, error);
     const nextAt = clock.now() + backoffMs({ attempt: Infinity }, random);
     return { kind: "failed", code: error.code, status, nextAt };
   }
@@ -169,7 +174,7 @@ export function createRestLane(deps: RestLaneDeps): LaneWork {
   }
 
   function failed(round: Round, { attempts }: PlannedDelivery, error: unknown): DeliveryEnd {
-    const trouble = stop(round, error);
+    const trouble = note(round, error);
     const { code, status } = trouble;
     if (code === "certificate_pin_mismatch") observer.count("certificate_pin_failures", 1);
     const asked = trouble.retryAfterMs === undefined ? {} : { retryAfterMs: trouble.retryAfterMs };
@@ -190,7 +195,7 @@ export function createRestLane(deps: RestLaneDeps): LaneWork {
       const end = await deliver(round, delivery);
       round.ends.set(delivery.position, end);
       if (end.kind !== "acknowledged" && end.kind !== "remote-stands") return;
-      if (end.kind === "acknowledged" && end.status !== undefined) refusalsInRow = 0;
+      if (delivery.attempt !== undefined) refusalsInRow = round.failuresInRow = 0;
     }
   }
 
@@ -215,7 +220,14 @@ export function createRestLane(deps: RestLaneDeps): LaneWork {
     const entries = tools.probe ? 1 : limits.backendBatchEntriesMax;
     const plan = await store.plan(entries, (event) => prepareRequest(backend, event));
     if (plan === undefined) return undefined;
-    const round: Round = { plan, tools, ends: new Map(), stopped: false, trouble: undefined };
+    const round: Round = {
+      plan,
+      tools,
+      ends: new Map(),
+      stopped: false,
+      failuresInRow: 0,
+      trouble: undefined,
+    };
     await deliverAll(round);
     const { delivered, rejected } = await store.settle(plan, round.ends);
     if (delivered + rejected > 0) deps.pushed(delivered, rejected);
@@ -224,7 +236,8 @@ export function createRestLane(deps: RestLaneDeps): LaneWork {
     if (trouble !== undefined && (isDecisive(trouble.of) || delivered + rejected === 0)) {
       throw trouble.error;
     }
-    return { input: { kind: "succeeded", more: isDue() } };
+    const input = { kind: "succeeded", more: isDue() } as const;
+    return trouble === undefined ? { input } : { input, code: trouble.of.code };
   }
 
   return {
@@ -249,10 +262,11 @@ export function createRestLane(deps: RestLaneDeps): LaneWork {
 
 type Sent = Extract<PlannedDelivery["prepared"], { readonly kind: "send" }>;
 
-/** Notes a failure, of which the one that says most is kept, and begins nothing more. */
-function stop(round: Round, error: unknown): ExchangeTrouble {
+/** Notes a failure, of which the one that says most is kept; when it is about the backend, nothing more begins. */
+function note(round: Round, error: unknown): ExchangeTrouble {
   const of = troubleOf(error);
-  round.stopped = true;
+  round.failuresInRow += 1;
+  if (isDecisive(of) || round.failuresInRow >= failuresInRowMax) round.stopped = true;
   if (round.trouble === undefined || rank(of) > rank(round.trouble.of)) {
     round.trouble = { error, of };
   }
