@@ -1,7 +1,8 @@
 /** Delivery to a backend that is no Holdfast server: requests, order, conflicts, tokens, refusals. */
 import { afterEach, describe, expect, it } from "vitest";
-import { type AccessToken, backendVerdict, HoldfastError, limits } from "@holdfast/core";
-import { settle } from "@holdfast/testkit";
+import { type AccessToken, backendVerdict, lifeOf, limits } from "@holdfast/core";
+import { createNodeHttp } from "@holdfast/node";
+import { createReferenceServer, settle } from "@holdfast/testkit";
 import { delivering, endAll, scriptedBackend } from "./lab.ts";
 
 afterEach(endAll);
@@ -136,11 +137,28 @@ describe("requests", () => {
     ]);
   });
 
-  it("are refused from a store that a server has", async () => {
-    const { store } = await delivering("http://127.0.0.1:1/");
-    const http = { request: () => Promise.reject(new Error("no")), stream: () => () => undefined };
-    expect(() => store.deliver({ url: "http://example.com", routes: [] }, { http })).toThrow(
-      new HoldfastError("transport_insecure").message,
+  it("end with enrolment: the server has nothing of it yet, and gets everything", async () => {
+    const backend = await scriptedBackend();
+    const { store, engine, note } = await delivering(backend.url);
+    for (let i = 0; i < 5; i++) await note("s", `n${i}`);
+    await engine.syncNow();
+    const life = lifeOf(store);
+    const { crypto } = life.deps;
+    const { tenant } = store.status();
+    const server = createReferenceServer({ crypto, tenant, now: () => 1_000 });
+    const answer = server.enrol(life.sync.enrolment());
+    await life.sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
+    const { sync, outbox } = store.status();
+    expect([outbox.waiting, sync.acknowledgedThrough]).toEqual([6, 0]);
+    expect(store.verify().problems).toEqual([]);
+    expect(await engine.syncNow()).toMatchObject({
+      status: "failed",
+      failure: "backend_store_enrolled",
+    });
+    expect(backend.seen).toHaveLength(5);
+    const http = createNodeHttp();
+    expect(() => store.deliver({ url: backend.url, routes: [] }, { http })).toThrow(
+      "backend_store_enrolled",
     );
   });
 });

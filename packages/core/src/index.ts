@@ -145,5 +145,6 @@ export {
   sanitizedPath,
 } from "./sync/rest/http-log.ts";
 export * from "./sync/rest/pins.ts";
+export * from "./sync/rest/kept-token.ts";
 export type { AccessToken, TokenSource } from "./sync/rest/token-source.ts";
 export type { DeliveryPorts } from "./client/sync.ts";
