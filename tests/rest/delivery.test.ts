@@ -100,7 +100,7 @@ describe("requests", () => {
       expect(arrived.filter((id) => ids.includes(id))).toEqual(ids);
     }
     // The first request of all is of the urgent event's stream: its earlier events go with it.
-    expect(arrived.filter((id) => first.includes(id))[0]).toBe(arrived[0]);
+    expect(arrived.find((id) => first.includes(id))).toBe(arrived[0]);
   });
 
   it("let an urgent event pass what is left of an exchange", async () => {
@@ -117,6 +117,7 @@ describe("requests", () => {
         },
         () => undefined,
       );
+      return undefined;
     };
     expect(await engine.syncNow()).toMatchObject(opened);
     expect(backend.seen[3]?.headers["idempotency-key"]).toBe(urgent);
@@ -304,7 +305,7 @@ describe("conflicts", () => {
     backend.script = ({ method, headers }, response) => {
       if (method === "GET") {
         response.writeHead(200, { etag: '"v7"' }).end('{"text":"theirs"}');
-        return;
+        return undefined;
       }
       return headers["if-match"] === '"v7"' ? 200 : 412;
     };

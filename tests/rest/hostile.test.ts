@@ -309,6 +309,7 @@ describe("answers", () => {
       if (!isNew) return 200;
       lost += 1;
       response.socket?.destroy();
+      return undefined;
     };
     for (let round = 0; round < 30 && store.status().outbox.waiting > 0; round++) {
       await engine.syncNow();
@@ -353,9 +354,9 @@ describe("secrets", () => {
     for (const each of secrets) expect(logged, each).not.toContain(each);
     for (const each of secrets.slice(0, -1)) expect(seen, each).not.toContain(each);
     expect(logged).toContain("Bearer secr…nop");
-    const shown = observer.seen.filter(
+    const shown = observer.seen.find(
       (entry) => entry.kind === "log" && entry.event === "http_answer",
     );
-    expect(shown[0]).toMatchObject({ labels: { method: "POST", path: "/api/notes" } });
+    expect(shown).toMatchObject({ labels: { method: "POST", path: "/api/notes" } });
   });
 });

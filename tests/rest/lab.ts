@@ -39,8 +39,8 @@ export interface Seen {
   readonly body: string;
 }
 
-/** How the script answers: a status, or anything with the response's own means. */
-export type Script = (request: Seen, response: ServerResponse, at: number) => number | void;
+/** How the script answers: a status, or `undefined` and anything with the response's own means. */
+export type Script = (request: Seen, response: ServerResponse, at: number) => number | undefined;
 
 /** A backend that records what it gets. */
 export interface ScriptedBackend {

@@ -147,4 +147,4 @@ export {
 export * from "./sync/rest/pins.ts";
 export * from "./sync/rest/kept-token.ts";
 export type { AccessToken, TokenSource } from "./sync/rest/token-source.ts";
-export type { DeliveryPorts } from "./client/sync.ts";
+export type { DeliveryPorts } from "./sync/rest/create-delivery.ts";

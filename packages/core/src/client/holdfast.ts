@@ -26,8 +26,8 @@ import type { SyncOptions } from "../sync/create-engine.ts";
 import type { SyncEngine, SyncState } from "../sync/engine.ts";
 import type { ServerIdentity, SyncWatermarks } from "../sync/sync-store.ts";
 import type { Backend } from "../sync/rest/backend.ts";
+import type { DeliveryPorts } from "../sync/rest/create-delivery.ts";
 import type { AbortSignalLike, Transport } from "../sync/transport.ts";
-import type { DeliveryPorts } from "./sync.ts";
 
 /** Conditions of one append call. */
 export interface AppendOptions {

@@ -10,26 +10,15 @@ import { inTransaction } from "../store/sqlite-event-log.ts";
 import type { Writer } from "../store/writer.ts";
 import { createSyncEngine, type SyncOptions } from "../sync/create-engine.ts";
 import type { SyncEngine } from "../sync/engine.ts";
-import type { HttpPort } from "../sync/http-port.ts";
 import { type Backend, compileBackend } from "../sync/rest/backend.ts";
 import { createBackendStore } from "../sync/rest/backend-store.ts";
-import { createDeliveryEngine } from "../sync/rest/create-delivery.ts";
-import type { TokenSource } from "../sync/rest/token-source.ts";
+import { createDeliveryEngine, type DeliveryPorts } from "../sync/rest/create-delivery.ts";
 import type { EndpointBreaker } from "../sync/exchange.ts";
 import { exchangeGrants } from "../sync/grant-exchange.ts";
 import type { GrantStore } from "../sync/grant-store.ts";
 import type { Transport } from "../sync/transport.ts";
 import { openToDeliver } from "./open-event.ts";
 import type { StoreLife } from "./store-life.ts";
-
-/** What delivery to a backend without receipts needs besides the store. */
-export interface DeliveryPorts {
-  readonly http: HttpPort;
-  /** Where access tokens come from; `undefined`: requests go without. */
-  readonly tokens?: TokenSource;
-  /** Of the endpoint's circuit breaker; default: `breakerDefault`. */
-  readonly breaker?: BreakerOptions;
-}
 
 /** Engines of one open store; closed with it. */
 export interface StoreSync {

@@ -8,6 +8,7 @@ import {
   base64url,
   type Holdfast,
   type HttpPort,
+  outboxWaitMsMax,
   silentObserver,
   type SyncEngine,
 } from "@holdfast/core";
@@ -178,7 +179,8 @@ function begin(context: RestContext, { work, engine }: Delivering, open: OpenDev
 /** An operator redrives what was given up on; then everything is delivered within bounded time. */
 async function untilDelivered(context: RestContext): Promise<void> {
   const { scheduler, delivering } = context;
-  const until = scheduler.now + healMsMax;
+  // A clock that was set back meanwhile lets an entry wait as long as any entry may.
+  const until = scheduler.now + outboxWaitMsMax + healMsMax;
   while (scheduler.now < until) {
     const left = delivering.map(({ device }) => leftOf(device.open?.store));
     if (left.every((count) => count === 0)) return;

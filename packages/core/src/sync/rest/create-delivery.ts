@@ -4,6 +4,7 @@
  * exchange does (`rest-lane.ts`), and that what the backend acknowledged is its word alone: no receipt, no
  * proof, no pull.
  */
+import type { BreakerOptions } from "../../outbox/breakers.ts";
 import { createExchange, type EndpointBreaker } from "../exchange.ts";
 import { createLanesEngine, type LanesDeps } from "../create-engine.ts";
 import type { SyncEngine } from "../engine.ts";
@@ -13,6 +14,15 @@ import type { BackendStore } from "./backend-store.ts";
 import { createLoggedHttp } from "./http-log.ts";
 import { createRestLane } from "./rest-lane.ts";
 import { tokenAuthorizer, type TokenSource } from "./token-source.ts";
+
+/** What delivery to a backend without receipts needs besides the store. */
+export interface DeliveryPorts {
+  readonly http: HttpPort;
+  /** Where access tokens come from; `undefined`: requests go without. */
+  readonly tokens?: TokenSource;
+  /** Of the endpoint's circuit breaker; default: `breakerDefault`. */
+  readonly breaker?: BreakerOptions;
+}
 
 /** What {@link createDeliveryEngine} needs. */
 export interface DeliveryEngineDeps extends LanesDeps {
