@@ -137,3 +137,15 @@ export {
 export * from "./sync/http-port.ts";
 export * from "./sync/http-transport.ts";
 export * from "./sync/server-url.ts";
+export * from "./sync/rest/backend.ts";
+export * from "./sync/rest/backend-verdict.ts";
+export {
+  createLoggedHttp,
+  maskToken,
+  redactedHeaders,
+  sanitizedPath,
+} from "./sync/rest/http-log.ts";
+export * from "./sync/rest/pins.ts";
+export * from "./sync/rest/kept-token.ts";
+export type { AccessToken, TokenSource } from "./sync/rest/token-source.ts";
+export type { DeliveryPorts } from "./sync/rest/create-delivery.ts";

@@ -9,5 +9,6 @@ export * from "./random.ts";
 export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
 export * from "./store.ts";
-export * from "./sync-store.ts";
+export { type SyncStoreOptions, syncDesk, syncStore } from "./sync-store.ts";
+export * from "./deliver-store.ts";
 export * from "./http.ts";

@@ -39,6 +39,13 @@ export function syncStore(store: Holdfast, options: SyncStoreOptions = {}): Sync
   if (url === undefined) throw new HoldfastError("sync_not_enrolled");
   const http = createNodeHttp(certificates === undefined ? {} : { certificates });
   const engine = store.sync(createHttpTransport({ http }, url), rest);
+  return closingAfter(engine, () => {
+    http.close();
+  });
+}
+
+/** The same engine, whose end is followed by that of what it ran on. */
+export function closingAfter(engine: SyncEngine, close: () => void): SyncEngine {
   return {
     start: () => {
       engine.start();
@@ -56,7 +63,7 @@ export function syncStore(store: Holdfast, options: SyncStoreOptions = {}): Sync
     resume: (actor, reason) => engine.resume(actor, reason),
     async close() {
       await engine.close();
-      http.close();
+      close();
     },
   };
 }

@@ -99,6 +99,17 @@ function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): Rec
   return recordedEvent(deps, stored, header, content, "opened");
 }
 
+/** As {@link openEvent}, for delivery: content that cannot be read holds up its own event, not the whole outbox. */
+export function openToDeliver(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+  const header = committedHeader(deps.crypto, stored);
+  try {
+    return openWith(deps, stored, header);
+  } catch (error) {
+    if (!isHoldfastError(error) || !unopenedCodes.has(error.code)) throw error;
+    return recordedEvent(deps, stored, header, undefined, "unopened");
+  }
+}
+
 function isOwn({ keyring }: OpenEventDeps, { inc }: Header): boolean {
   return keyring.signingKeys().some(({ incarnation }) => incarnation === inc);
 }

@@ -114,7 +114,7 @@ export class StoreLife {
       },
       committed: (identity, note) => {
         this.#mark(marker, identity, () => note);
-        this.#committed();
+        this.committed();
       },
     });
     this.sync = this.#createReplica(marker);
@@ -122,14 +122,14 @@ export class StoreLife {
 
   /** The store side of sync. */
   #createReplica(marker: Marker): SyncStore {
-    const { crypto, clock, keyring, process } = this.deps;
+    const { crypto, clock, keyring } = this.deps;
     return createReplica({
       crypto,
       clock,
       keyring,
       writer: this.writer,
       session: () => this.current(),
-      worker: process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128),
+      worker: this.worker,
       openIncarnation: async (token, reason) => {
         marker.forget();
         await openNextIncarnation(this.#tenure, this.#writable(), token, reason);
@@ -138,7 +138,7 @@ export class StoreLife {
         this.#mark(marker, identity, head);
       },
       onCommitted: () => {
-        this.#committed();
+        this.committed();
       },
     });
   }
@@ -157,6 +157,11 @@ export class StoreLife {
       this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
       this.deps.observer.log("warn", "mark_unwritable", { code });
     }
+  }
+
+  /** Names this process's lease of outbox entries. */
+  get worker(): string {
+    return this.deps.process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128);
   }
 
   get findings(): readonly Finding[] {
@@ -208,7 +213,7 @@ export class StoreLife {
       onProgress?.(step.streams, step.total);
       if (step.done) break;
     }
-    this.#committed();
+    this.committed();
     end("ok");
   }
 
@@ -221,7 +226,7 @@ export class StoreLife {
         return work(this.current());
       }),
     );
-    this.#committed();
+    this.committed();
     return result;
   }
 
@@ -265,7 +270,8 @@ export class StoreLife {
     return { ...session, outbox, models, access, closed, participants };
   }
 
-  #committed(): void {
+  /** After COMMIT: whoever waits for it is told. */
+  committed(): void {
     for (const listener of this.listeners) listener.committed(this.current().models);
   }
 

@@ -99,6 +99,7 @@ export function storeOver(life: StoreLife): Holdfast {
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),
     sync: (transport, options) => sync.open(transport, options),
+    deliver: (backend, ports) => sync.deliver(backend, ports),
     server: () => life.sync.server(),
     streamId: (resourceKey) => keyring.streamOf(resourceKey),
     scopeId: (subjectKey, site = "") => keyring.scopeOf(subjectKey, site),

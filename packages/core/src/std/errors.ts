@@ -12,6 +12,7 @@ import { replicaCodes } from "./replica-codes.ts";
 import { serverCodes } from "./server-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
+import { backendCodes } from "./backend-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -407,6 +408,7 @@ export const errorCodes = {
   ...outboxCodes,
   ...accessCodes,
   ...wireCodes,
+  ...backendCodes,
   ...serverCodes,
 
   // Import of FHIR bundles

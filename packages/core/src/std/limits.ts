@@ -192,6 +192,18 @@ export const limits = {
   logLeavesMax: 1_000,
   /** One request to a server, from its start to the last byte of the answer. */
   requestMsMax: 60_000,
+  /** One request to a backend without receipts, from its start to the last byte of the answer. */
+  backendRequestMsMax: 20_000,
+  /** An exchange with such a backend begins requests for so long, and then settles. */
+  backendBeginMsMax: 30_000,
+  /** Entries of one such exchange, and requests under way at once. */
+  backendBatchEntriesMax: 64,
+  backendRequestsMax: 8,
+  /** One request's body, and what is read of an answer unless the application says otherwise. */
+  backendBodyBytesMax: 1024 * 1024,
+  backendAnswerBytesMax: 1024 * 1024,
+  /** Events refused one after the other, none taken between, before refusals are not taken for the events' fault. */
+  backendRefusalsInRowMax: 16,
 } as const;
 
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
@@ -203,6 +215,13 @@ invariant(
   limits.bodyBytesMax > limits.eventBytesMax + limits.eventSectionsMax * 256,
   "a body holds the largest event with what encryption adds",
 );
+invariant(
+  // A conflict takes three requests: the first try, the fetch, the second try.
+  limits.outboxLeaseExpiryMs > limits.backendBeginMsMax + 3 * limits.backendRequestMsMax,
+  "an exchange with a backend ends before its lease",
+);
+invariant(limits.exchangeMsMax > limits.backendRequestMsMax, "a request ends before its exchange");
+invariant(limits.backendBodyBytesMax > limits.eventBytesMax, "a request holds the largest event");
 invariant(limits.pushBytesMax >= limits.bodyBytesMax, "an exchange holds the largest event");
 invariant(
   limits.pushRequestBytesMax >

@@ -16,7 +16,7 @@ export interface NetworkPorts {
   readonly scheduler: Scheduler;
   readonly chance: Chance;
   readonly knobs: Knobs;
-  readonly server: SimServer;
+  readonly server: Pick<SimServer, "ask">;
 }
 
 /** What was sent so far. */

@@ -20,7 +20,7 @@ import {
 } from "./inhabitants.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
-import { createNetwork } from "./network.ts";
+import { createNetwork, type SimNetwork } from "./network.ts";
 import { type Plant, noPlant } from "./plant.ts";
 import { rememberingCrypto } from "./remembering-crypto.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
@@ -55,12 +55,12 @@ export interface World {
 }
 
 /** Independent streams of chance from one seed. */
-function chanceOf(seed: number, purpose: number): Chance {
+export function chanceOf(seed: number, purpose: number): Chance {
   return createChance(Math.imul(seed, 0x9e3779b1) ^ Math.imul(purpose + 1, 0x85ebca6b));
 }
 
 /** Keys from the seed: their order decides orders of devices. */
-function seeded(crypto: Crypto, chance: Chance): Crypto {
+export function seeded(crypto: Crypto, chance: Chance): Crypto {
   const { generateSigningKey } = nobleCrypto(chance);
   return { ...rememberingCrypto(crypto), generateSigningKey };
 }
@@ -186,8 +186,12 @@ async function grantsNowAndThen(
 
 type Every = (mean: number, label: string, run: () => void) => void;
 
-function repeatedly(context: Context, chance: Chance, name: string, until: number): Every {
-  const { scheduler } = context;
+function repeatedly(
+  { scheduler }: Pick<Context, "scheduler">,
+  chance: Chance,
+  name: string,
+  until: number,
+): Every {
   return function every(mean, label, run) {
     if (mean === 0) return;
     scheduler.after(thinkTime(chance, mean), `${name} ${label}`, () => {
@@ -198,8 +202,13 @@ function repeatedly(context: Context, chance: Chance, name: string, until: numbe
   };
 }
 
+/** As much of a run as the faults of one device need. */
+export type Stricken = Pick<Context, "scheduler" | "knobs"> & {
+  readonly backend: { readonly network: Pick<SimNetwork, "cut"> } | undefined;
+};
+
 /** Plans the faults of one device that are not those of its disk. */
-function strike(context: Context, device: SimDevice, chance: Chance, until: number): void {
+export function strike(context: Stricken, device: SimDevice, chance: Chance, until: number): void {
   const { scheduler, knobs, backend } = context;
   const every = repeatedly(context, chance, device.name, until);
   every(knobs.killEveryMs, "kill", () => {
