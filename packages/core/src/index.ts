@@ -136,3 +136,5 @@ export {
 export * from "./sync/http-port.ts";
 export * from "./sync/http-transport.ts";
 export * from "./sync/server-url.ts";
+export * from "./sync/socket-port.ts";
+export * from "./sync/tail-wire.ts";

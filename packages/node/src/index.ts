@@ -10,4 +10,5 @@ export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
 export * from "./store.ts";
 export * from "./sync-store.ts";
-export * from "./http.ts";
+export { createNodeHttp, type HttpOptions, type NodeHttp } from "./http.ts";
+export * from "./socket.ts";
