@@ -84,7 +84,9 @@ function scaleOf(values: readonly number[]): Scale {
   const known = values.filter(Number.isFinite);
   const most = Math.max(0, ...known);
   const least = Math.min(0, ...known);
-  const raw = (most - least || 1) / ticksAbout;
+  // Less than this is drawn as nothing: no step divides it.
+  const span = most - least > 1e-12 ? most - least : 1;
+  const raw = span / ticksAbout;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = ([1, 2, 5, 10].find((each) => each * power >= raw) ?? 10) * power;
   const from = Math.floor(least / step) * step;
