@@ -129,6 +129,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "DefinitelyTyped",
   },
   {
+    name: "@types/ws",
+    version: "8.18.2",
+    licence: "MIT",
+    why: "Types of ws",
+    keeper: "DefinitelyTyped",
+  },
+  {
     name: "@typescript/native",
     version: "7.0.2",
     licence: "Apache-2.0",
@@ -242,6 +249,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "Test runner",
     keeper: "the Vitest team",
+  },
+  {
+    name: "ws",
+    version: "8.23.0",
+    licence: "MIT",
+    why: "WebSockets of the live tail, on the server and on Node: frames, masks, fragments and closing are a protocol that attackers speak, too; Node's own client bounds no message and takes no certificates",
+    keeper: "Einar Otto Stangvik and Luigi Pinca",
   },
   {
     name: "zod",

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { formatEnrolmentCode, parseEnrolmentCode, type SyncReport } from "@holdfast/core";
 import { initStore, openSqlite } from "@holdfast/node";
 import { type Chance, createChance } from "../faults/random.ts";
-import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
+import { type FaultProxy, startFaultProxy } from "@holdfast/server/fault-proxy";
 import { startTalker, type Talker } from "./processes.ts";
 
 /** Long figures instead of samples. */

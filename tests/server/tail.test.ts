@@ -1,7 +1,7 @@
 /** The live tail with time by hand: readers that are slow, gone, or do not read. */
 import { describe, expect, it } from "vitest";
 import { limits } from "@holdfast/core";
-import { openTail } from "@holdfast/server";
+import { openEventTail } from "@holdfast/server";
 import { createManualClock } from "@holdfast/testkit";
 
 const caller = { tenant: "t", device: "d", incarnation: "i" };
@@ -20,7 +20,7 @@ function lab(lifeMs: number) {
     checkpoint: () => Promise.resolve({ checkpoint: "" }),
   };
   const admitted = { ...caller, expires: clock.now() + lifeMs };
-  const tail = openTail({ server, clock, timers: clock }, admitted, () => void ended++);
+  const tail = openEventTail({ server, clock, timers: clock }, admitted, () => void ended++);
   return {
     clock,
     tail,

@@ -149,3 +149,5 @@ export * from "./sync/rest/pins.ts";
 export * from "./sync/rest/kept-token.ts";
 export type { AccessToken, TokenSource } from "./sync/rest/token-source.ts";
 export type { DeliveryPorts } from "./sync/rest/create-delivery.ts";
+export * from "./sync/socket-port.ts";
+export * from "./sync/tail-wire.ts";

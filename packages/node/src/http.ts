@@ -281,7 +281,7 @@ function decompressed(incoming: IncomingMessage): Readable {
 }
 
 /** The whole body, as long as it keeps below the limit: what is beyond is never held. */
-async function collect(body: Readable, max: number): Promise<Uint8Array> {
+export async function collect(body: Readable, max: number): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -292,7 +292,8 @@ async function collect(body: Readable, max: number): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-function answerOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
+/** An answer as the port tells it. */
+export function answerOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(incoming.headers)) {
     if (typeof value === "string") headers[name] = value;
@@ -301,7 +302,7 @@ function answerOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
 }
 
 /** Every failure of sockets and TLS is the network's; of zlib: the answer's. Only codes leave, no addresses. */
-function failureOf(error: unknown): unknown {
+export function failureOf(error: unknown): unknown {
   if (isHoldfastError(error)) return error;
   const reason = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   if (reason === undefined) return error;

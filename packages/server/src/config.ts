@@ -72,7 +72,11 @@ export const settings = {
   all_requests: setting(count(1, 100_000), 512, "requests of all at once"),
   address_rate: setting(count(1, 1_000_000), 500, "requests a second of one address"),
   device_rate: setting(count(1, 1_000_000), 100, "requests a second of one device"),
-  device_tails: setting(count(1, 1_000), 4, "live tails of one device at once"),
+  device_tails: setting(
+    count(1, 1_000),
+    4,
+    "live tails of one device at once, both transports together",
+  ),
   headers_seconds: setting(count(1, 60), 10, "time for the headers of a request"),
   body_silence_seconds: setting(count(1, 60), 15, "longest silence while a body comes"),
   request_seconds: setting(count(1, day), 120, "time for a whole request"),

@@ -7,4 +7,7 @@ export { openApiDocument } from "./api/openapi.ts";
 export { type Parameter, type RequestBody } from "./api/routes.ts";
 export { statusByCode } from "./api/status.ts";
 export { type Admitted, type TokenKey } from "./api/tokens.ts";
-export { openTail, type Tail, type TailDeps } from "./api/tail.ts";
+export { type EventTail, openEventTail } from "./api/event-tail.ts";
+export { openSocketTail, type TailSocket } from "./api/socket-tail.ts";
+export { type Tail, type TailDeps, type TailEnd } from "./api/tail.ts";
+export { type Upgrade } from "./api/upgrade.ts";

@@ -176,8 +176,11 @@ async function listen(config: ServerConfig, tls: TlsFiles | undefined): Promise<
   const ready = new Promise<Api>((resolve) => {
     serve = resolve;
   });
-  const fetch: Api["fetch"] = async (request, env) => (await ready).fetch(request, env);
-  const listener = createListener({ fetch }, listenerBounds(config), tls);
+  const waiting: Pick<Api, "fetch" | "upgrade"> = {
+    fetch: async (request, env) => (await ready).fetch(request, env),
+    upgrade: async (...asked) => (await ready).upgrade(...asked),
+  };
+  const listener = createListener(waiting, listenerBounds(config), tls);
   await new Promise<void>((resolve, reject) => {
     listener.once("error", (cause: NodeJS.ErrnoException) => {
       const reason = cause.code ?? "unknown";

@@ -5,8 +5,8 @@ import {
   type SyncReport,
   type SyncState,
 } from "@holdfast/core";
-import { syncStore } from "@holdfast/node";
-import { Command } from "commander";
+import { syncStore, type TailKind } from "@holdfast/node";
+import { Command, Option } from "commander";
 import { withDesk } from "../desk.ts";
 import { counted, exitCodes, type Output } from "../output.ts";
 import { withStore } from "../store.ts";
@@ -15,6 +15,7 @@ import { contextOf } from "./options.ts";
 interface SyncCommandOptions {
   readonly watch?: boolean;
   readonly url?: string;
+  readonly tail?: TailKind;
 }
 
 /** `holdfast sync`: push and pull until nothing is left; `--watch` goes on until interrupted. */
@@ -25,10 +26,19 @@ export function syncCommand(): Command {
     )
     .option("--watch", "go on after that: after commits, on hints, by timer, until interrupted")
     .option("--url <url>", "address of the server; default: the one that was enrolled at")
+    .addOption(
+      new Option(
+        "--tail <kind>",
+        "what carries hints with --watch: server-sent events, or a WebSocket where one can be had",
+      )
+        .choices(["sse", "websocket"])
+        .default("sse"),
+    )
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<SyncCommandOptions>(command);
+      const { url, tail = "sse" } = options;
       await withStore(options, "write", async (store) => {
-        const engine = syncStore(store, options.url === undefined ? {} : { url: options.url });
+        const engine = syncStore(store, { tail, ...(url === undefined ? {} : { url }) });
         const interrupted = interruption();
         try {
           if (options.watch === true) await watch(engine, output, interrupted.signal);

@@ -401,6 +401,10 @@ export const errorCodes = {
     meaning: "A line of the input is longer than the limit.",
     action: "Send one draft a line; the details name the line and the limit.",
   },
+  load_test_process_failed: {
+    meaning: "A process of the load test failed or ended before its work was done.",
+    action: "See the code in the details; run the suite alone, with more memory or time to spare.",
+  },
 
   // Sync
   ...syncCodes,

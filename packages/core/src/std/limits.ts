@@ -122,6 +122,10 @@ export const limits = {
   assertionLifeMs: 60_000,
   /** Between two heartbeats of a live tail. */
   tailHeartbeatMs: 20_000,
+  /** Time for a WebSocket to open before the tail is opened another way. */
+  tailOpenMs: 10_000,
+  /** One message of a tail over a WebSocket, either way. */
+  tailMessageBytesMax: 1_024,
   /** Exchanges that a lane of sync repeats at once before it waits. */
   syncImmediateMax: 3,
   /** Halvings that take the largest exchange to one entry, bodies and leaves; beyond that a lane waits. */
