@@ -1,6 +1,7 @@
 /** The end of a run: no fault strikes any more, and within bounded time all must be well, and proven. */
 import { type Holdfast, lifeOf, type RecordedEvent } from "@holdfast/core";
 import type { Chance } from "../chance.ts";
+import type { SimDevice } from "./device.ts";
 import {
   type Context,
   asError,
@@ -27,13 +28,15 @@ export async function comeTogether(context: Context): Promise<void> {
   const { scheduler, backend, inhabitants } = context;
   if (backend === undefined) return;
   const until = scheduler.now + healMsMax;
+  const opened: Opened = new Map();
   while (scheduler.now < until) {
-    const apart = whatIsApart(inhabitants);
+    const apart = whatIsApart(inhabitants, opened);
     if (apart === undefined) return;
-    await scheduler.run({ at: scheduler.now + 2_000, done: () => context.failures.length > 0 });
+    await scheduler.run({ at: scheduler.now + lookAgainMs, done: () => context.failures.length > 0 });
     throwFirst(context);
   }
-  throw new LivenessError(`after the last fault ${whatIsApart(inhabitants) ?? "all is well"}`);
+  const apart = whatIsApart(inhabitants, opened);
+  throw new LivenessError(`after the last fault ${apart ?? "all is well"}`);
 }
 
 /** Devices that have copies, or are older than they were: what they wrote need not be everywhere. */
@@ -66,8 +69,40 @@ function heldBack(store: Holdfast): ReadonlySet<string> {
 
 const readable: ReadonlySet<string> = new Set(["opened", "none"]);
 
+const lookAgainMs = 5_000;
+
+/** Positions of each device up to which its events opened: keys come, and do not go. */
+type Opened = Map<string, number>;
+
+/** How many events a store has that are not of those devices. */
+function countOfOthers(store: Holdfast, devices: ReadonlySet<string>): number {
+  const rows = lifeOf(store)
+    .current()
+    .driver.prepare(
+      `SELECT incarnations.device AS device, count(*) AS count
+       FROM incarnations CROSS JOIN events ON events.incarnation = incarnations.number
+       GROUP BY incarnations.device`,
+    )
+    .all<{ device: string; count: number }>();
+  return rows
+    .filter(({ device }) => !devices.has(device))
+    .reduce((sum, { count }) => sum + count, 0);
+}
+
+/** How many events of others the device cannot open. */
+function countClosed(device: SimDevice, opened: Opened, others: ReadonlySet<string>): number {
+  const store = device.open?.store;
+  if (store === undefined) return 0;
+  const after = opened.get(device.name) ?? 0;
+  const events = allEvents(store, after);
+  const closed = ofOthers(events, others).filter(({ content }) => !readable.has(content));
+  const last = events.at(-1)?.position ?? after;
+  opened.set(device.name, closed[0] === undefined ? last : closed[0].position - 1);
+  return closed.length;
+}
+
 /** What still keeps the devices from holding the same. */
-function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
+function whatIsApart(inhabitants: readonly Inhabitant[], opened: Opened): string | undefined {
   for (const { device, connected } of inhabitants) {
     const { open } = device;
     if (open === undefined || connected?.open !== open) return `${device.name} is not open`;
@@ -82,16 +117,17 @@ function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
     if (owed.length > 0) return `${device.name} owes ${JSON.stringify(owed)} (${trouble})`;
   }
   const copied = copiedIds(inhabitants);
-  const held = inhabitants.map(({ device: { open } }) =>
-    open === undefined ? [] : ofOthers(allEvents(open.store), copied),
+  const heads = new Set(
+    inhabitants.map(({ device: { open } }) =>
+      open === undefined ? 0 : countOfOthers(open.store, copied),
+    ),
   );
-  const heads = new Set(held.map((events) => events.length));
   if (heads.size > 1) return `the devices hold ${[...heads].join(", ")} events`;
-  for (const [at, { device }] of inhabitants.entries()) {
+  for (const { device } of inhabitants) {
     // An older keyring lacks what came since; who has it need not give it again. What an older copy had sealed
     // under a key that it had not shared yet, nobody can open.
     if (device.copied) continue;
-    const closed = held[at]?.filter(({ content }) => !readable.has(content)).length ?? 0;
+    const closed = countClosed(device, opened, copied);
     if (closed > 0) return `${device.name} cannot open ${closed} events`;
   }
   return undefined;

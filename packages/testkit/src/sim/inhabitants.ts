@@ -45,7 +45,7 @@ export interface Context {
 export const healMsMax = 30 * 60_000;
 
 /** Between two looks of a device when nothing strikes any more: most of that time nothing happens. */
-const quietPollMs = 10_000;
+const quietPollMs = 20_000;
 
 /** Between two looks of a device for what others did. */
 export function pollMs({ phase, knobs }: Pick<Context, "phase" | "knobs">): number {

@@ -261,7 +261,9 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
 
 /** An event of this store's own, to be corrected. */
 function someEvent(store: Holdfast, chance: Chance): string | undefined {
-  const own = store.read({ type: "NoteTaken", limit: 200 }).filter(({ op }) => op === "create");
+  const own = store
+    .read({ type: "NoteTaken", limit: 200, headersOnly: true })
+    .filter(({ op }) => op === "create");
   return own.length === 0 ? undefined : chance.pick(own).leaf;
 }
 
