@@ -104,7 +104,7 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     },
     reopened: () => undefined,
   });
-  const grantStore = grantStoreOf(store);
+  const grantStore = plant.grants(grantStoreOf(store));
 
   async function token(): Promise<string> {
     const hello = await transport.hello({});

@@ -14,6 +14,8 @@ import type { Work } from "./workload.ts";
 export interface Inhabitant {
   readonly device: SimDevice;
   readonly work: Work;
+  /** What it was invited to read, in words; `undefined`: everything. */
+  readonly subjects: readonly string[] | undefined;
   connected: { readonly open: OpenDevice; readonly connection: Connection } | undefined;
 }
 
@@ -36,7 +38,7 @@ export interface Context {
   readonly failures: Error[];
   phase: "settling in" | "faults" | "healing";
   /** Somebody else, with an empty disk. */
-  readonly inhabit: (number: number) => Inhabitant;
+  readonly inhabit: (number: number, subjects: readonly string[] | undefined) => Inhabitant;
   /** What a process does with the store once it has opened it. */
   readonly begin: (inhabitant: Inhabitant, open: OpenDevice) => Promise<void>;
 }
@@ -45,7 +47,7 @@ export interface Context {
 export const healMsMax = 30 * 60_000;
 
 /** Between two looks of a device when nothing strikes any more: most of that time nothing happens. */
-const quietPollMs = 10_000;
+const quietPollMs = 20_000;
 
 /** Between two looks of a device for what others did. */
 export function pollMs({ phase, knobs }: Pick<Context, "phase" | "knobs">): number {

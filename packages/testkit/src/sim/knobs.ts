@@ -18,6 +18,10 @@ export interface Knobs {
   readonly thinkMs: number;
   /** Streams that devices share, and that each has alone. */
   readonly streams: { readonly shared: number; readonly own: number };
+  /** Subjects, each with a scope of its own, among which streams are divided. */
+  readonly subjects: number;
+  /** Devices that may read the first subject alone; never the first device. */
+  readonly restricted: number;
   /** Mean time between two kills of a device's process; 0: none. */
   readonly killEveryMs: number;
   /** A kill strikes at an access to the disk, rather than between two steps. */
@@ -106,5 +110,7 @@ export function drawKnobs(chance: Chance): Knobs {
     cloneAfterMs: copied(),
     cloneUnnoticed: chance.oneIn(2),
     copyWhole: chance.oneIn(2),
+    subjects: between(1, 3),
+    restricted: sometimes(between(1, 2), 0),
   };
 }

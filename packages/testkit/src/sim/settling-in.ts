@@ -38,7 +38,7 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
     });
     if (device.open === undefined) throw new LivenessError(`${device.name} does not open`);
     if (backend === undefined) continue;
-    const code = await codeFor(context, backend, random, founder === undefined);
+    const code = await codeFor(context, backend, random, founder === undefined, inhabitant);
     await settle(context, "enrolment", connectionOf(inhabitant).enrol(code));
     // The founder gives itself access before it can invite.
     if (founder === undefined) await exchange(context, inhabitant);
@@ -75,10 +75,15 @@ async function codeFor(
   backend: Backend,
   random: Chance,
   founding: boolean,
+  { subjects }: Inhabitant,
 ): Promise<string> {
   const [first] = context.inhabitants;
   if (first === undefined) throw new LivenessError("nobody lives here");
-  if (!founding) return settle(context, "invitation", connectionOf(first).invite(["*"]));
+  if (!founding) {
+    const store = first.device.open?.store;
+    const scopes = subjects?.map((words) => store?.scopeId(words) ?? "") ?? ["*"];
+    return settle(context, "invitation", connectionOf(first).invite(scopes));
+  }
   const { crypto } = context.store;
   const { server } = backend;
   const secret = random.bytes(32);

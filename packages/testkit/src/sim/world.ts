@@ -22,6 +22,7 @@ import { drawKnobs, type Knobs } from "./knobs.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createNetwork, type SimNetwork } from "./network.ts";
 import { type Plant, noPlant } from "./plant.ts";
+import { gatedPlant } from "./plant-gate.ts";
 import { rememberingCrypto } from "./remembering-crypto.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
 import { settleIn } from "./settling-in.ts";
@@ -29,7 +30,7 @@ import { createSimServer } from "./sim-server.ts";
 import type { SimStorePorts } from "./sim-store.ts";
 import type { Sqlite } from "./sqlite-module.ts";
 import { checkAcknowledged } from "./store-oracles.ts";
-import { createWork, thinkTime } from "./workload.ts";
+import { createWork, subjectOf, thinkTime } from "./workload.ts";
 
 /** What a run is made of. */
 export interface WorldOptions {
@@ -67,7 +68,8 @@ export function seeded(crypto: Crypto, chance: Chance): Crypto {
 
 /** A world from a seed. */
 export function createWorld(options: WorldOptions): World {
-  const { seed, sqlite, plant = noPlant } = options;
+  const { seed, sqlite } = options;
+  const plant = gatedPlant(options.plant ?? noPlant, () => context.phase !== "settling in");
   const scheduler = createScheduler(chanceOf(seed, 0), options.drain);
   const knobs: Knobs = { ...drawKnobs(chanceOf(seed, 1)), ...options.knobs };
   const ledger = createLedger(() => scheduler.now);
@@ -88,16 +90,20 @@ export function createWorld(options: WorldOptions): World {
   const fail = (error: unknown): void => {
     failures.push(asError(error));
   };
-  function inhabit(number: number): Inhabitant {
+  function inhabit(number: number, subjects: readonly string[] | undefined): Inhabitant {
     const chance = chanceOf(seed, 100 + number);
     const ports = { scheduler, store, knobs, chance, fail, disk: plant.disk };
     const device = createDevice(`d${number + 1}`, ports);
     const ended = (): boolean => context.phase === "healing";
-    const work = createWork(device, { scheduler, ledger, knobs, surface: plant.surface, ended });
-    return { device, work, connected: undefined };
+    const { surface } = plant;
+    const work = createWork(device, { scheduler, ledger, knobs, surface, ended, subjects });
+    return { device, work, subjects, connected: undefined };
   }
 
-  const inhabitants = Array.from({ length: knobs.devices }, (_, at) => inhabit(at));
+  const { devices, restricted } = knobs;
+  const inhabitants = Array.from({ length: devices }, (_, at) =>
+    inhabit(at, at > 0 && at >= devices - restricted ? [subjectOf(0)] : undefined),
+  );
   const backend = knobs.server ? createBackend() : undefined;
   const context: Context = {
     scheduler,
