@@ -70,12 +70,9 @@ export const limits = {
   /** Events and bytes of one pull page. */
   pullEventsMax: 1_000,
   pullBytesMax: 4 * 1024 * 1024,
-  /**
-   * What a device asks for in one page: it is decoded, judged and stored as a whole, and appends wait for that.
-   * What lives while V8 collects makes its young generation grow (measured: docs/reference/benchmarks.md).
-   */
-  pullPageEvents: 128,
-  pullPageBytes: 512 * 1024,
+  /** What a device asks for in one page: it is stored in one turn of the writer loop, and appends wait for that. */
+  pullPageEvents: 256,
+  pullPageBytes: 1024 * 1024,
   /** Own events of one log that are taken back from the server, after the device was put back to an older copy. */
   ownEventsTakenMax: 10_000,
   /** Pages in a row that bring nothing new, before the puller waits. */

@@ -179,25 +179,17 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const heads = new Map<string, StreamHead>();
     const appended: AppendedRow[] = [];
     let position = head();
-    // Own logs with the sizes that they had: their tiles are kept.
-    const owns = new Map<number, { size: number; events: SealedEvent[] } | undefined>();
+    const owns = createOwnParts(incarnations.isOwn);
     for (const sealed of events) {
       if (statements.byLeaf.get(sealed.leaf) !== undefined) continue;
-      const { dev, inc } = sealed.header;
-      const number = incarnations.findOrAdd(dev, inc, true);
-      if (!owns.has(number)) {
-        const own = incarnations.isOwn(number)
-          ? { size: sealed.header.seq - 1, events: [] }
-          : undefined;
-        owns.set(number, own);
-      }
-      owns.get(number)?.events.push(sealed);
+      const number = incarnations.findOrAdd(sealed.header.dev, sealed.header.inc, true);
+      owns.add(number, sealed);
       position += 1;
       const row = insertRow(position, number, sealed, heads);
       appended.push({ ...row, foreign: true, urgent: false, content: undefined });
     }
     for (const [stream, after] of heads) streams.put(stream, after);
-    for (const [number, own] of owns) if (own) insertTiles(number, own.size, own.events);
+    for (const { number, size, events: more } of owns.parts()) insertTiles(number, size, more);
     if (appended.length > 0) for (const each of participants) each.apply(appended);
     return { appended, heads };
   }
@@ -284,8 +276,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     };
   }
 
-  const one = (row: EventRow | undefined): StoredEvent | undefined =>
-    row === undefined ? undefined : withFrames(row, false);
+  const one = (row?: EventRow) => (row === undefined ? undefined : withFrames(row, false));
 
   return {
     capabilities: {
@@ -384,6 +375,22 @@ function prepareStatements(driver: SqliteDriver) {
       "INSERT INTO commits (incarnation, size, root, note) VALUES (?, ?, ?, ?)",
     ),
     insertTile: driver.prepare("INSERT INTO tiles (incarnation, tile, root) VALUES (?, ?, ?)"),
+  };
+}
+
+/** Events of own logs in one append, each log with the size that it had: its tiles are kept. */
+function createOwnParts(isOwn: (number: number) => boolean) {
+  const parts = new Map<number, { size: number; events: SealedEvent[] } | undefined>();
+  return {
+    add(number: number, sealed: SealedEvent): void {
+      if (!parts.has(number)) {
+        const part = { size: sealed.header.seq - 1, events: [] };
+        parts.set(number, isOwn(number) ? part : undefined);
+      }
+      parts.get(number)?.events.push(sealed);
+    },
+    parts: () =>
+      [...parts].flatMap(([number, part]) => (part === undefined ? [] : [{ number, ...part }])),
   };
 }
 

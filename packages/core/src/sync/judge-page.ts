@@ -34,6 +34,7 @@ import type { PulledEvent, PulledLog, PullPage, PullRequest } from "./messages/p
 import { type JudgedCheckpoint, judgeCheckpoint } from "./server-log-view.ts";
 import type { ServerIdentity } from "./sync-store.ts";
 import type { HeldCheckpoint } from "./sync-tables.ts";
+import type { NewerEvent } from "./newer-event.ts";
 import { judgeFrames, type OpenableKeys } from "./judge-frames.ts";
 
 /** What is known when a page arrives. */
@@ -84,19 +85,6 @@ export interface JudgedPage {
   readonly unopened: readonly UnopenedSection[];
   /** Events whose headers this software cannot read: proven, and nothing else is known of them. */
   readonly newer: readonly NewerEvent[];
-}
-
-/** An event with a header of a newer version, by its frozen fields. */
-export interface NewerEvent {
-  readonly device: string;
-  readonly incarnation: string;
-  readonly index: number;
-  readonly leaf: string;
-  readonly v: number;
-  readonly scope: string;
-  readonly stream: string;
-  /** Place in the shard. */
-  readonly position: number;
 }
 
 /** A section that does not open under its key. */
@@ -207,7 +195,13 @@ function readEvent(
   if (!isCurrentHeader(header)) {
     const { dev: device, inc: incarnation, v, scope, stream } = header;
     const names = { device, incarnation, index, leaf: base64url(leaf), v, scope, stream };
-    return { sealed: undefined, newer: { ...names, position }, placed: { index, leaf }, log, unopened: [] };
+    return {
+      sealed: undefined,
+      newer: { ...names, position },
+      placed: { index, leaf },
+      log,
+      unopened: [],
+    };
   }
   const { fault, unopened } = judgeFrames(view, header, leaf, body);
   if (fault !== undefined) refuse(`${object}: ${fault}`);

@@ -5,7 +5,7 @@
 import type { IndexRanges, ProvenLeaf, ServerLeafKind } from "../proof/server-leaf.ts";
 import { type Bytes, concat, fromBase64 } from "../std/bytes.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
-import type { NewerEvent } from "./judge-page.ts";
+import type { NewerEvent } from "./newer-event.ts";
 import type { ServerIdentity } from "./sync-store.ts";
 
 /** A device log that this store knows. */
