@@ -104,7 +104,7 @@ async function run(
       path: pathOf(options, server),
       seed: options.seed,
       quick,
-      version: String(command.parent?.version() ?? ""),
+      version: command.parent?.version() ?? "",
       sink: output.json ? undefined : process.stderr,
       began: (suite) => output.say(`${suite.name}: ${suite.summary}`),
     });

@@ -60,15 +60,12 @@ function suffixesOf(known: readonly string[]): readonly string[] {
 
 /** Is it kept? A figure that is missing, or no number, keeps no bound. */
 export function isKept({ figure, relation, bound }: Expectation, figures: Figures): boolean {
-  const value = figures[figure] ?? Number.NaN;
-  switch (relation) {
-    case "<":
-      return value < bound;
-    case "<=":
-      return value <= bound;
-    case ">":
-      return value > bound;
-    case ">=":
-      return value >= bound;
-  }
+  return holds[relation](figures[figure] ?? Number.NaN, bound);
 }
+
+const holds: Readonly<Record<Relation, (value: number, bound: number) => boolean>> = {
+  "<": (value, bound) => value < bound,
+  "<=": (value, bound) => value <= bound,
+  ">": (value, bound) => value > bound,
+  ">=": (value, bound) => value >= bound,
+};

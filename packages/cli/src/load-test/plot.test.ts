@@ -83,10 +83,12 @@ describe("line chart", () => {
     expect(lineChart(chart)).toBe(lineChart(chart));
     const [light = "", dark = ""] = lineChart(chart).split("prefers-color-scheme: dark");
     for (const scheme of [light, dark]) {
-      const of = (name: string): string =>
-        new RegExp(`--${name}: (#[0-9a-f]{6})`).exec(scheme)?.[1] ?? "";
-      for (const ink of ["ink", "c0", "c1", "c2", "c3"]) {
-        expect(contrast(of(ink), of("back"))).toBeGreaterThan(ink === "ink" ? 7 : 3);
+      const of = (rule: string): string =>
+        new RegExp(`${rule} \\{ (?:fill|stroke): (#[0-9a-f]{6});`).exec(scheme)?.[1] ?? "";
+      expect(contrast(of("text"), of("\\.back"))).toBeGreaterThan(7);
+      for (const at of [0, 1, 2, 3]) {
+        expect(contrast(of(`\\.s${at}`), of("\\.back"))).toBeGreaterThan(3);
+        expect(of(`\\.m${at}`)).toBe(of(`\\.s${at}`));
       }
     }
   });

@@ -29,16 +29,43 @@ const inner = {
 const markers = ["circle", "square", "triangle", "diamond"] as const;
 const markersEach = 8;
 
-// Okabe and Ito's palette, which people with any colour vision tell apart; lighter in the dark.
-const style = `
-svg { --back: #ffffff; --ink: #1f2328; --grid: #d8dee4; --c0: #0072b2; --c1: #b34700; --c2: #007a5a; --c3: #9b4d83; }
-@media (prefers-color-scheme: dark) {
-  svg { --back: #0d1117; --ink: #e6edf3; --grid: #30363d; --c0: #56b4e9; --c1: #e69f00; --c2: #2fc79a; --c3: #e08fc0; }
+interface Scheme {
+  readonly back: string;
+  readonly ink: string;
+  readonly grid: string;
+  readonly lines: readonly string[];
 }
-.back { fill: var(--back); } .grid { stroke: var(--grid); stroke-width: 1; }
-text { fill: var(--ink); font: 13px system-ui, sans-serif; } .title { font-size: 16px; font-weight: 600; }
-.line { fill: none; stroke-width: 2; }
-${[0, 1, 2, 3].map((at) => `.s${at} { stroke: var(--c${at}); } .m${at} { fill: var(--c${at}); }`).join("\n")}
+
+// Okabe and Ito's palette, which people with any colour vision tell apart; lighter in the dark.
+const light: Scheme = {
+  back: "#ffffff",
+  ink: "#1f2328",
+  grid: "#d8dee4",
+  lines: ["#0072b2", "#b34700", "#007a5a", "#9b4d83"],
+};
+const dark: Scheme = {
+  back: "#0d1117",
+  ink: "#e6edf3",
+  grid: "#30363d",
+  lines: ["#56b4e9", "#e69f00", "#2fc79a", "#e08fc0"],
+};
+
+/** Plain rules without variables: viewers that know little of CSS show the light scheme. */
+function rulesOf({ back, ink, grid, lines }: Scheme): string {
+  const series = lines.map((hue, at) => `.s${at} { stroke: ${hue}; } .m${at} { fill: ${hue}; }`);
+  return [
+    `.back { fill: ${back}; } text { fill: ${ink}; } .grid { stroke: ${grid}; }`,
+    ...series,
+  ].join("\n");
+}
+
+const style = `
+text { font: 13px system-ui, sans-serif; } .title { font-size: 16px; font-weight: 600; }
+.grid { stroke-width: 1; } .line { fill: none; stroke-width: 2; }
+${rulesOf(light)}
+@media (prefers-color-scheme: dark) {
+${rulesOf(dark)}
+}
 `;
 
 /** The chart as a document of its own. Series beyond the fourth begin with the first colour again. */

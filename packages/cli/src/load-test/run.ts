@@ -39,7 +39,7 @@ export interface Ran {
 }
 
 /** Sizes of a run. */
-export function sizesOf(quick: boolean): Sizes {
+function sizesOf(quick: boolean): Sizes {
   return quick ? quickSizes : fullSizes;
 }
 
