@@ -26,7 +26,7 @@ export * from "./transport.suite.ts";
 export * from "./pushing-device.ts";
 export * from "./test-server.ts";
 export * from "./server-store.suite.ts";
-export { type Bug, bugs, plantOf } from "./sim/bugs.ts";
+export { type Bug, bugs, isFoundBy, plantOf } from "./sim/bugs.ts";
 export type { Knobs } from "./sim/knobs.ts";
 export { type Plant } from "./sim/plant.ts";
 export { runSeed, runSeedTwice, type SeedOptions, type Verdict } from "./sim/run-seed.ts";

@@ -30,6 +30,7 @@ export interface ConnectionPorts {
   readonly plant: Plant;
   readonly ledger: Ledger;
   readonly url: string;
+  readonly tail: boolean;
   /** Between two looks for what others did, now. */
   readonly pollMs: () => number;
 }
@@ -92,7 +93,7 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     random,
     observer: silentObserver,
     options: {
-      tail: false,
+      tail: ports.tail,
       get pollMs() {
         return ports.pollMs();
       },

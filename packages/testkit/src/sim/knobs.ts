@@ -63,6 +63,8 @@ export interface Knobs {
   readonly serverRestartMs: number;
   /** Accesses to the server's disk that fail. */
   readonly serverErrors: OneIn;
+  /** Do devices keep a live tail open? Hints are messages, and as uncertain. */
+  readonly tail: boolean;
   /** Life of an access token. */
   readonly tokenMs: number;
   /** Between two looks of a device for what others did. */
@@ -112,5 +114,6 @@ export function drawKnobs(chance: Chance): Knobs {
     copyWhole: chance.oneIn(2),
     subjects: between(1, 3),
     restricted: sometimes(between(1, 2), 0),
+    tail: chance.oneIn(2),
   };
 }

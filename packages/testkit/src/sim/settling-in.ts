@@ -49,13 +49,14 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
 
 /** Called whenever a process has opened the store. */
 export function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevice): void {
-  const { backend, ledger, plant } = context;
+  const { backend, knobs, ledger, plant } = context;
   if (backend !== undefined) {
     const ports = {
       network: backend.network,
       plant,
       ledger,
       url: backend.server.url,
+      tail: knobs.tail,
       pollMs: () => pollMs(context),
     };
     inhabitant.connected = { open, connection: connect(inhabitant.device, open, ports) };
