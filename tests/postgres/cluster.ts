@@ -1,0 +1,118 @@
+/** A PostgreSQL for tests: one for a whole run, started by the first test that asks, a database for each suite. */
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { isMainThread } from "node:worker_threads";
+import { createNodeCrypto } from "@holdfast/node";
+import {
+  createPostgresDriver,
+  createPostgresServerStore,
+  migratePostgres,
+  type PostgresConnection,
+  type PostgresDriver,
+  prepareSession,
+  type ServerStore,
+  type TableLayout,
+} from "@holdfast/server";
+
+/** The process that the run ends with: workers are threads or children of it. */
+const run = isMainThread ? process.ppid : process.pid;
+const port = 5_432;
+const crypto = createNodeCrypto();
+
+/** Starts a keeper in that folder unless there is one; resolves when its PostgreSQL answers. */
+export async function startCluster(
+  folder: string,
+  watched: number,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  try {
+    mkdirSync(folder);
+    const keeper = new URL("keeper.ts", import.meta.url).pathname;
+    const words = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
+    spawn(process.execPath, [keeper, folder, String(watched), ...words], {
+      detached: true,
+      stdio: "ignore",
+    }).unref();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  while (!existsSync(join(folder, "ready"))) {
+    const failed = join(folder, "failed");
+    if (existsSync(failed)) throw new Error(readFileSync(failed, "utf8"));
+    await wait(50);
+  }
+}
+
+/** Address of a database of the cluster in that folder. */
+export function urlOf(folder: string, database: string, role = "postgres"): string {
+  return `postgres://${role}@localhost/${database}?host=${encodeURIComponent(folder)}&port=${port}`;
+}
+
+/** Connections as that role, without the server's settings. */
+export function plainDriver(url: string): PostgresDriver {
+  return createPostgresDriver({ ...bounds, url, prepare: () => Promise.resolve() });
+}
+
+const bounds = { connectionsMax: 4, waitingMax: 1_000, waitMs: 30_000, answerMs: 60_000 };
+const times = { statementMs: 30_000, idleMs: 30_000 };
+
+/** Connections as the server makes them. */
+export function serverDriver(url: string): PostgresDriver {
+  const prepare = (connection: PostgresConnection) => prepareSession(connection, times);
+  return createPostgresDriver({ ...bounds, url, prepare });
+}
+
+/** One database, with the tables of a server in it. */
+export interface TestDatabase {
+  readonly url: string;
+  /** As its owner, who is exempt from row-level security here. */
+  readonly owner: PostgresDriver;
+  /** As the server. */
+  readonly server: PostgresDriver;
+  open(): ServerStore;
+  /** Takes every row away. */
+  empty(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A new database of the run's cluster. */
+export async function createDatabase(
+  layout: TableLayout = "partitioned",
+  folder = join(tmpdir(), `holdfast-postgres-${run}`),
+): Promise<TestDatabase> {
+  await startCluster(folder, run);
+  const name = `d${Buffer.from(crypto.sha256(Buffer.from(`${process.hrtime.bigint()}`)))
+    .toString("hex")
+    .slice(0, 20)}`;
+  const main = plainDriver(urlOf(folder, "postgres"));
+  await main.lend((connection) => connection.exec(`CREATE DATABASE ${name}`));
+  await main.close();
+  const url = urlOf(folder, name);
+  const owner = plainDriver(url);
+  await migratePostgres({ crypto, owner, layout });
+  const server = serverDriver(url);
+  return {
+    url,
+    owner,
+    server,
+    open: () => createPostgresServerStore({ crypto, driver: serverDriver(url) }),
+    empty: () =>
+      owner.lend(async (connection) => {
+        const tables = await connection.rows<{ name: string }>(
+          `SELECT relname::text AS name FROM pg_class JOIN pg_namespace AS place
+             ON place.oid = relnamespace
+           WHERE nspname = 'holdfast' AND relkind IN ('r', 'p') AND NOT relispartition
+             AND relname NOT LIKE 'migration%'`,
+        );
+        for (const { name: table } of tables)
+          await connection.exec(`DELETE FROM holdfast.${table}`);
+      }),
+    async close() {
+      await server.close();
+      await owner.close();
+    },
+  };
+}
