@@ -1,4 +1,4 @@
-/** The server's own keys: page key of its database, checkpoint key, token key; and its name, which origins carry. */
+/** The server's own keys: page key of its database, checkpoint key, token key, secret of its nodes; and its name, which origins carry. */
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -13,6 +13,8 @@ export interface ServerKeys {
   readonly pageKey: Bytes;
   readonly checkpoint: CheckpointKey;
   readonly token: TokenKey;
+  /** Secret that the keys of nodes are derived from. */
+  readonly nodes: Bytes;
   /** Was there no server in this folder before? */
   readonly made: boolean;
 }
@@ -52,6 +54,7 @@ export function openServerKeys(
     pageKey: keyBytes(members, "page_key"),
     checkpoint: { spki: keyBytes(members, "checkpoint_spki"), sign },
     token: { privateKey, publicKey: createPublicKey(privateKey) },
+    nodes: keyBytes(members, "node_key"),
     made: found === undefined,
   };
 }
@@ -69,6 +72,7 @@ function makeKeys(
     checkpoint_key: base64(checkpoint.privateKey),
     checkpoint_spki: base64(checkpoint.spki),
     token_key: base64(token.privateKey),
+    node_key: base64(random.bytes(32)),
   };
   writeKeyFile(path, members);
   return members;

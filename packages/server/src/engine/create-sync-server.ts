@@ -16,6 +16,7 @@ import { addCode, addFoundingCode } from "./admin/codes.ts";
 import { revoke } from "./admin/revoke.ts";
 import type { EngineDeps } from "./engine-deps.ts";
 import { enrol } from "./founding/enrol.ts";
+import { createOwnNode } from "./founding/own-node.ts";
 import { push } from "./ingest/push.ts";
 import { algorithmOf } from "./log/checkpoints.ts";
 import { listConflicts } from "./reading/conflicts.ts";
@@ -33,23 +34,25 @@ import { createWriteLoop } from "./write-loop.ts";
 export function createSyncServer(deps: EngineDeps): SyncServer {
   algorithmOf(deps.key.spki);
   const loop = createWriteLoop({ ...deps, now: () => deps.clock.now() });
+  const own = createOwnNode(deps, loop);
   return {
     hello: () => Promise.resolve(greet(deps)),
-    enrol: async (request) => enrol(deps, loop, request),
+    enrol: async (request) => enrol(deps, loop, own, request),
     addFoundingCode: async (digest, expires) => addFoundingCode(loop, digest, expires),
     assertionKey: (caller) => assertionKey(deps, caller),
-    push: async (caller, request, raw) => push(deps, loop, caller, request, raw),
+    push: async (caller, request, raw) => push(deps, loop, own, caller, request, raw),
     pull: async (caller, request) => pull(deps, caller, request),
     grants: async (caller, after) => listGrants(deps, caller, after),
     sendGrants: async (caller, request) => sendGrants(loop, caller, request),
     devices: async (caller) => listDevices(deps, caller),
     addCode: async (caller, request) => addCode(loop, caller, request),
-    revoke: async (caller, request) => revoke(deps, loop, caller, request),
+    revoke: async (caller, request) => revoke(deps, loop, own, caller, request),
     conflicts: async (caller, stream) => listConflicts(deps, caller, stream),
     checkpoint: async (caller) => newestCheckpoint(deps, caller),
     inclusion: async (caller, request) => proveLeaf(deps, caller, request),
     consistency: async (caller, request) => proveGrowth(deps, caller, request),
     leaves: async (caller, from, to) => readLeaves(deps, caller, from, to),
+    node: async (tenant) => own.in(tenant),
     onEvents: (listener) => loop.onEvents(listener),
     close: () => loop.close(),
   };

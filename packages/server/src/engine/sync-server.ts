@@ -64,6 +64,8 @@ export interface SyncServer {
   inclusion(caller: Caller, request: InclusionRequest): Promise<InclusionAnswer>;
   consistency(caller: Caller, request: ConsistencyRequest): Promise<ConsistencyAnswer>;
   leaves(caller: Caller, from: number, to: number): Promise<LeavesAnswer>;
+  /** Device id of this node in a tenant, where it is enrolled by then. Throws `caller_unknown`. */
+  node(tenant: string): Promise<string>;
   /** Told of every commit that placed events; returns the end of it. */
   onEvents(listener: (tenant: string, head: number) => void): () => void;
   close(): Promise<void>;
