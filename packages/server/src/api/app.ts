@@ -26,6 +26,7 @@ import { readBody } from "./body.ts";
 import { openApiDocument } from "./openapi.ts";
 import { readQuery } from "./query.ts";
 import { createRates, type Rate } from "./rates.ts";
+import { createReplayMemory, type ReplayMemory } from "../engine/replay-memory.ts";
 import { type Route, routes } from "./routes.ts";
 import { engineStatus } from "./engine-status.ts";
 import { refusalFor } from "./status.ts";
@@ -55,6 +56,8 @@ export interface ApiDeps {
   readonly observer: Observer;
   readonly host: string;
   readonly tokenKey: TokenKey;
+  /** Shared by all nodes of a server; default: this process's own. */
+  readonly replay?: ReplayMemory;
   readonly bounds: ApiBounds;
 }
 
@@ -76,7 +79,8 @@ export function createApi(deps: ApiDeps): Api {
   const gate = createGate(deps, state, addressShare);
   const callers = createCounts(deviceRequestsMax);
   const tails = createTails(deps);
-  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey }), observer);
+  const replay = deps.replay ?? createReplayMemory();
+  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey, replay }), observer);
   const schema = protocolDigest(deps.crypto);
   const greeting: Pick<Hello, "schema" | "encodings"> = { schema, encodings: ["zstd", "gzip"] };
   const deviceShare = createRates(deps.clock, bounds.deviceRate);

@@ -73,6 +73,12 @@ CREATE TABLE holdfast.codes (
   used_at bigint,
   PRIMARY KEY (digest)
 );
+CREATE TABLE holdfast.used_assertions (
+  tenant ${text} NOT NULL,
+  name ${text} NOT NULL,
+  until bigint NOT NULL,
+  PRIMARY KEY (tenant, name)
+);
 CREATE TABLE holdfast.access (
   tenant ${text} NOT NULL,
   device ${text} NOT NULL,
@@ -230,6 +236,7 @@ const tables: Readonly<Record<string, "" | ", UPDATE" | ", DELETE">> = {
   devices: ", UPDATE",
   logs: ", UPDATE",
   codes: ", UPDATE",
+  used_assertions: ", DELETE",
   access: ", DELETE",
   access_changes: "",
   grants: ", DELETE",
