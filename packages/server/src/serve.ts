@@ -18,13 +18,14 @@ import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
 import { createSyncServer } from "./engine/create-sync-server.ts";
-import { createSqliteServerStore } from "./engine/sqlite-server-store.ts";
+import type { ServerStore } from "./engine/server-store.ts";
 import type { SyncServer } from "./engine/sync-server.ts";
 import { addFoundingCode } from "./founding-code.ts";
 import { makePrivateFolder } from "./key-files.ts";
 import { nodeFor } from "./node-files.ts";
 import { withNodes } from "./place-node.ts";
-import { databaseFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { openStore } from "./stores.ts";
 
 /** A server that listens. */
 export interface RunningServer {
@@ -73,7 +74,7 @@ async function startIn(
   const { listener, url, address } = listening;
   try {
     const keys = openServerKeys(platform, config.data, config.name, address);
-    const store = openStore(config.data, keys);
+    const store = await openStore(config, keys);
     const server = createEngine(config, observer, keys, store);
     const api = createApi({
       ...platform,
@@ -129,24 +130,11 @@ function holdFolder(folder: string): { release(): void } {
   };
 }
 
-function openStore(folder: string, { pageKey }: ServerKeys) {
-  const path = join(folder, databaseFile);
-  // SQLite makes files that others may read; what it makes beside this one has this one's mode.
-  closeSync(openSync(path, "a", 0o600));
-  const driver = openSqlite({ path, pageKey, readOnly: false, create: true });
-  try {
-    return createSqliteServerStore({ crypto: platform.crypto, driver });
-  } catch (error) {
-    driver.close();
-    throw error;
-  }
-}
-
 function createEngine(
   config: ServerConfig,
   observer: Observer,
   keys: ServerKeys,
-  store: ReturnType<typeof openStore>,
+  store: ServerStore,
 ): SyncServer {
   const nodes = { ...platform, folder: join(config.data, "nodes") };
   const makeNode = async (tenant: string) => nodeFor(nodes, tenant);

@@ -302,7 +302,7 @@ function addPlainRoutes(
     try {
       if (state.stopping) throw new HoldfastError("server_busy");
       take(context);
-      await deps.server.hello();
+      await deps.server.ready();
       return plain('{"status":"ready"}');
     } catch (error) {
       return refuse(deps, "readyz", requestIdOf(deps), error);

@@ -35,6 +35,7 @@ export function createSyncServer(deps: EngineDeps): SyncServer {
   const loop = createWriteLoop({ ...deps, now: () => deps.clock.now() });
   return {
     hello: () => Promise.resolve(greet(deps)),
+    ready: () => deps.store.check(),
     enrol: async (request) => enrol(deps, loop, request),
     addFoundingCode: async (digest, expires) => addFoundingCode(loop, digest, expires),
     assertionKey: (caller) => assertionKey(deps, caller),

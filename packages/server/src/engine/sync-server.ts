@@ -46,6 +46,8 @@ export interface AssertionKey {
  */
 export interface SyncServer {
   hello(): Promise<Hello>;
+  /** Does the storage take writes and keep them as promised? Throws when not. */
+  ready(): Promise<void>;
   enrol(request: EnrolRequest): Promise<EnrolAnswer>;
   /** Registers a code that founds a tenant: an act of the operator, not of any device. */
   addFoundingCode(digest: string, expires: number): Promise<void>;
