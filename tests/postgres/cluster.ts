@@ -78,19 +78,29 @@ export interface TestDatabase {
   close(): Promise<void>;
 }
 
-/** A new database of the run's cluster. */
-export async function createDatabase(
-  layout: TableLayout = "partitioned",
-  folder = join(tmpdir(), `holdfast-postgres-${run}`),
-): Promise<TestDatabase> {
+/** The cluster of this run. */
+export async function sharedCluster(): Promise<string> {
+  const folder = join(tmpdir(), `holdfast-postgres-${run}`);
   await startCluster(folder, run);
-  const name = `d${Buffer.from(crypto.sha256(Buffer.from(`${process.hrtime.bigint()}`)))
-    .toString("hex")
-    .slice(0, 20)}`;
+  return folder;
+}
+
+let made = 0;
+
+/** Address of a new, empty database of the run's cluster. */
+export async function createEmpty(): Promise<string> {
+  const folder = await sharedCluster();
+  made += 1;
+  const name = `test_${process.pid}_${made}`;
   const main = plainDriver(urlOf(folder, "postgres"));
   await main.lend((connection) => connection.exec(`CREATE DATABASE ${name}`));
   await main.close();
-  const url = urlOf(folder, name);
+  return urlOf(folder, name);
+}
+
+/** A new database of the run's cluster, with the tables of a server. */
+export async function createDatabase(layout: TableLayout = "partitioned"): Promise<TestDatabase> {
+  const url = await createEmpty();
   const owner = plainDriver(url);
   await migratePostgres({ crypto, owner, layout });
   const server = serverDriver(url);

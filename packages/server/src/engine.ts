@@ -12,7 +12,10 @@ export {
   type Migration,
   type MigrationDeps,
 } from "./engine/postgres-migrations.ts";
-export type { TableLayout } from "./engine/postgres-schema.ts";
+export { checkStandby } from "./engine/postgres-durability.ts";
+export { claimDatabase } from "./engine/postgres-identity.ts";
+export { type TableLayout, tablesSql } from "./engine/postgres-schema.ts";
+export type { HintTimes } from "./engine/postgres-hints.ts";
 export { prepareSession, type SessionTimes } from "./engine/postgres-session.ts";
 export {
   createPostgresServerStore,

@@ -39,8 +39,9 @@ export function createPostgresDriver(options: PostgresDriverOptions): PostgresDr
       }, done);
     },
   });
-  // A connection that fails while nobody uses it: the pool has let go of it.
+  // A connection that fails tells whoever waits for an answer on it, and the pool lets go of it.
   pool.on("error", () => undefined);
+  pool.on("connect", (client) => client.on("error", () => undefined));
   return {
     async lend(work) {
       if (pool.waitingCount >= options.waitingMax) {

@@ -64,8 +64,16 @@ export interface ApiDeps {
 /** The application, and the way to end it. */
 export interface Api {
   readonly fetch: (request: Request, env: HttpBindings) => Promise<Response> | Response;
-  /** From now on `/readyz` and every message answer `server_busy`; tails end. */
+  /** From now on `/readyz` answers `server_busy`, and connections end with their next answer; tails end. */
+  drain(): void;
+  /** From now on every message answers `server_busy`. */
   stop(): void;
+}
+
+/** How far stopping has come. */
+interface Stages {
+  draining: boolean;
+  stopping: boolean;
 }
 
 type Bindings = { readonly Bindings: HttpBindings };
@@ -74,7 +82,7 @@ type Bindings = { readonly Bindings: HttpBindings };
 export function createApi(deps: ApiDeps): Api {
   const { observer, bounds } = deps;
   const app = new Hono<Bindings>();
-  const state = { stopping: false };
+  const state: Stages = { draining: false, stopping: false };
   const addressShare = createRates(deps.clock, bounds.addressRate);
   const gate = createGate(deps, state, addressShare);
   const callers = createCounts(deviceRequestsMax);
@@ -131,7 +139,12 @@ export function createApi(deps: ApiDeps): Api {
   addPlainRoutes(app, deps, state, addressShare);
   return {
     fetch: (request, env) => app.fetch(request, env),
+    drain() {
+      state.draining = true;
+      tails.endAll();
+    },
     stop() {
+      state.draining = true;
       state.stopping = true;
       tails.endAll();
     },
@@ -191,7 +204,7 @@ function whenSent(outgoing: ServerResponse, leave: () => void): void {
 /** What stands before every message: shares, counts, refusals with a code. */
 function createGate(
   deps: ApiDeps,
-  state: { readonly stopping: boolean },
+  state: Readonly<Stages>,
   addressShare: (name: string) => void,
 ) {
   const { observer, bounds } = deps;
@@ -225,6 +238,8 @@ function createGate(
       leave = enter(context, addressName(context.env.incoming.socket.remoteAddress));
       const response = await work(requestId);
       count(observer, route.name, response.status);
+      // The next request of this client goes to a node that stays.
+      if (state.draining) response.headers.set("connection", "close");
       return response;
     } catch (error) {
       return refuse(deps, route.name, requestId, error);
@@ -292,7 +307,7 @@ function createTails(deps: ApiDeps) {
 function addPlainRoutes(
   app: Hono<Bindings>,
   deps: ApiDeps,
-  state: { readonly stopping: boolean },
+  state: Readonly<Stages>,
   addressShare: (name: string) => void,
 ): void {
   const document = canonicalJson(openApiDocument());
@@ -304,9 +319,9 @@ function addPlainRoutes(
   app.get("/healthz", () => plain('{"status":"ok"}'));
   app.get("/readyz", async (context) => {
     try {
-      if (state.stopping) throw new HoldfastError("server_busy");
+      if (state.draining) throw new HoldfastError("server_busy");
       take(context);
-      await deps.server.hello();
+      await deps.server.ready();
       return plain('{"status":"ready"}');
     } catch (error) {
       return refuse(deps, "readyz", requestIdOf(deps), error);

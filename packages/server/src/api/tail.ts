@@ -9,7 +9,7 @@ import type { Admitted } from "./tokens.ts";
 
 /** Ports of {@link openTail}. */
 export interface TailDeps {
-  readonly server: Pick<SyncServer, "onEvents" | "checkpoint">;
+  readonly server: Pick<SyncServer, "watch" | "checkpoint">;
   readonly clock: Clock;
   readonly timers: Timers;
 }
@@ -76,8 +76,7 @@ export function openTail(deps: TailDeps, caller: Admitted, ended: () => void): T
         stops.push(timers.after(left, end, true));
         stops.push(timers.after(limits.tailHeartbeatMs, beat, true));
         stops.push(
-          server.onEvents((tenant, head) => {
-            if (tenant !== caller.tenant) return;
+          server.watch(caller.tenant, (head) => {
             waiting = Math.max(waiting ?? 0, head);
             flush();
           }),

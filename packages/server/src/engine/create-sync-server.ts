@@ -25,7 +25,7 @@ import { listGrants, sendGrants } from "./reading/grants.ts";
 import { pull } from "./reading/pull.ts";
 import { newestCheckpoint, proveGrowth, proveLeaf, readLeaves } from "./reading/server-log.ts";
 import type { AssertionKey, Caller, SyncServer } from "./sync-server.ts";
-import { createWriteLoop } from "./write-loop.ts";
+import { createWriteLoop, type WriteLoop } from "./write-loop.ts";
 
 /**
  * A server over a store, which stays the caller's to close. Throws `vkey_malformed` for a checkpoint key of no
@@ -37,6 +37,7 @@ export function createSyncServer(deps: EngineDeps): SyncServer {
   const own = createOwnNode(deps, loop);
   return {
     hello: () => Promise.resolve(greet(deps)),
+    ready: () => deps.store.check(),
     enrol: async (request) => enrol(deps, loop, own, request),
     addFoundingCode: async (digest, expires) => addFoundingCode(loop, digest, expires),
     assertionKey: (caller) => assertionKey(deps, caller),
@@ -53,8 +54,33 @@ export function createSyncServer(deps: EngineDeps): SyncServer {
     consistency: async (caller, request) => proveGrowth(deps, caller, request),
     leaves: async (caller, from, to) => readLeaves(deps, caller, from, to),
     node: async (tenant) => own.in(tenant),
+    watch: (tenant, listener) => watch(deps, loop, tenant, listener),
     onEvents: (listener) => loop.onEvents(listener),
     close: () => loop.close(),
+  };
+}
+
+/** What this process places, it knows at once; of other nodes' events the store tells. */
+function watch(
+  { store }: EngineDeps,
+  loop: WriteLoop,
+  tenant: string,
+  listener: (head: number) => void,
+): () => void {
+  let told = 0;
+  const tell = (head: number): void => {
+    if (head <= told) return;
+    told = head;
+    listener(head);
+  };
+  const ends = [
+    loop.onEvents((of, head) => {
+      if (of === tenant) tell(head);
+    }),
+    store.watch?.(tenant, tell),
+  ];
+  return () => {
+    for (const end of ends) end?.();
   };
 }
 

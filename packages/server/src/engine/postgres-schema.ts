@@ -17,6 +17,11 @@ export type TableLayout = "partitioned" | "plain";
 const text = 'text COLLATE "C"';
 
 const tenantTables = `
+CREATE TABLE holdfast.server_identity (
+  part ${text} NOT NULL,
+  digest ${text} NOT NULL,
+  PRIMARY KEY (part)
+);
 CREATE TABLE holdfast.tenants (
   tenant ${text} NOT NULL CHECK (tenant <> ''),
   shard ${text} NOT NULL,
@@ -252,7 +257,11 @@ const tables: Readonly<Record<string, "" | ", UPDATE" | ", DELETE">> = {
 };
 
 function privileges(): string {
-  const statements = [`GRANT USAGE ON SCHEMA holdfast TO ${applicationRole};`];
+  const statements = [
+    `GRANT USAGE ON SCHEMA holdfast TO ${applicationRole};`,
+    // Of the whole server, and no tenant's.
+    `GRANT SELECT, INSERT ON holdfast.server_identity TO ${applicationRole};`,
+  ];
   for (const [table, more] of Object.entries(tables)) {
     statements.push(
       `GRANT SELECT, INSERT${more} ON holdfast.${table} TO ${applicationRole};`,

@@ -7,16 +7,23 @@
  * undoes of itself (deadlock, serialization failure, a lost connection before COMMIT was sent) is tried again; a
  * COMMIT whose answer did not come is not: `store_io_error`, and whoever pushed pushes again.
  */
-import { type Crypto, HoldfastError, isHoldfastError, type MaybePromise } from "@holdfast/core";
+import {
+  type Crypto,
+  HoldfastError,
+  isHoldfastError,
+  type MaybePromise,
+  type Timers,
+} from "@holdfast/core";
 import {
   isLost,
   isUndone,
   type PostgresConnection,
   type PostgresDriver,
 } from "./postgres-driver.ts";
+import { createHints, type Hints, type HintTimes } from "./postgres-hints.ts";
 import { createPostgresReads } from "./postgres-reads.ts";
 import { setTenant } from "./postgres-session.ts";
-import { createTransaction } from "./postgres-transaction.ts";
+import { createTransaction, type HeadRow } from "./postgres-transaction.ts";
 import { createPostgresWrites, sendHead } from "./postgres-writes.ts";
 import type { SeenHead, ServerReads, ServerStore, ServerWrites } from "./server-store.ts";
 
@@ -28,6 +35,8 @@ export interface PostgresServerStoreDeps {
   readonly replica?: PostgresDriver;
   /** Judges in a write, before it commits, whether the database keeps what was promised; throws when not. */
   readonly guard?: (connection: PostgresConnection) => Promise<void>;
+  /** Tells other nodes of events, and hears of theirs; absent: there are no others. */
+  readonly hints?: { readonly timers: Timers; readonly times: HintTimes };
 }
 
 /** Tries of one write that the database undoes. */
@@ -35,26 +44,36 @@ const writeTriesMax = 5;
 
 /** A store over a database whose tables are there (`migratePostgres`). Closing it closes its drivers. */
 export function createPostgresServerStore(deps: PostgresServerStoreDeps): ServerStore {
-  const { driver, replica } = deps;
+  const { driver, replica, guard } = deps;
+  const read: ServerStore["read"] = async (tenant, work, seen) => {
+    if (replica !== undefined && seen !== undefined) {
+      const answer = await readBehind(replica, tenant, work, seen);
+      if (answer !== undefined) return answer.value;
+    }
+    return driver.lend((connection) => inSnapshot(connection, tenant, work));
+  };
+  const hints =
+    deps.hints === undefined ? undefined : createHints({ ...deps.hints, driver, store: { read } });
   return {
     capabilities: { isolated: true, replica: replica !== undefined },
-    async read(tenant, work, seen) {
-      if (replica !== undefined && seen !== undefined) {
-        const answer = await readBehind(replica, tenant, work, seen);
-        if (answer !== undefined) return answer.value;
-      }
-      return driver.lend((connection) => inSnapshot(connection, tenant, work));
-    },
+    read,
+    ...(hints === undefined ? {} : { watch: hints.watch }),
     async write(tenant, work) {
       for (let tries = 1; ; tries++) {
         try {
-          return await driver.lend((connection) => inWrite(deps, connection, tenant, work));
+          return await driver.lend((connection) => inWrite(deps, hints, connection, tenant, work));
         } catch (error) {
           if (tries === writeTriesMax || !(isUndone(error) || isLost(error))) throw error;
         }
       }
     },
+    check: () =>
+      driver.lend(async (connection) => {
+        await connection.rows("SELECT 1 AS one");
+        await guard?.(connection);
+      }),
     async close() {
+      await hints?.close();
       await replica?.close();
       await driver.close();
     },
@@ -101,6 +120,7 @@ async function readBehind<T>(
 
 async function inWrite<T>(
   { crypto, guard }: PostgresServerStoreDeps,
+  hints: Hints | undefined,
   connection: PostgresConnection,
   tenant: string | undefined,
   work: (tx: ServerWrites) => MaybePromise<T>,
@@ -108,9 +128,10 @@ async function inWrite<T>(
   const begun = connection.exec(`BEGIN; ${setTenant(tenant)}`);
   const tx = createTransaction(connection, tenant, true);
   let result: T;
+  let before: HeadRow | undefined;
   try {
     // Sent with the lock on the head row: one round trip.
-    const [, before] = await Promise.all([begun, tx.head()]);
+    [, before] = await Promise.all([begun, tx.head()]);
     const reads = createPostgresReads(tx);
     result = await work({ ...reads, ...createPostgresWrites(crypto, tx, reads) });
     await sendHead(tx, before);
@@ -121,7 +142,9 @@ async function inWrite<T>(
     await end(connection);
     throw error;
   }
+  const head = await tx.head();
   await commit(connection);
+  if (head !== undefined && head.events > (before?.events ?? 0)) hints?.grown(head.shard);
   return result;
 }
 

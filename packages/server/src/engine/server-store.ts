@@ -281,5 +281,12 @@ export interface ServerStore {
    * undoes of itself may be tried again: `work` then runs once more from the beginning.
    */
   write<T>(tenant: string | undefined, work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+  /** Can writes be taken, and kept as promised? Throws when not. */
+  check(): Promise<void>;
+  /**
+   * Calls `listener` with the tenant's head when other processes placed events; returns the end of it. Hints: some
+   * are late. Absent where one process has the store for itself.
+   */
+  readonly watch?: (tenant: string, listener: (head: number) => void) => () => void;
   close(): MaybePromise<void>;
 }

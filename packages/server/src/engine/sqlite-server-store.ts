@@ -50,6 +50,9 @@ export function createSqliteServerStore(deps: SqliteServerStoreDeps): ServerStor
       reading.take(() =>
         reader === undefined ? work(outside) : inSnapshot(reader, () => work(outside)),
       ),
+    async check() {
+      await writing.take(() => driver.prepare("SELECT 1").get());
+    },
     close() {
       reader?.close();
       driver.close();
