@@ -9,6 +9,7 @@ export {
 export type * from "./engine/postgres-driver.ts";
 export {
   migratePostgres,
+  migrations,
   type Migration,
   type MigrationDeps,
 } from "./engine/postgres-migrations.ts";

@@ -39,8 +39,8 @@ export interface PostgresServerStoreDeps {
   readonly hints?: { readonly timers: Timers; readonly times: HintTimes };
 }
 
-/** Tries of one write that the database undoes. */
-const writeTriesMax = 5;
+/** Tries of one transaction that the database undoes. */
+const triesMax = 5;
 
 /** A store over a database whose tables are there (`migratePostgres`). Closing it closes its drivers. */
 export function createPostgresServerStore(deps: PostgresServerStoreDeps): ServerStore {
@@ -50,7 +50,7 @@ export function createPostgresServerStore(deps: PostgresServerStoreDeps): Server
       const answer = await readBehind(replica, tenant, work, seen);
       if (answer !== undefined) return answer.value;
     }
-    return driver.lend((connection) => inSnapshot(connection, tenant, work));
+    return repeated(() => driver.lend((connection) => inSnapshot(connection, tenant, work)));
   };
   const hints =
     deps.hints === undefined ? undefined : createHints({ ...deps.hints, driver, store: { read } });
@@ -58,15 +58,8 @@ export function createPostgresServerStore(deps: PostgresServerStoreDeps): Server
     capabilities: { isolated: true, replica: replica !== undefined },
     read,
     ...(hints === undefined ? {} : { watch: hints.watch }),
-    async write(tenant, work) {
-      for (let tries = 1; ; tries++) {
-        try {
-          return await driver.lend((connection) => inWrite(deps, hints, connection, tenant, work));
-        } catch (error) {
-          if (tries === writeTriesMax || !(isUndone(error) || isLost(error))) throw error;
-        }
-      }
-    },
+    write: (tenant, work) =>
+      repeated(() => driver.lend((connection) => inWrite(deps, hints, connection, tenant, work))),
     check: () =>
       driver.lend(async (connection) => {
         await connection.rows("SELECT 1 AS one");
@@ -78,6 +71,17 @@ export function createPostgresServerStore(deps: PostgresServerStoreDeps): Server
       await driver.close();
     },
   };
+}
+
+/** Runs a transaction again while it certainly left nothing behind. */
+async function repeated<T>(run: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await run();
+    } catch (error) {
+      if (tries === triesMax || !(isUndone(error) || isLost(error))) throw error;
+    }
+  }
 }
 
 async function inSnapshot<T>(
