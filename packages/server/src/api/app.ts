@@ -233,13 +233,13 @@ function createGate(
     work: (requestId: string) => Promise<Response>,
   ): Promise<Response> => {
     const requestId = requestIdOf(deps);
+    // The next request of this client goes to a node that stays.
+    if (state.draining) context.env.outgoing.setHeader("connection", "close");
     let leave: (() => void) | undefined;
     try {
       leave = enter(context, addressName(context.env.incoming.socket.remoteAddress));
       const response = await work(requestId);
       count(observer, route.name, response.status);
-      // The next request of this client goes to a node that stays.
-      if (state.draining) response.headers.set("connection", "close");
       return response;
     } catch (error) {
       return refuse(deps, route.name, requestId, error);
