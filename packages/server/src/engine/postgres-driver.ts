@@ -76,7 +76,8 @@ function resultOf(error: unknown): string {
 
 /** Did the database undo the transaction for reasons that may be gone at the next try? */
 export function isUndone(error: unknown): boolean {
-  return ["40001", "40P01"].includes(resultOf(error));
+  // 25P03: this node stood still in the middle of it, and the database went on without it.
+  return ["40001", "40P01", "25P03"].includes(resultOf(error));
 }
 
 /** Is the connection gone, and with it every transaction whose COMMIT was not sent? */
