@@ -2,7 +2,12 @@
  * A load balancer as small as one can be: each request goes to the next node that is ready; when a node refuses the
  * connection, to the one after. A request that a node has begun to take is never sent twice.
  */
-import { createServer, type IncomingMessage, request as send, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  request as send,
+  type ServerResponse,
+} from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 
 /** One of the nodes behind it. */

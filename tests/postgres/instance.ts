@@ -11,6 +11,7 @@ import { give, makeCluster, preparePrograms, type Programs, runCluster } from ".
 export interface Instance {
   /** Folder of its socket. */
   readonly sockets: string;
+  url(database: string): string;
   /** Starts it, and waits until it takes connections. */
   start(): Promise<void>;
   /** SIGKILL of its first process: the others notice, and end. */
@@ -52,6 +53,7 @@ function instanceOver(programs: Programs, folder: string, settings: Settings): I
   }
   return {
     sockets: folder,
+    url: (name) => urlOf(folder, name),
     async start() {
       // After a kill its processes may still hold the shared memory: it refuses to start for a moment.
       for (;;) {

@@ -109,7 +109,9 @@ describe("nodes on one database", () => {
     // What is granted to one of them opens on each: they have one key for that.
     const page = await atA.pull(everything, { token });
     const openings = page.events
-      .map(({ body }) => JSON.parse(body.header) as { readonly dev: string; readonly pub?: JsonValue })
+      .map(
+        ({ body }) => JSON.parse(body.header) as { readonly dev: string; readonly pub?: JsonValue },
+      )
       .filter(({ dev }) => [first, second].includes(dev));
     expect(openings).toHaveLength(2);
     const keys = openings.map(({ pub }) => (pub as { readonly hpke: string }).hpke);

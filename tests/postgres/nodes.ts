@@ -15,7 +15,12 @@ import {
 } from "@holdfast/core";
 import { createNodeCrypto, createNodeHttp } from "@holdfast/node";
 import { loadConfig, type RunningServer, startServer } from "@holdfast/server/serve";
-import { createChance, createPseudonym, createPushingDevice, type PushingDevice } from "@holdfast/testkit";
+import {
+  createChance,
+  createPseudonym,
+  createPushingDevice,
+  type PushingDevice,
+} from "@holdfast/testkit";
 
 export const crypto = createNodeCrypto();
 export const serverName = "nodes.test";
@@ -23,7 +28,10 @@ export const serverName = "nodes.test";
 export interface Nodes {
   readonly folder: string;
   /** Starts a node of that name; the first one makes the keys. */
-  start(node: string, flags?: NonNullable<Parameters<typeof loadConfig>[0]>["flags"]): Promise<RunningServer>;
+  start(
+    node: string,
+    flags?: NonNullable<Parameters<typeof loadConfig>[0]>["flags"],
+  ): Promise<RunningServer>;
   transport(server: RunningServer): Transport;
   /** Founds a tenant at a node. */
   found(server: RunningServer): Promise<PushingDevice>;
@@ -71,7 +79,14 @@ export function createNodes(databaseUrl: string): Nodes {
 export function assertionOf(device: PushingDevice): string {
   const origin = deviceLogOrigin(device);
   const now = Math.floor(Date.now() / 1_000);
-  const claims = { iss: origin, sub: origin, aud: serverName, jti: randomUUID(), iat: now, exp: now + 60 };
+  const claims = {
+    iss: origin,
+    sub: origin,
+    aud: serverName,
+    jti: randomUUID(),
+    iat: now,
+    exp: now + 60,
+  };
   const text = (value: object): string => base64url(utf8(JSON.stringify(value)));
   const signed = `${text({ alg: "EdDSA" })}.${text(claims)}`;
   return `${signed}.${base64url(device.sign(utf8(signed)))}`;

@@ -23,7 +23,11 @@ export {
   type PostgresServerStoreDeps,
 } from "./engine/postgres-server-store.ts";
 export { createPostgresReplayMemory } from "./engine/postgres-replay-memory.ts";
-export { createReplayMemory, type ReplayMemory, type UsedAssertion } from "./engine/replay-memory.ts";
+export {
+  createReplayMemory,
+  type ReplayMemory,
+  type UsedAssertion,
+} from "./engine/replay-memory.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
 export { type Asked, type Route, routes } from "./api/routes.ts";
 export { type Refusal, refusalFor } from "./api/status.ts";

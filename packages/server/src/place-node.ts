@@ -43,7 +43,10 @@ async function placeNode(
   tenant: string,
 ): Promise<void> {
   const device = await server.node(tenant);
-  const log = await store.read(tenant, async (reads) => (await reads.deviceLogs(tenant, device))[0]);
+  const log = await store.read(
+    tenant,
+    async (reads) => (await reads.deviceLogs(tenant, device))[0],
+  );
   const { opening, note } = keys.nodeFor(tenant, log?.opening);
   const { inc: incarnation } = parseHeader(opening) as Header;
   const request: PushRequest = {

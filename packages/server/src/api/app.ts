@@ -202,11 +202,7 @@ function whenSent(outgoing: ServerResponse, leave: () => void): void {
 }
 
 /** What stands before every message: shares, counts, refusals with a code. */
-function createGate(
-  deps: ApiDeps,
-  state: Readonly<Stages>,
-  addressShare: (name: string) => void,
-) {
+function createGate(deps: ApiDeps, state: Readonly<Stages>, addressShare: (name: string) => void) {
   const { observer, bounds } = deps;
   const addresses = createCounts(bounds.addressRequests);
   let all = 0;

@@ -34,7 +34,8 @@ export async function revoke(
       }
       const logs = await reads.deviceLogs(tenant, request.device);
       return async (tx) => {
-        if (device.status === "active") await end(deps, tx, { tenant, device: request.device, logs, node });
+        if (device.status === "active")
+          await end(deps, tx, { tenant, device: request.device, logs, node });
         return () => undefined;
       };
     },

@@ -15,12 +15,7 @@ import {
 } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
 import type { ShardProof } from "../log/checkpoints.ts";
-import type {
-  CodeRow,
-  ServerReads,
-  ServerWrites,
-  TenantRow,
-} from "../server-store.ts";
+import type { CodeRow, ServerReads, ServerWrites, TenantRow } from "../server-store.ts";
 import type { WriteLoop } from "../write-loop.ts";
 import { addEnrolled, type EnrolledWords, readFirstWords, readNodeWords } from "./first-words.ts";
 import { type Opening, readOpening } from "./opening.ts";
@@ -45,9 +40,7 @@ export async function enrol(
   const founding =
     code.tenant === undefined &&
     (await store.read(tenant, (reads) => reads.tenant(tenant))) === undefined;
-  const nodeWords = founding
-    ? readNodeWords(deps, tenant, await deps.nodeFor(tenant))
-    : undefined;
+  const nodeWords = founding ? readNodeWords(deps, tenant, await deps.nodeFor(tenant)) : undefined;
   const node = nodeWords?.opening.header.dev ?? (await own.in(tenant));
   let founded = false;
   const answer = await loop.submit<EnrolAnswer>({
