@@ -60,11 +60,6 @@ async function startPair({ folder, gate, ends }: Ground, synchronous: boolean) {
 
 async function prepare(gate: Gate): Promise<void> {
   await asOwner(gate.url("postgres"), `CREATE DATABASE ${database}`);
-  // The server's role sees standbys only when it may.
-  await asOwner(
-    gate.url("postgres"),
-    "CREATE ROLE holdfast_app NOLOGIN; GRANT pg_read_all_stats TO holdfast_app",
-  );
 }
 
 const on = (url: string, more: WorldOptions = {}): WorldOptions => ({

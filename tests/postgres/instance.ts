@@ -1,11 +1,11 @@
 /** A PostgreSQL that a test starts, kills, and replaces by its standby. Its socket lies in a folder of its own. */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { plainDriver, urlOf } from "./cluster.ts";
-import { give, makeCluster, preparePrograms, type Programs, runCluster } from "./programs.ts";
+import { giveAll, makeCluster, preparePrograms, type Programs, runCluster } from "./programs.ts";
 
 /** One server of PostgreSQL. */
 export interface Instance {
@@ -112,12 +112,5 @@ export async function asOwner(url: string, sql: string): Promise<void> {
     await driver.lend((connection) => connection.exec(sql));
   } finally {
     await driver.close();
-  }
-}
-
-function giveAll(folder: string): void {
-  give(folder);
-  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    give(join(entry.parentPath, entry.name));
   }
 }

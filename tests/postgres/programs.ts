@@ -5,10 +5,11 @@
 import { type ChildProcess, spawn, spawnSync, type SpawnOptions } from "node:child_process";
 import {
   chmodSync,
-  chownSync,
   cpSync,
   existsSync,
+  lchownSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   symlinkSync,
 } from "node:fs";
@@ -36,9 +37,16 @@ export function preparePrograms(folder: string): Programs {
   return { native, options: { ...asNobody, env, cwd: folder } };
 }
 
-/** Makes a file or a folder belong to whoever PostgreSQL runs as. */
-export function give(path: string): void {
-  if (asNobody.uid !== undefined) chownSync(path, nobody, nobody);
+function give(path: string): void {
+  if (asNobody.uid !== undefined) lchownSync(path, nobody, nobody);
+}
+
+/** Makes a folder, and all in it, belong to whoever PostgreSQL runs as. */
+export function giveAll(folder: string): void {
+  give(folder);
+  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
+    give(join(entry.parentPath, entry.name));
+  }
 }
 
 /** The folder of the programs, where whoever runs them may read them. */

@@ -13,7 +13,7 @@ export {
   type Migration,
   type MigrationDeps,
 } from "./engine/postgres-migrations.ts";
-export { checkStandby } from "./engine/postgres-durability.ts";
+export { checkStandby, showStandbys } from "./engine/postgres-durability.ts";
 export { claimDatabase } from "./engine/postgres-identity.ts";
 export { type TableLayout, tablesSql } from "./engine/postgres-schema.ts";
 export type { HintTimes } from "./engine/postgres-hints.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hex, utf8 } from "@holdfast/core";
 import { createNodeCrypto, openSqlite, systemTimers } from "@holdfast/node";
 import type { ServerConfig } from "./config.ts";
-import { checkStandby } from "./engine/postgres-durability.ts";
+import { checkStandby, showStandbys } from "./engine/postgres-durability.ts";
 import type { PostgresConnection, PostgresDriver } from "./engine/postgres-driver.ts";
 import { claimDatabase, type ServerIdentity } from "./engine/postgres-identity.ts";
 import { migratePostgres } from "./engine/postgres-migrations.ts";
@@ -66,6 +66,7 @@ async function openDatabase(
   });
   try {
     await migratePostgres({ crypto, owner, layout: config.database_layout });
+    if (config.durability === "replicated") await showStandbys(owner);
   } finally {
     await owner.close();
   }

@@ -1,6 +1,18 @@
 /** Whether an acknowledged write is on a second machine: asked in the write, before it commits. */
-import { HoldfastError } from "@holdfast/core";
-import type { PostgresConnection } from "./postgres-driver.ts";
+import { HoldfastError, isHoldfastError } from "@holdfast/core";
+import type { PostgresConnection, PostgresDriver } from "./postgres-driver.ts";
+import { applicationRole } from "./postgres-schema.ts";
+
+/** Lets the server's role see standbys. Whoever may not give that right leaves it to the operator. */
+export async function showStandbys(owner: PostgresDriver): Promise<void> {
+  try {
+    await owner.lend((connection) =>
+      connection.exec(`GRANT pg_read_all_stats TO ${applicationRole}`),
+    );
+  } catch (error) {
+    if (!isHoldfastError(error, "store_constraint")) throw error;
+  }
+}
 
 /**
  * Throws `durability_unmet` unless the commit that follows waits for a synchronous standby and one is connected.
