@@ -8,11 +8,13 @@ const caller = { tenant: "t", device: "d", incarnation: "i" };
 
 function lab(lifeMs: number) {
   const clock = createManualClock();
-  let tell: (tenant: string, head: number) => void = () => undefined;
+  let tell: (head: number) => void = () => undefined;
+  let watched = "";
   let listening = 0;
   let ended = 0;
   const server = {
-    onEvents(listener: typeof tell) {
+    watch(tenant: string, listener: typeof tell) {
+      watched = tenant;
       tell = listener;
       listening++;
       return () => void listening--;
@@ -25,7 +27,7 @@ function lab(lifeMs: number) {
     clock,
     tail,
     tell: (tenant: string, head: number) => {
-      tell(tenant, head);
+      if (tenant === watched) tell(head);
     },
     state: () => ({ listening, ended, timers: clock.pending }),
   };

@@ -1,5 +1,6 @@
 /** The server: its engine (`./engine.ts`) and the HTTP API around it. `serve.ts` puts both on a folder. */
 export * from "./engine.ts";
+export { createPostgresDriver, type PostgresDriverOptions } from "./postgres-driver.ts";
 export * from "./reads.ts";
 export { type Api, type ApiBounds, type ApiDeps, createApi } from "./api/app.ts";
 export { createListener, type ListenerBounds } from "./api/listener.ts";

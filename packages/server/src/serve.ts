@@ -6,6 +6,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { HoldfastError, type Observer, silentObserver } from "@holdfast/core";
 import {
   createNodeCrypto,
@@ -18,13 +19,14 @@ import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
 import { createSyncServer } from "./engine/create-sync-server.ts";
-import { createSqliteServerStore } from "./engine/sqlite-server-store.ts";
+import type { ServerStore } from "./engine/server-store.ts";
 import type { SyncServer } from "./engine/sync-server.ts";
 import { addFoundingCode } from "./founding-code.ts";
 import { makePrivateFolder } from "./key-files.ts";
-import { nodeFor } from "./node-files.ts";
+import { createNodeKeys } from "./node-keys.ts";
 import { withNodes } from "./place-node.ts";
-import { databaseFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { type KeySources, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { openStore } from "./stores.ts";
 
 /** A server that listens. */
 export interface RunningServer {
@@ -34,7 +36,7 @@ export interface RunningServer {
   readonly code: string | undefined;
   /** Makes another founding code. */
   foundingCode(): Promise<string>;
-  /** Stops listening, lets requests finish for `stop_seconds`, closes the database. */
+  /** Turns unready, stops listening after `drain_seconds`, lets requests finish for `stop_seconds`, closes the database. */
   close(): Promise<void>;
 }
 
@@ -72,8 +74,8 @@ async function startIn(
   const listening = await listen(config, tls);
   const { listener, url, address } = listening;
   try {
-    const keys = openServerKeys(platform, config.data, config.name, address);
-    const store = openStore(config.data, keys);
+    const keys = openServerKeys(platform, keySources(config), address);
+    const { store, replay } = await openStore(config, keys);
     const server = createEngine(config, observer, keys, store);
     const api = createApi({
       ...platform,
@@ -82,6 +84,7 @@ async function startIn(
       observer,
       host: keys.name,
       tokenKey: keys.token,
+      replay,
       bounds: apiBounds(config),
     });
     listening.serve(api);
@@ -91,6 +94,8 @@ async function startIn(
     observer.log("info", "server_started");
     let closing: Promise<void> | undefined;
     const close = async (): Promise<void> => {
+      api.drain();
+      await sleep(config.drain_seconds * 1_000);
       api.stop();
       await endListener(listener, config.stop_seconds * 1_000);
       await server.close();
@@ -129,27 +134,17 @@ function holdFolder(folder: string): { release(): void } {
   };
 }
 
-function openStore(folder: string, { pageKey }: ServerKeys) {
-  const path = join(folder, databaseFile);
-  // SQLite makes files that others may read; what it makes beside this one has this one's mode.
-  closeSync(openSync(path, "a", 0o600));
-  const driver = openSqlite({ path, pageKey, readOnly: false, create: true });
-  try {
-    return createSqliteServerStore({ crypto: platform.crypto, driver });
-  } catch (error) {
-    driver.close();
-    throw error;
-  }
+function keySources({ data, keys, name }: ServerConfig): KeySources {
+  return { folder: data, file: keys, name };
 }
 
 function createEngine(
   config: ServerConfig,
   observer: Observer,
   keys: ServerKeys,
-  store: ReturnType<typeof openStore>,
+  store: ServerStore,
 ): SyncServer {
-  const nodes = { ...platform, folder: join(config.data, "nodes") };
-  const makeNode = async (tenant: string) => nodeFor(nodes, tenant);
+  const nodes = createNodeKeys({ ...platform, secret: keys.nodes, name: config.node });
   const server = createSyncServer({
     ...platform,
     store,
@@ -158,9 +153,9 @@ function createEngine(
     host: keys.name,
     key: keys.checkpoint,
     reads: config.reads,
-    nodeFor: makeNode,
+    nodeFor: async (tenant) => nodes.nodeFor(tenant),
   });
-  return withNodes(server, makeNode);
+  return withNodes(server, store, nodes);
 }
 
 interface Listening {

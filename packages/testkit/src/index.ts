@@ -26,6 +26,7 @@ export * from "./transport.suite.ts";
 export * from "./pushing-device.ts";
 export * from "./test-server.ts";
 export * from "./server-store.suite.ts";
+export { addTenant, emptyLog, eventsFor, type Founded, type Here } from "./server-store-ground.ts";
 export { type Bug, bugs, isFoundBy, plantOf } from "./sim/bugs.ts";
 export type { Knobs } from "./sim/knobs.ts";
 export { type Plant } from "./sim/plant.ts";

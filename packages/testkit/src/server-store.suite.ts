@@ -119,9 +119,10 @@ function transactions(test: SuiteTest): void {
         }),
       ),
     );
+    // Which of them comes first is the medium's choice.
     check(
       same(
-        starts,
+        starts.toSorted(([a = 0], [b = 0]) => a - b),
         [0, 2, 4, 6, 8].map((n) => [n, n + 1]),
       ),
       "positions have no gap",

@@ -31,20 +31,28 @@ import {
 import { createPseudonym } from "./sealed-batches.ts";
 
 /** What a test brings. */
-export interface TestServerOptions {
-  readonly crypto: Crypto;
+export interface TestServerOptions extends EngineOptions {
   readonly driver: SqliteDriver;
+}
+
+/** What a test brings beside a store. */
+export interface EngineOptions {
+  readonly crypto: Crypto;
   readonly seed?: number;
   readonly observer?: Observer;
 }
 
+/** A running engine on SQLite. */
+export interface TestServer extends TestEngine {
+  readonly driver: SqliteDriver;
+}
+
 /** A running engine with what stands around it. */
-export interface TestServer {
+export interface TestEngine {
   readonly server: SyncServer;
   readonly store: ServerStore;
   /** What is committed of the tenant. */
   readonly reads: CommittedReads;
-  readonly driver: SqliteDriver;
   readonly clock: ManualClock;
   readonly chance: Chance;
   readonly tenant: string;
@@ -77,12 +85,21 @@ export function rawOf(request: PushRequest): Uint8Array {
   return utf8(JSON.stringify(request));
 }
 
-/** Makes the engine, founds a tenant, and enrols its founder. */
+/** As {@link createTestEngine}, on SQLite. */
 export async function createTestServer(options: TestServerOptions): Promise<TestServer> {
   const { crypto, driver } = options;
+  const store = createSqliteServerStore({ crypto, driver });
+  return { ...(await createTestEngine(store, options)), driver };
+}
+
+/** Makes the engine, founds a tenant, and enrols its founder. */
+export async function createTestEngine(
+  store: ServerStore,
+  options: EngineOptions,
+): Promise<TestEngine> {
+  const { crypto } = options;
   const chance = createChance(options.seed ?? 1);
   const clock = createManualClock();
-  const store = createSqliteServerStore({ crypto, driver });
   const { privateKey, spki } = crypto.generateSigningKey("ed25519");
   const sign = crypto.signer("ed25519", privateKey);
   const nodes = new Map<string, PushingDevice>();
@@ -113,7 +130,6 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
     server,
     store,
     reads: committedReads(store, tenant),
-    driver,
     clock,
     chance,
     tenant,

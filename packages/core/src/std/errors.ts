@@ -343,6 +343,21 @@ export const errorCodes = {
     meaning: "SQLite did not take a setting that durability or secrecy depends on.",
     action: "Check the driver and the file system; network file systems cannot hold a store.",
   },
+  database_unreachable: {
+    meaning: "The database did not let the server in: its address, database, role or password.",
+    action: "Check database_url, and that the role may log in from this machine.",
+  },
+  database_setting_refused: {
+    meaning: "PostgreSQL did not take a setting that durability or isolation depends on.",
+    action:
+      "The details name it. fsync and full_page_writes must be on; the role must be a member of holdfast_app and the server must be able to work in it.",
+  },
+  durability_unmet: {
+    meaning:
+      "The durability that the configuration promises is not there: no synchronous standby is connected.",
+    action:
+      "Bring a standby back, check synchronous_standby_names, or set durability to local by decision. Nothing was acknowledged.",
+  },
   encryption_missing: {
     meaning: "The driver does not encrypt, or the file on the medium is readable without the key.",
     action: "Use the driver with page encryption. Nothing was recorded.",

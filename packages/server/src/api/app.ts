@@ -26,6 +26,7 @@ import { readBody } from "./body.ts";
 import { openApiDocument } from "./openapi.ts";
 import { readQuery } from "./query.ts";
 import { createRates, type Rate } from "./rates.ts";
+import { createReplayMemory, type ReplayMemory } from "../engine/replay-memory.ts";
 import { type Route, routes, tailRoute } from "./routes.ts";
 import { engineStatus } from "./engine-status.ts";
 import { refusalFor } from "./status.ts";
@@ -57,6 +58,8 @@ export interface ApiDeps {
   readonly observer: Observer;
   readonly host: string;
   readonly tokenKey: TokenKey;
+  /** Shared by all nodes of a server; default: this process's own. */
+  readonly replay?: ReplayMemory;
   readonly bounds: ApiBounds;
 }
 
@@ -65,8 +68,16 @@ export interface Api {
   readonly fetch: (request: Request, env: HttpBindings) => Promise<Response> | Response;
   /** A request that asks for the live tail over a WebSocket. */
   readonly upgrade: Upgrade;
-  /** From now on `/readyz` and every message answer `server_busy`; tails end. */
+  /** From now on `/readyz` answers `server_busy`, and connections end with their next answer; tails end. */
+  drain(): void;
+  /** From now on every message answers `server_busy`. */
   stop(): void;
+}
+
+/** How far stopping has come. */
+interface Stages {
+  draining: boolean;
+  stopping: boolean;
 }
 
 type Bindings = { readonly Bindings: HttpBindings };
@@ -75,13 +86,14 @@ type Bindings = { readonly Bindings: HttpBindings };
 export function createApi(deps: ApiDeps): Api {
   const { observer, bounds } = deps;
   const app = new Hono<Bindings>();
-  const state = { stopping: false };
+  const state: Stages = { draining: false, stopping: false };
   const addressShare = createRates(deps.clock, bounds.addressRate);
   const enter = createEntrance(deps, state, addressShare);
-  const gate = createGate(deps, enter);
+  const gate = createGate(deps, state, enter);
   const callers = createCounts(deviceRequestsMax);
   const tails = createTails(deps);
-  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey }), observer);
+  const replay = deps.replay ?? createReplayMemory();
+  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey, replay }), observer);
   const schema = protocolDigest(deps.crypto);
   const greeting: Pick<Hello, "schema" | "encodings"> = { schema, encodings: ["zstd", "gzip"] };
   const deviceShare = createRates(deps.clock, bounds.deviceRate);
@@ -143,7 +155,12 @@ export function createApi(deps: ApiDeps): Api {
       },
       refuse: (error) => refuse(deps, tailRoute.name, requestIdOf(deps), error),
     }),
+    drain() {
+      state.draining = true;
+      tails.endAll();
+    },
     stop() {
+      state.draining = true;
       state.stopping = true;
       tails.endAll();
     },
@@ -206,7 +223,7 @@ type Enter = (incoming: IncomingMessage) => () => void;
 /** What stands before every message: is the server there for it, and is it within the address's share? */
 function createEntrance(
   { bounds }: ApiDeps,
-  state: { readonly stopping: boolean },
+  state: Readonly<Stages>,
   addressShare: (name: string) => void,
 ): Enter {
   const addresses = createCounts(bounds.addressRequests);
@@ -230,13 +247,15 @@ function createEntrance(
 }
 
 /** Refusals with a code, whatever a request fails of. */
-function createGate(deps: ApiDeps, enter: Enter) {
+function createGate(deps: ApiDeps, state: Readonly<Stages>, enter: Enter) {
   return async (
     route: Route,
     context: Context<Bindings>,
     work: (requestId: string) => Promise<Response>,
   ): Promise<Response> => {
     const requestId = requestIdOf(deps);
+    // The next request of this client goes to a node that stays.
+    if (state.draining) context.env.outgoing.setHeader("connection", "close");
     let leave: (() => void) | undefined;
     try {
       leave = enter(context.env.incoming);
@@ -313,7 +332,7 @@ function createTails(deps: ApiDeps) {
 function addPlainRoutes(
   app: Hono<Bindings>,
   deps: ApiDeps,
-  state: { readonly stopping: boolean },
+  state: Readonly<Stages>,
   addressShare: (name: string) => void,
 ): void {
   const document = canonicalJson(openApiDocument());
@@ -325,9 +344,9 @@ function addPlainRoutes(
   app.get("/healthz", () => plain('{"status":"ok"}'));
   app.get("/readyz", async (context) => {
     try {
-      if (state.stopping) throw new HoldfastError("server_busy");
+      if (state.draining) throw new HoldfastError("server_busy");
       take(context);
-      await deps.server.hello();
+      await deps.server.ready();
       return plain('{"status":"ready"}');
     } catch (error) {
       return refuse(deps, "readyz", requestIdOf(deps), error);

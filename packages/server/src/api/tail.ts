@@ -12,7 +12,7 @@ import type { Admitted } from "./tokens.ts";
 
 /** Ports of a tail. */
 export interface TailDeps {
-  readonly server: Pick<SyncServer, "onEvents" | "checkpoint">;
+  readonly server: Pick<SyncServer, "watch" | "checkpoint">;
   readonly clock: Clock;
   readonly timers: Timers;
 }
@@ -98,8 +98,7 @@ export function feedTail(
   stops.push(timers.after(Math.max(0, caller.expires - clock.now()), expired, true));
   stopBeat = timers.after(limits.tailHeartbeatMs, beat, true);
   stops.push(
-    server.onEvents((tenant, head) => {
-      if (tenant !== caller.tenant) return;
+    server.watch(caller.tenant, (head) => {
       waiting = Math.max(waiting ?? 0, head);
       flush();
     }),

@@ -261,6 +261,12 @@ export type SeenHead = Pick<ShardHead, "events" | "leaves">;
 
 /** The storage itself; see the module header. Its methods throw the storage codes (`store_*`). */
 export interface ServerStore {
+  readonly capabilities: {
+    /** The medium itself hides other tenants' rows from a transaction. */
+    readonly isolated: boolean;
+    /** `read` with `seen` may be answered by a copy that lags behind. */
+    readonly replica: boolean;
+  };
   /**
    * Reads that see one committed state; `tenant` is `undefined` for what is not of one yet (codes). With `seen` a
    * copy that may lag behind answers, as far as it has got there.
@@ -275,5 +281,12 @@ export interface ServerStore {
    * undoes of itself may be tried again: `work` then runs once more from the beginning.
    */
   write<T>(tenant: string | undefined, work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+  /** Can writes be taken, and kept as promised? Throws when not. */
+  check(): Promise<void>;
+  /**
+   * Calls `listener` with the tenant's head when other processes placed events; returns the end of it. Hints: some
+   * are late. Absent where one process has the store for itself.
+   */
+  readonly watch?: (tenant: string, listener: (head: number) => void) => () => void;
   close(): MaybePromise<void>;
 }

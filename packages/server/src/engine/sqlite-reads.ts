@@ -3,8 +3,6 @@ import {
   base64url,
   type Bytes,
   type Crypto,
-  hashBytes,
-  HoldfastError,
   invariant,
   type LeafSource,
   type Role,
@@ -20,10 +18,12 @@ import {
   type EventSqlRow,
   type LogSqlRow,
   deviceLogOf,
+  type LeavesSqlRow,
+  leavesIn,
   owned,
   placedEventOf,
   rangeOf,
-} from "./sqlite-rows.ts";
+} from "./store-rows.ts";
 
 /** Answers at once: what the port allows to be a promise never is one here. */
 type AtOnce<Port> = {
@@ -213,7 +213,7 @@ function deviceLogReads(
   };
 }
 
-/** Leaves lie as they came: one row for each push, keyed by the index of its first leaf. */
+/** Leaves [from, to) of a device log. */
 export function leafHashes(
   driver: SqliteDriver,
   log: number,
@@ -228,20 +228,8 @@ export function leafHashes(
            (SELECT max(first) FROM leaves WHERE log = ? AND first <= ?), 0)
        ORDER BY first`,
     )
-    .all<{ first: number; hashes: Uint8Array }>(log, to, log, from);
-  const out: Bytes[] = [];
-  for (const row of rows) {
-    const count = row.hashes.length / hashBytes;
-    const start = Math.max(from, row.first);
-    if (row.first + count <= start) continue;
-    if (start !== from + out.length) break;
-    const end = Math.min(to, row.first + count);
-    for (let at = start - row.first; at < end - row.first; at++) {
-      out.push(owned(row.hashes.subarray(at * hashBytes, (at + 1) * hashBytes)));
-    }
-  }
-  if (out.length !== to - from) throw new HoldfastError("proof_source_short", { from, to });
-  return out;
+    .all<LeavesSqlRow>(log, to, log, from);
+  return leavesIn(rows, from, to);
 }
 
 /** Rows of the largest events that are in memory at once beside a page. */

@@ -44,11 +44,15 @@ export function createSqliteServerStore(deps: SqliteServerStoreDeps): ServerStor
   const reading = reader === undefined ? writing : createTurns();
   const outside = reader === undefined ? reads : createSqliteReads(deps.crypto, reader);
   return {
+    capabilities: { isolated: false, replica: false },
     write: (_tenant, work) => writing.take(() => inWrite(driver, () => work(tx))),
     read: (_tenant, work) =>
       reading.take(() =>
         reader === undefined ? work(outside) : inSnapshot(reader, () => work(outside)),
       ),
+    async check() {
+      await writing.take(() => driver.prepare("SELECT 1").get());
+    },
     close() {
       reader?.close();
       driver.close();

@@ -10,7 +10,7 @@ import {
 import { completedFrom, completedTiles } from "./log/completed-tiles.ts";
 import type { EventToPlace, ServerReads, ServerWrites } from "./server-store.ts";
 import { leafHashes, serverLeafHashes, type SqliteReads } from "./sqlite-reads.ts";
-import { rangeBytes } from "./sqlite-rows.ts";
+import { rangeBytes } from "./store-rows.ts";
 
 export interface SqliteWriteDeps {
   readonly crypto: Pick<Crypto, "sha256">;

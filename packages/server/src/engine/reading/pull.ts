@@ -32,15 +32,28 @@ export async function pull(
   let result = "refused";
   try {
     checkRequest(request);
-    const page = await deps.store.read(caller.tenant, (reads) =>
-      pageOf(deps, reads, caller, request),
-    );
+    const page = await readPage(deps, caller, request);
     result = "answered";
     deps.observer.count("server_pulled_events", page.events.length);
     return page;
   } finally {
     deps.observer.count("server_pulls", 1, { result });
   }
+}
+
+/** Who may read what is asked of the newest state; a copy that lags behind may then answer. */
+async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest): Promise<PullPage> {
+  const { store } = deps;
+  const { tenant } = caller;
+  const admission = (reads: ServerReads) => readableScopes(reads, caller, request.scopes);
+  if (!store.capabilities.replica) {
+    return store.read(tenant, async (reads) =>
+      pageOf(deps, reads, caller, request, await admission(reads)),
+    );
+  }
+  const scopes = await store.read(tenant, admission);
+  const seen = { events: request.after, leaves: request.checkpoint };
+  return store.read(tenant, (reads) => pageOf(deps, reads, caller, request, scopes), seen);
 }
 
 function checkRequest({ scopes, after, events, bytes, checkpoint, held }: PullRequest): void {
@@ -66,11 +79,10 @@ async function pageOf(
   reads: ServerReads,
   caller: Caller,
   request: PullRequest,
+  scopes: readonly string[] | "*",
 ): Promise<PullPage> {
-  await admit(reads, caller);
   const row = await reads.tenant(caller.tenant);
   invariant(row !== undefined, "a device is of a tenant that is there");
-  const scopes = await readableScopes(reads, caller, request.scopes);
   const head = await reads.head(row.shard);
   if (request.after > head.events) {
     throw new HoldfastError("server_behind", { part: "after", size: head.events });
@@ -106,6 +118,7 @@ async function readableScopes(
   caller: Caller,
   asked: readonly string[] | "*",
 ): Promise<readonly string[] | "*"> {
+  await admit(reads, caller);
   const allowed = new Set(await reads.access(caller.tenant, caller.device));
   if (allowed.has(everyScope)) return asked === "*" || asked.includes(everyScope) ? "*" : asked;
   if (asked === "*") return [...allowed];
