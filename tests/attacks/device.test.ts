@@ -262,7 +262,7 @@ describe("rows 19 to 25: again, twice, apart", () => {
       const note = signedNote(founder, [], { size, root });
       expect(await answered({ ...clone, note })).toMatchObject({ status: "fork" });
     }
-    const kept = await lab.engine.store.quarantined(founder.tenant, founder.device);
+    const kept = await lab.engine.reads.quarantined(founder.tenant, founder.device);
     expect(kept).toBeLessThanOrEqual(limits.forkEvidenceBytesMax);
     expect(kept).toBeGreaterThan(limits.forkEvidenceBytesMax / 4);
   });
@@ -343,7 +343,7 @@ describe("row 28: in another's name", () => {
     ]);
     const said = await answered(plain.push(0), await lab.token(plain));
     expect(said.dispositions.at(-1)?.disposition).not.toBe("accepted");
-    expect(await lab.engine.store.access(plain.tenant, plain.device)).toEqual([]);
+    expect(await lab.engine.reads.access(plain.tenant, plain.device)).toEqual([]);
     const reader = await lab.engine.join("reader");
     reader.record([{}]);
     const wrote = await answered(reader.push(0), await lab.token(reader));
@@ -433,7 +433,7 @@ describe("what would fill the server", () => {
     for (let from = 3; from < founder.events.length; from++) {
       await lab.engine.receipted(founder, from, { to: from + 1 });
     }
-    const found = await lab.engine.store.events(founder.tenant, "*", 3, 1_000, undefined, 300_000);
+    const found = await lab.engine.reads.events(founder.tenant, "*", 3, 1_000, undefined, 300_000);
     expect(found).toHaveLength(2);
   });
 });

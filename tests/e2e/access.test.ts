@@ -19,7 +19,8 @@ import {
 import { type GrantedKey, unwrapGrant } from "@holdfast/core/grant";
 import { createNodeCrypto, openSqlite } from "@holdfast/node";
 import { expect, test } from "vitest";
-import { converge, inWorld, pageKeyOf, type ServerProcess } from "./world.ts";
+import { keyOf, pageKeyOf, type ServerProcess } from "./servers.ts";
+import { converge, inWorld } from "./world.ts";
 
 const crypto = createNodeCrypto();
 const planted = "Drachenblutstropfen";
@@ -82,6 +83,11 @@ function dataKey(key: Uint8Array, id: string, generation: number): DataKey {
   };
 }
 
+function installationKey(secret: Uint8Array, tenant: string): Uint8Array<ArrayBuffer> {
+  const words = JSON.stringify(["holdfast/node/v1", "hpke", tenant]);
+  return Uint8Array.from(createHmac("sha256", secret).update(words).digest());
+}
+
 interface Loot {
   readonly keys: number;
   readonly grants: number;
@@ -93,7 +99,7 @@ interface Loot {
 }
 
 async function plunder({ folder }: ServerProcess): Promise<Loot> {
-  const candidates = await keysIn(folder);
+  const candidates = [...(await keysIn(folder))];
   const path = join(folder, "server.db");
   const driver = openSqlite({
     path,
@@ -107,6 +113,9 @@ async function plunder({ folder }: ServerProcess): Promise<Loot> {
         "SELECT text, tenants.tenant AS tenant FROM grants JOIN tenants ON tenants.number = grants.tenant",
       )
       .all<{ text: string; tenant: string }>();
+    // The key that grants to the server are wrapped to is derived, for each tenant (docs/decisions/0016).
+    const secret = await keyOf(folder, "node_key");
+    candidates.push(...grants.map(({ tenant }) => installationKey(secret, tenant)));
     const granted = await unwrapAll(grants, candidates);
     const rows = driver
       .prepare("SELECT header, frames FROM events")

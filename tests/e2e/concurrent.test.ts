@@ -3,46 +3,51 @@ import type { Conflict, SyncReport } from "@holdfast/core";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { startTalker } from "./processes.ts";
-import { converge, deviceArgv, full, inWorld, readServer } from "./world.ts";
+import { backends } from "./servers.ts";
+import { converge, deviceArgv, full, inWorld } from "./world.ts";
 
 const budget = { timeout: full ? 600_000 : 120_000 };
 
-test("three devices edit at once, agree on the conflict, and one settles it", budget, async () => {
-  await inWorld({}, async ({ founder, join }) => {
-    const devices = [founder, await join("second"), await join("third")];
-    const stream = "diary/shared";
-    await founder.ask("append", { notes: [{ n: 1, stream }] });
-    await converge(devices);
-    for (const device of devices) device.proxy.choose(() => ({ kind: "refuse" }));
-    for (const [at, device] of devices.entries()) {
-      expect(await device.ask("amend", { stream, minutes: 10 * (at + 1) })).toBe("appended");
-      await device.ask("append", { notes: [{ n: 100 + at }] });
-      await device.ask("sync");
-    }
-    for (const device of devices) device.proxy.choose(() => ({ kind: "pass" }));
-    await converge(devices);
-    const lists = await Promise.all(devices.map((device) => device.ask<Conflict[]>("conflicts")));
-    expect(lists[0]).toHaveLength(1);
-    expect(lists[0]?.[0]).toMatchObject({ status: "open" });
-    expect(lists[0]?.[0]?.sides).toHaveLength(3);
-    expect(lists[1]).toEqual(lists[0]);
-    expect(lists[2]).toEqual(lists[0]);
-    expect(await devices[2]?.ask("resolve", { stream })).toBe("appended");
-    await converge([...devices].toReversed());
-    for (const device of devices) {
-      expect(await device.ask("conflicts")).toEqual([]);
-      expect(await device.ask("leaves")).toEqual(await founder.ask("leaves"));
-      expect(await device.ask("rows")).toEqual(await founder.ask("rows"));
-      expect(await device.ask("verify")).toMatchObject({ ok: true, problems: [] });
-    }
-  });
-});
-
-test.skipIf(process.platform === "win32")(
-  "a process that sleeps past its lease is fenced: another delivers, nothing twice",
+test.each(backends)(
+  "three devices edit at once, agree on the conflict, and one settles it ($name)",
   budget,
-  async () => {
-    await inWorld({ leaseExpiryMs: 1_000 }, async ({ founder, server }) => {
+  async ({ backend }) => {
+    await inWorld({ backend }, async ({ founder, join }) => {
+      const devices = [founder, await join("second"), await join("third")];
+      const stream = "diary/shared";
+      await founder.ask("append", { notes: [{ n: 1, stream }] });
+      await converge(devices);
+      for (const device of devices) device.proxy.choose(() => ({ kind: "refuse" }));
+      for (const [at, device] of devices.entries()) {
+        expect(await device.ask("amend", { stream, minutes: 10 * (at + 1) })).toBe("appended");
+        await device.ask("append", { notes: [{ n: 100 + at }] });
+        await device.ask("sync");
+      }
+      for (const device of devices) device.proxy.choose(() => ({ kind: "pass" }));
+      await converge(devices);
+      const lists = await Promise.all(devices.map((device) => device.ask<Conflict[]>("conflicts")));
+      expect(lists[0]).toHaveLength(1);
+      expect(lists[0]?.[0]).toMatchObject({ status: "open" });
+      expect(lists[0]?.[0]?.sides).toHaveLength(3);
+      expect(lists[1]).toEqual(lists[0]);
+      expect(lists[2]).toEqual(lists[0]);
+      expect(await devices[2]?.ask("resolve", { stream })).toBe("appended");
+      await converge([...devices].toReversed());
+      for (const device of devices) {
+        expect(await device.ask("conflicts")).toEqual([]);
+        expect(await device.ask("leaves")).toEqual(await founder.ask("leaves"));
+        expect(await device.ask("rows")).toEqual(await founder.ask("rows"));
+        expect(await device.ask("verify")).toMatchObject({ ok: true, problems: [] });
+      }
+    });
+  },
+);
+
+test.skipIf(process.platform === "win32").each(backends)(
+  "a process that sleeps past its lease is fenced: another delivers, nothing twice ($name)",
+  budget,
+  async ({ backend }) => {
+    await inWorld({ backend, leaseExpiryMs: 1_000 }, async ({ founder, server }) => {
       let held: (() => void) | undefined;
       const reached = new Promise<void>((resolve) => (held = resolve));
       // The first push stays on its way until the other process has delivered.
@@ -75,7 +80,7 @@ test.skipIf(process.platform === "win32")(
       const late = await sleeping;
       expect(late.pushed).toBe(0);
       await founder.drain();
-      const log = await readServer(server);
+      const log = await server.read();
       expect(log.copiesOf(ids)).toEqual({ once: 50, never: 0, more: 0 });
       expect(log.receiptsOfNotes().filter((count) => count > 1)).toEqual([]);
       expect(await founder.ask("verify")).toMatchObject({ ok: true, problems: [] });

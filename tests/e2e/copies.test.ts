@@ -2,41 +2,46 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { converge, full, inWorld, readServer } from "./world.ts";
+import { backends } from "./servers.ts";
+import { converge, full, inWorld } from "./world.ts";
 
 const budget = { timeout: full ? 600_000 : 120_000 };
 
-test("a clone and its original both write: both sides' events arrive", budget, async () => {
-  await inWorld({}, async ({ folder, founder, device, server, join: joinTenant }) => {
-    const reader = await joinTenant("reader");
-    await founder.ask("append", { notes: [{ n: 1 }] });
-    await founder.drain();
-    await founder.end();
-    const copy = join(folder, "copy");
-    await cp(founder.folder, copy, { recursive: true });
-    await founder.start();
-    const clone = await device("clone", copy);
-    const ids: string[] = [];
-    for (const [at, one] of [founder, clone].entries()) {
-      const { ids: own } = await one.ask<{ ids: string[] }>("append", {
-        notes: [{ n: 10 + at }, { n: 20 + at }],
-      });
-      ids.push(...own);
-    }
-    await converge([founder, clone, founder, reader]);
-    expect((await readServer(server)).copiesOf(ids)).toEqual({ once: 4, never: 0, more: 0 });
-    expect(new Set(await reader.ask<string[]>("ids"))).toEqual(
-      new Set([...ids, ...(await founder.ask<string[]>("ids"))]),
-    );
-    expect(await reader.ask("verify")).toMatchObject({ ok: true, problems: [] });
-  });
-});
-
-test(
-  "a store put back to an older copy goes on as a new incarnation, nothing is lost",
+test.each(backends)(
+  "a clone and its original both write: both sides' events arrive ($name)",
   budget,
-  async () => {
-    await inWorld({}, async ({ folder, founder, server, join: joinTenant }) => {
+  async ({ backend }) => {
+    await inWorld({ backend }, async ({ folder, founder, device, server, join: joinTenant }) => {
+      const reader = await joinTenant("reader");
+      await founder.ask("append", { notes: [{ n: 1 }] });
+      await founder.drain();
+      await founder.end();
+      const copy = join(folder, "copy");
+      await cp(founder.folder, copy, { recursive: true });
+      await founder.start();
+      const clone = await device("clone", copy);
+      const ids: string[] = [];
+      for (const [at, one] of [founder, clone].entries()) {
+        const { ids: own } = await one.ask<{ ids: string[] }>("append", {
+          notes: [{ n: 10 + at }, { n: 20 + at }],
+        });
+        ids.push(...own);
+      }
+      await converge([founder, clone, founder, reader]);
+      expect((await server.read()).copiesOf(ids)).toEqual({ once: 4, never: 0, more: 0 });
+      expect(new Set(await reader.ask<string[]>("ids"))).toEqual(
+        new Set([...ids, ...(await founder.ask<string[]>("ids"))]),
+      );
+      expect(await reader.ask("verify")).toMatchObject({ ok: true, problems: [] });
+    });
+  },
+);
+
+test.each(backends)(
+  "a store put back to an older copy goes on as a new incarnation, nothing is lost ($name)",
+  budget,
+  async ({ backend }) => {
+    await inWorld({ backend }, async ({ folder, founder, server, join: joinTenant }) => {
       const reader = await joinTenant("reader");
       const before = await founder.ask<{ ids: string[] }>("append", { notes: [{ n: 1 }] });
       await founder.drain();
@@ -53,7 +58,7 @@ test(
       const after = await founder.ask<{ ids: string[] }>("append", { notes: [{ n: 4 }] });
       await converge([founder, reader, founder]);
       const ids = [...before.ids, ...lost.ids, ...after.ids];
-      expect((await readServer(server)).copiesOf(ids)).toEqual({ once: 4, never: 0, more: 0 });
+      expect((await server.read()).copiesOf(ids)).toEqual({ once: 4, never: 0, more: 0 });
       expect(new Set(await reader.ask<string[]>("ids"))).toEqual(new Set(ids));
       for (const one of [reader, founder]) {
         expect(await one.ask("verify")).toMatchObject({ ok: true, problems: [] });

@@ -3,7 +3,8 @@ import type { EventReceipt } from "@holdfast/core";
 import { expect, test } from "vitest";
 import { runChild } from "../faults/child.ts";
 import { fileURLToPath } from "node:url";
-import { converge, full, inWorld, readServer, type ServerProcess } from "./world.ts";
+import type { ServerProcess } from "./servers.ts";
+import { converge, full, inWorld } from "./world.ts";
 
 const names = full ? ["second", "third"] : ["second"];
 const main = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
@@ -73,7 +74,7 @@ test(
 
       const rows = (await shards(server, "ls")).rows as readonly Row[];
       expect(rows.map(({ sealed }) => sealed)).toEqual([...names.map(() => true), false]);
-      const log = await readServer(server);
+      const log = await server.read();
       expect(log.copiesOf(ids)).toEqual({ once: ids.length, never: 0, more: 0 });
       for (const device of devices) {
         expect(await device.ask("verify")).toMatchObject({ ok: true, problems: [] });

@@ -1,37 +1,28 @@
 /**
  * A server and devices as processes of their own, with a failing proxy before each device. The server is the
- * `holdfast serve` command; devices are `device.child.ts` over `@holdfast/node`.
+ * `holdfast serve` command, once or as several nodes (`servers.ts`); devices are `device.child.ts` over
+ * `@holdfast/node`.
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { formatEnrolmentCode, parseEnrolmentCode, type SyncReport } from "@holdfast/core";
-import { initStore, openSqlite } from "@holdfast/node";
+import { initStore } from "@holdfast/node";
 import { type Chance, createChance } from "../faults/random.ts";
-import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
+import { type FaultProxy, startFaultProxy } from "@holdfast/server/fault-proxy";
 import { startTalker, type Talker } from "./processes.ts";
+import { type ServerOptions, type ServerProcess, startServer } from "./servers.ts";
 
 /** Long figures instead of samples. */
 export const full = process.env["HOLDFAST_FULL"] === "1";
 
-const main = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
 const deviceScript = fileURLToPath(new URL("device.child.ts", import.meta.url));
 
 /** Command line of a device's process: also for a second one over the same store. */
 export function deviceArgv(device: Pick<Device, "folder">, options: object): readonly string[] {
   return [deviceScript, device.folder, JSON.stringify(options)];
-}
-
-/** The server process; after a kill it comes back over the same folder, on another port. */
-export interface ServerProcess {
-  readonly folder: string;
-  /** Code that founded the tenant; of the first start. */
-  readonly code: string;
-  port(): number;
-  kill(): Promise<void>;
-  start(): Promise<void>;
 }
 
 /** One device: its folder, its proxy, its process. */
@@ -69,8 +60,7 @@ export interface JoinTerms {
   readonly role?: "device" | "admin";
 }
 
-export interface WorldOptions {
-  readonly reads?: "granted" | "none";
+export interface WorldOptions extends ServerOptions {
   /** Shorter than in life, where tests wait for it. */
   readonly leaseExpiryMs?: number;
   readonly breakerMs?: number;
@@ -98,7 +88,7 @@ async function createWorld(
   ends: (() => Promise<unknown>)[],
 ): Promise<World> {
   const server = await startServer(join(folder, "server"), options);
-  ends.push(() => server.kill());
+  ends.push(() => server.end());
   const devices: Device[] = [];
 
   async function device(name: string, at: string): Promise<Device> {
@@ -150,25 +140,6 @@ function through(code: string, proxy: FaultProxy): string {
   return formatEnrolmentCode({ ...parseEnrolmentCode(code), url: proxy.url });
 }
 
-async function startServer(folder: string, { reads }: WorldOptions): Promise<ServerProcess> {
-  const argv = [main, "serve", "--port", "0", "--data", folder, "--name", "e2e.test", "--json"];
-  if (reads !== undefined) argv.push("--reads", reads);
-  const start = (): Promise<Talker> =>
-    startTalker(argv, { HOLDFAST_DEVICE_RATE: "100000", HOLDFAST_ADDRESS_RATE: "100000" });
-  let talker = await start();
-  const said = () => talker.said[0] as { readonly url: string; readonly code?: string };
-  const { code = "" } = said();
-  return {
-    folder,
-    code,
-    port: () => Number(new URL(said().url).port),
-    kill: () => talker.kill(),
-    async start() {
-      talker = await start();
-    },
-  };
-}
-
 async function startDevice(
   name: string,
   folder: string,
@@ -213,62 +184,4 @@ async function drain(name: string, ask: Talker["ask"]): Promise<void> {
 /** Syncs all in turn until every one holds the same events. */
 export async function converge(devices: readonly Device[]): Promise<void> {
   for (let round = 0; round < 2; round++) for (const device of devices) await device.drain();
-}
-
-/** What lies in a server's database, read beside the running server. */
-export interface ServerTables {
-  /** How many of those events are there once, never, more often. */
-  copiesOf(ids: readonly string[]): {
-    readonly once: number;
-    readonly never: number;
-    readonly more: number;
-  };
-  /** Text of a leaf of the server log. */
-  leaf(index: number): string | undefined;
-  /** For each commit note that has a receipt: how many statements say the same of it. */
-  receiptsOfNotes(): readonly number[];
-}
-
-/** Opens the database with the key that lies beside it, as an operator could. */
-export async function readServer({ folder }: ServerProcess): Promise<ServerTables> {
-  const pageKey = await pageKeyOf(folder);
-  const path = join(folder, "server.db");
-  const driver = openSqlite({ path, pageKey, readOnly: true, create: false });
-  try {
-    const all = driver.prepare("SELECT id FROM events").all<{ id: string }>();
-    const counts = Map.groupBy(all, ({ id }) => id);
-    const leaves = new Map(
-      driver
-        .prepare("SELECT leaf_index, text FROM server_leaves")
-        .all<{ leaf_index: number; text: string }>()
-        .map(({ leaf_index: index, text }) => [index, text]),
-    );
-    const receipts = [...leaves.values()].flatMap((text) => {
-      const { kind, origin, note, owed } = JSON.parse(text) as Readonly<Record<string, unknown>>;
-      // Filling owed bodies earns another statement of the same note, which owes less.
-      return kind === "receipt" ? [JSON.stringify([origin, note, owed])] : [];
-    });
-    return {
-      copiesOf(ids) {
-        const found = ids.map((id) => counts.get(id)?.length ?? 0);
-        return {
-          once: found.filter((count) => count === 1).length,
-          never: found.filter((count) => count === 0).length,
-          more: found.filter((count) => count > 1).length,
-        };
-      },
-      leaf: (index) => leaves.get(index),
-      receiptsOfNotes: () =>
-        [...Map.groupBy(receipts, (each) => each).values()].map(({ length }) => length),
-    };
-  } finally {
-    driver.close();
-  }
-}
-
-/** The key of a server's database, from its key file. */
-export async function pageKeyOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
-  const text = await readFile(join(folder, "server.keys"), "utf8");
-  const { page_key: key } = JSON.parse(text) as { readonly page_key: string };
-  return Uint8Array.from(Buffer.from(key, "base64"));
 }

@@ -1,18 +1,20 @@
 /** The live tail with time by hand: readers that are slow, gone, or do not read. */
 import { describe, expect, it } from "vitest";
 import { limits } from "@holdfast/core";
-import { openTail } from "@holdfast/server";
+import { openEventTail } from "@holdfast/server";
 import { createManualClock } from "@holdfast/testkit";
 
 const caller = { tenant: "t", device: "d", incarnation: "i" };
 
 function lab(lifeMs: number) {
   const clock = createManualClock();
-  let tell: (tenant: string, head: number) => void = () => undefined;
+  let tell: (head: number) => void = () => undefined;
+  let watched = "";
   let listening = 0;
   let ended = 0;
   const server = {
-    onEvents(listener: typeof tell) {
+    watch(tenant: string, listener: typeof tell) {
+      watched = tenant;
       tell = listener;
       listening++;
       return () => void listening--;
@@ -20,12 +22,12 @@ function lab(lifeMs: number) {
     checkpoint: () => Promise.resolve({ checkpoint: "" }),
   };
   const admitted = { ...caller, expires: clock.now() + lifeMs };
-  const tail = openTail({ server, clock, timers: clock }, admitted, () => void ended++);
+  const tail = openEventTail({ server, clock, timers: clock }, admitted, () => void ended++);
   return {
     clock,
     tail,
     tell: (tenant: string, head: number) => {
-      tell(tenant, head);
+      if (tenant === watched) tell(head);
     },
     state: () => ({ listening, ended, timers: clock.pending }),
   };

@@ -86,7 +86,13 @@ const packageRules: Readonly<Record<string, PackageRule>> = {
   "packages/web": { from: ["@holdfast/core"] },
   "packages/server": { from: ["@holdfast/core", "@holdfast/node"] },
   "packages/cli": {
-    from: ["@holdfast/core", "@holdfast/node", "@holdfast/packs", "@holdfast/server/serve"],
+    from: [
+      "@holdfast/core",
+      "@holdfast/node",
+      "@holdfast/packs",
+      "@holdfast/server/serve",
+      "@holdfast/server/fault-proxy",
+    ],
   },
   "packages/packs": { from: ["@holdfast/core"] },
   "packages/console": { from: [], types: ["@holdfast/server/api"] },

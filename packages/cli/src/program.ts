@@ -11,6 +11,7 @@ import { grantsCommand } from "./commands/grants.ts";
 import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
+import { loadTestCommand } from "./commands/load-test.ts";
 import { logCommand } from "./commands/log.ts";
 import { outboxCommand } from "./commands/outbox.ts";
 import { projectionsCommand } from "./commands/projections.ts";
@@ -67,6 +68,7 @@ export function createProgram(): Command {
     startCommand(),
     serveCommand(),
     shardsCommand(),
+    loadTestCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of allCommands(program)) {

@@ -40,6 +40,7 @@ export * from "./proof/server-epoch.ts";
 export * from "./proof/server-key.ts";
 export * from "./proof/server-leaf.ts";
 export * from "./proof/signature.ts";
+export * from "./proof/stored-tree.ts";
 export * from "./proof/tiles.ts";
 export * from "./proof/tree.ts";
 export * from "./proof/log-source.ts";
@@ -140,3 +141,17 @@ export {
 export * from "./sync/http-port.ts";
 export * from "./sync/http-transport.ts";
 export * from "./sync/server-url.ts";
+export * from "./sync/rest/backend.ts";
+export * from "./sync/rest/backend-verdict.ts";
+export {
+  createLoggedHttp,
+  maskToken,
+  redactedHeaders,
+  sanitizedPath,
+} from "./sync/rest/http-log.ts";
+export * from "./sync/rest/pins.ts";
+export * from "./sync/rest/kept-token.ts";
+export type { AccessToken, TokenSource } from "./sync/rest/token-source.ts";
+export type { DeliveryPorts } from "./sync/rest/create-delivery.ts";
+export * from "./sync/socket-port.ts";
+export * from "./sync/tail-wire.ts";

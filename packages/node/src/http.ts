@@ -2,9 +2,12 @@
  * The `HttpPort` on node:http and node:https rather than `fetch`: only there can pins, idle limits of a stream and
  * the size of headers be set, and bytes be counted as they are decompressed.
  */
+import { createHash, X509Certificate } from "node:crypto";
 import { Agent as PlainAgent, type IncomingMessage, request as plainRequest } from "node:http";
 import { Agent as TlsAgent, request as tlsRequest } from "node:https";
+import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { createGunzip, createZstdDecompress, gzipSync, zstdCompressSync } from "node:zlib";
 import {
   HoldfastError,
@@ -13,6 +16,7 @@ import {
   type HttpRequest,
   type HttpStreamListener,
   isHoldfastError,
+  parsePins,
   parseServerUrl,
 } from "@holdfast/core";
 
@@ -20,26 +24,46 @@ import {
 export interface HttpOptions {
   /** PEM certificates that are trusted instead of the platform's. */
   readonly certificates?: string;
+  /** Keys that the server may have, besides a certificate that is trusted; see `parsePins`. Only https goes then. */
+  readonly pins?: readonly string[];
 }
 
 /** Connections are kept; `close` ends them. */
 export interface NodeHttp extends HttpPort {
+  /**
+   * Other pins from now on. Requests under way end as they began; every later one goes over a connection whose
+   * key was checked against the new set. Throws `pins_invalid`, and then the former set stays.
+   */
+  setPins(pins: readonly string[]): void;
   close(): void;
 }
 
 const headerBytesMax = 16 * 1024;
 const socketsMax = 8;
 
-/** HTTP for one process. */
+/** HTTP for one process. Throws `pins_invalid`. */
 export function createNodeHttp(options: HttpOptions = {}): NodeHttp {
   const kept = { keepAlive: true, maxSockets: socketsMax };
   const plain = new PlainAgent(kept);
-  const tls = new TlsAgent({
-    ...kept,
-    ...(options.certificates === undefined ? {} : { ca: options.certificates }),
-  });
+  const agents: Agents = {
+    plain,
+    tls: tlsAgent(options.pins),
+    plaintext: options.pins === undefined,
+  };
+
+  function tlsAgent(pins: readonly string[] | undefined): TlsAgent {
+    const { certificates } = options;
+    return new TlsAgent({
+      ...kept,
+      // Whatever the environment says (NODE_TLS_REJECT_UNAUTHORIZED).
+      rejectUnauthorized: true,
+      ...(certificates === undefined ? {} : { ca: certificates }),
+      ...(pins === undefined ? {} : pinned(parsePins(pins))),
+    });
+  }
+
   const open = (request: HttpRequest, told: Told): Exchange =>
-    createExchange(request, told, plain, tls);
+    createExchange(request, told, agents);
   return {
     request: async (request) =>
       new Promise((resolve, reject) => {
@@ -60,9 +84,51 @@ export function createNodeHttp(options: HttpOptions = {}): NodeHttp {
         exchange.start(request.timeoutMs);
       }),
     stream: (request, listener) => openStream(request, listener, open),
+    setPins(pins) {
+      const before = agents.tls;
+      agents.tls = tlsAgent(pins);
+      agents.plaintext = false;
+      retire(before);
+    },
     close() {
       plain.destroy();
-      tls.destroy();
+      agents.tls.destroy();
+    },
+  };
+}
+
+/** Where connections come from. */
+interface Agents {
+  readonly plain: PlainAgent;
+  tls: TlsAgent;
+  /** May plaintext go to this machine? */
+  plaintext: boolean;
+}
+
+/** Idle connections end now, those in use when they become idle. */
+function retire(agent: TlsAgent): void {
+  for (const sockets of Object.values(agent.freeSockets)) {
+    for (const socket of sockets ?? []) socket.destroy();
+  }
+  agent.on("free", (socket: Socket) => {
+    socket.destroy();
+  });
+}
+
+/** Options of TLS that let only keys of that set through, before a byte of a request is written. */
+function pinned(digests: ReadonlySet<string>) {
+  return {
+    // A resumed session is not checked again.
+    maxCachedSessions: 0,
+    checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined {
+      const problem = checkServerIdentity(host, certificate);
+      if (problem !== undefined) return problem;
+      const spki = new X509Certificate(certificate.raw).publicKey.export({
+        type: "spki",
+        format: "der",
+      });
+      const digest = createHash("sha256").update(spki).digest("base64");
+      return digests.has(digest) ? undefined : new HoldfastError("certificate_pin_mismatch");
     },
   };
 }
@@ -81,12 +147,7 @@ interface Exchange {
   fail(error: unknown): void;
 }
 
-function createExchange(
-  request: HttpRequest,
-  told: Told,
-  plain: PlainAgent,
-  tls: TlsAgent,
-): Exchange {
+function createExchange(request: HttpRequest, told: Told, agents: Agents): Exchange {
   let timer: NodeJS.Timeout | undefined;
   let outgoing: ReturnType<typeof plainRequest> | undefined;
   let over = false;
@@ -116,11 +177,12 @@ function createExchange(
     request.signal?.addEventListener("abort", cancel);
     try {
       const { secure } = parseServerUrl(request.url.replace(/\?.*$/s, ""));
+      if (!secure && !agents.plaintext) throw new HoldfastError("transport_insecure");
       const { body, headers } = compressed(request);
       const send = secure ? tlsRequest : plainRequest;
       outgoing = send(request.url, {
         method: request.method,
-        agent: secure ? tls : plain,
+        agent: secure ? agents.tls : agents.plain,
         maxHeaderSize: headerBytesMax,
         headers: {
           ...headers,
@@ -129,6 +191,10 @@ function createExchange(
         },
       });
       outgoing.on("error", fail);
+      // Nobody asked for another protocol; without a listener nothing would be told.
+      outgoing.on("upgrade", () => {
+        fail(new HoldfastError("answer_malformed", { part: "upgrade" }));
+      });
       outgoing.on("response", (incoming) => {
         incoming.on("error", fail);
         try {
@@ -215,7 +281,7 @@ function decompressed(incoming: IncomingMessage): Readable {
 }
 
 /** The whole body, as long as it keeps below the limit: what is beyond is never held. */
-async function collect(body: Readable, max: number): Promise<Uint8Array> {
+export async function collect(body: Readable, max: number): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -226,7 +292,8 @@ async function collect(body: Readable, max: number): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-function answerOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
+/** An answer as the port tells it. */
+export function answerOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
   const headers: Record<string, string> = {};
   for (const [name, value] of Object.entries(incoming.headers)) {
     if (typeof value === "string") headers[name] = value;
@@ -235,7 +302,7 @@ function answerOf(incoming: IncomingMessage, body: Uint8Array): HttpAnswer {
 }
 
 /** Every failure of sockets and TLS is the network's; of zlib: the answer's. Only codes leave, no addresses. */
-function failureOf(error: unknown): unknown {
+export function failureOf(error: unknown): unknown {
   if (isHoldfastError(error)) return error;
   const reason = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   if (reason === undefined) return error;

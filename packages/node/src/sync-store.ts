@@ -10,11 +10,17 @@ import {
   type SyncOptions,
 } from "@holdfast/core";
 import { createNodeHttp, type HttpOptions } from "./http.ts";
+import { createNodeSocket } from "./socket.ts";
+
+/** What carries the live tail: server-sent events, or a WebSocket and those only where none can be had. */
+export type TailKind = "sse" | "websocket";
 
 /** What {@link syncStore} may be told. */
-export interface SyncStoreOptions extends SyncOptions, HttpOptions {
+export interface SyncStoreOptions extends Omit<SyncOptions, "tail">, HttpOptions {
   /** Address of the server; default: the one that the store is enrolled at. */
   readonly url?: string;
+  /** `false`: the engine only polls. Default: `sse`. */
+  readonly tail?: boolean | TailKind;
 }
 
 /**
@@ -35,10 +41,20 @@ export interface SyncStoreOptions extends SyncOptions, HttpOptions {
  * ```
  */
 export function syncStore(store: Holdfast, options: SyncStoreOptions = {}): SyncEngine {
-  const { url = store.server()?.url, certificates, ...rest } = options;
+  const { url = store.server()?.url, certificates, tail = true, ...rest } = options;
   if (url === undefined) throw new HoldfastError("sync_not_enrolled");
-  const http = createNodeHttp(certificates === undefined ? {} : { certificates });
-  const engine = store.sync(createHttpTransport({ http }, url), rest);
+  const trusted = certificates === undefined ? {} : { certificates };
+  const http = createNodeHttp(trusted);
+  const socket = tail === "websocket" ? { socket: createNodeSocket(trusted) } : {};
+  const transport = createHttpTransport({ http, ...socket }, url);
+  const engine = store.sync(transport, { ...rest, tail: tail !== false });
+  return closingAfter(engine, () => {
+    http.close();
+  });
+}
+
+/** The same engine, whose end is followed by that of what it ran on. */
+export function closingAfter(engine: SyncEngine, close: () => void): SyncEngine {
   return {
     start: () => {
       engine.start();
@@ -56,7 +72,7 @@ export function syncStore(store: Holdfast, options: SyncStoreOptions = {}): Sync
     resume: (actor, reason) => engine.resume(actor, reason),
     async close() {
       await engine.close();
-      http.close();
+      close();
     },
   };
 }

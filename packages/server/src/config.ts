@@ -19,6 +19,7 @@ function count(least: number, most: number) {
 
 const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
 const path = z.string().min(1).max(4_096);
+const databaseUrl = z.string().regex(/^postgres(ql)?:\/\/\S{1,2000}$/);
 const hostName = z.string().regex(/^[A-Za-z0-9.:_-]{1,253}$/);
 
 /** One setting. */
@@ -40,6 +41,56 @@ export const settings = {
   host: setting(hostName, "127.0.0.1", "address to listen on"),
   port: setting(count(0, 65_535), 8_443, "port to listen on; 0: any that is free"),
   data: setting(path, "holdfast-data", "folder of the server's database and keys"),
+  database_url: setting(
+    databaseUrl,
+    undefined,
+    "PostgreSQL to keep events in, postgres://role:password@host/database; default: SQLite in the data folder",
+  ),
+  database_owner_url: setting(
+    databaseUrl,
+    undefined,
+    "the same database as the role that owns its tables, used at the start to bring them up to date; default: database_url",
+  ),
+  database_read_url: setting(
+    databaseUrl,
+    undefined,
+    "a copy of the database that may lag behind and answers pulls",
+  ),
+  database_layout: setting(
+    z.enum(["partitioned", "plain"]),
+    "partitioned",
+    "of a database that is made new; plain: for engines that distribute tables themselves",
+  ),
+  database_connections: setting(count(2, 1_000), 16, "connections to the database at once"),
+  database_read_connections: setting(count(1, 1_000), 8, "connections to its copy at once"),
+  database_waiting: setting(count(1, 100_000), 1_000, "calls that may wait for a connection"),
+  database_wait_seconds: setting(count(1, 300), 10, "time that such a call waits"),
+  database_statement_seconds: setting(count(1, 3_600), 30, "time for one statement"),
+  database_stall_seconds: setting(
+    count(1, 300),
+    5,
+    "how long a node that hangs may keep the others from writing to a tenant",
+  ),
+  database_poll_seconds: setting(
+    count(1, 300),
+    2,
+    "how often a node looks for events of other nodes that it was not told of",
+  ),
+  durability: setting(
+    z.enum(["local", "replicated"]),
+    "local",
+    "replicated: writes are refused unless a synchronous standby of the database is connected",
+  ),
+  keys: setting(
+    path,
+    undefined,
+    "key file of the server that this node belongs to; default: server.keys in the data folder, made at the first start",
+  ),
+  node: setting(
+    hostName,
+    "1",
+    "name of this node among those on one database, which signed statements tell apart",
+  ),
   name: setting(
     hostName,
     undefined,
@@ -72,18 +123,35 @@ export const settings = {
   all_requests: setting(count(1, 100_000), 512, "requests of all at once"),
   address_rate: setting(count(1, 1_000_000), 500, "requests a second of one address"),
   device_rate: setting(count(1, 1_000_000), 100, "requests a second of one device"),
-  device_tails: setting(count(1, 1_000), 4, "live tails of one device at once"),
+  device_tails: setting(
+    count(1, 1_000),
+    4,
+    "live tails of one device at once, both transports together",
+  ),
   headers_seconds: setting(count(1, 60), 10, "time for the headers of a request"),
   body_silence_seconds: setting(count(1, 60), 15, "longest silence while a body comes"),
   request_seconds: setting(count(1, day), 120, "time for a whole request"),
   idle_seconds: setting(count(1, day), 60, "time until an idle connection is cut"),
+  drain_seconds: setting(
+    count(0, day),
+    0,
+    "time between /readyz turning unready and the end of listening when stopping: longer than a balancer's checks are apart",
+  ),
   stop_seconds: setting(count(0, day), 10, "time that requests have to finish when stopping"),
 } as const satisfies Readonly<Record<string, Setting<unknown>>>;
 
 type Settings = typeof settings;
 /** Name of a setting: its key in the file. */
 export type SettingName = keyof Settings;
-type Optional = "name" | "public_url" | "tls_certificate" | "tls_key";
+type Optional =
+  | "keys"
+  | "name"
+  | "public_url"
+  | "tls_certificate"
+  | "tls_key"
+  | "database_url"
+  | "database_owner_url"
+  | "database_read_url";
 
 /** Every setting, read and checked. */
 export type ServerConfig = {

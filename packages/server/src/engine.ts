@@ -7,8 +7,31 @@ export {
   createSqliteServerStore,
   type SqliteServerStoreDeps,
 } from "./engine/sqlite-server-store.ts";
+export type * from "./engine/postgres-driver.ts";
+export {
+  migratePostgres,
+  migrations,
+  type Migration,
+  type MigrationDeps,
+} from "./engine/postgres-migrations.ts";
+export { checkStandby, showStandbys } from "./engine/postgres-durability.ts";
+export { claimDatabase } from "./engine/postgres-identity.ts";
+export { type TableLayout, tablesSql } from "./engine/postgres-schema.ts";
+export type { HintTimes } from "./engine/postgres-hints.ts";
+export { prepareSession, type SessionTimes } from "./engine/postgres-session.ts";
+export {
+  createPostgresServerStore,
+  type PostgresServerStoreDeps,
+} from "./engine/postgres-server-store.ts";
+export { createPostgresReplayMemory } from "./engine/postgres-replay-memory.ts";
+export {
+  createReplayMemory,
+  type ReplayMemory,
+  type UsedAssertion,
+} from "./engine/replay-memory.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
 export { type Asked, type Route, routes } from "./api/routes.ts";
 export { type Refusal, refusalFor } from "./api/status.ts";
 export { engineStatus } from "./api/engine-status.ts";
+export { openTail } from "./api/tail.ts";
 export type { Tokens } from "./api/tokens.ts";

@@ -1,4 +1,4 @@
-/** A server's data folder: who holds it, its database, and the engine over it. */
+/** A server's data folder: who holds it, where its keys lie, and the engine over its store. */
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { Observer } from "@holdfast/core";
@@ -12,11 +12,10 @@ import {
 import type { ServerConfig } from "./config.ts";
 import { createSyncServer } from "./engine/create-sync-server.ts";
 import type { ServerStore } from "./engine/server-store.ts";
-import { createSqliteServerStore } from "./engine/sqlite-server-store.ts";
 import type { SyncServer } from "./engine/sync-server.ts";
-import { nodeFor } from "./node-files.ts";
+import { createNodeKeys } from "./node-keys.ts";
 import { withNodes } from "./place-node.ts";
-import { databaseFile, type ServerKeys } from "./server-keys.ts";
+import type { KeySources, ServerKeys } from "./server-keys.ts";
 
 export const platform = { crypto: createNodeCrypto(), random: systemRandom, clock: systemClock };
 
@@ -38,29 +37,19 @@ export function holdFolder(folder: string): { release(): void } {
   };
 }
 
-/** The database of a data folder. */
-export function openStore(folder: string, { pageKey }: ServerKeys): ServerStore {
-  const path = join(folder, databaseFile);
-  // SQLite makes files that others may read; what it makes beside this one has this one's mode.
-  closeSync(openSync(path, "a", 0o600));
-  const driver = openSqlite({ path, pageKey, readOnly: false, create: true });
-  try {
-    return createSqliteServerStore({ crypto: platform.crypto, driver });
-  } catch (error) {
-    driver.close();
-    throw error;
-  }
+/** Where the keys of a server lie that is configured so. */
+export function keySources({ data, keys, name }: ServerConfig): KeySources {
+  return { folder: data, file: keys, name };
 }
 
-/** The engine over a data folder, which places its nodes. */
+/** The engine over a store, which places its nodes. */
 export function createEngine(
   config: ServerConfig,
   observer: Observer,
   keys: ServerKeys,
   store: ServerStore,
 ): SyncServer {
-  const nodes = { ...platform, folder: join(config.data, "nodes") };
-  const makeNode = async (tenant: string) => nodeFor(nodes, tenant);
+  const nodes = createNodeKeys({ ...platform, secret: keys.nodes, name: config.node });
   const server = createSyncServer({
     ...platform,
     store,
@@ -69,7 +58,7 @@ export function createEngine(
     host: keys.name,
     key: keys.checkpoint,
     reads: config.reads,
-    nodeFor: makeNode,
+    nodeFor: async (tenant) => nodes.nodeFor(tenant),
   });
-  return withNodes(server, makeNode);
+  return withNodes(server, store, nodes);
 }

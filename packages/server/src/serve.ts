@@ -5,15 +5,17 @@
 import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { HoldfastError, type Observer, silentObserver } from "@holdfast/core";
 import { systemTimers } from "@holdfast/node";
 import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
 import { addFoundingCode } from "./founding-code.ts";
-import { createEngine, holdFolder, openStore, platform } from "./held-folder.ts";
+import { createEngine, holdFolder, keySources, platform } from "./held-folder.ts";
 import { makePrivateFolder } from "./key-files.ts";
 import { openServerKeys } from "./server-keys.ts";
+import { openStore } from "./stores.ts";
 
 /** A server that listens. */
 export interface RunningServer {
@@ -23,7 +25,7 @@ export interface RunningServer {
   readonly code: string | undefined;
   /** Makes another founding code. */
   foundingCode(): Promise<string>;
-  /** Stops listening, lets requests finish for `stop_seconds`, closes the database. */
+  /** Turns unready, stops listening after `drain_seconds`, lets requests finish for `stop_seconds`, closes the database. */
   close(): Promise<void>;
 }
 
@@ -59,8 +61,8 @@ async function startIn(
   const listening = await listen(config, tls);
   const { listener, url, address } = listening;
   try {
-    const keys = openServerKeys(platform, config.data, config.name, address);
-    const store = openStore(config.data, keys);
+    const keys = openServerKeys(platform, keySources(config), address);
+    const { store, replay } = await openStore(config, keys);
     const server = createEngine(config, observer, keys, store);
     const api = createApi({
       ...platform,
@@ -69,6 +71,7 @@ async function startIn(
       observer,
       host: keys.name,
       tokenKey: keys.token,
+      replay,
       bounds: apiBounds(config),
     });
     listening.serve(api);
@@ -78,6 +81,8 @@ async function startIn(
     observer.log("info", "server_started");
     let closing: Promise<void> | undefined;
     const close = async (): Promise<void> => {
+      api.drain();
+      await sleep(config.drain_seconds * 1_000);
       api.stop();
       await endListener(listener, config.stop_seconds * 1_000);
       await server.close();
@@ -111,8 +116,11 @@ async function listen(config: ServerConfig, tls: TlsFiles | undefined): Promise<
   const ready = new Promise<Api>((resolve) => {
     serve = resolve;
   });
-  const fetch: Api["fetch"] = async (request, env) => (await ready).fetch(request, env);
-  const listener = createListener({ fetch }, listenerBounds(config), tls);
+  const waiting: Pick<Api, "fetch" | "upgrade"> = {
+    fetch: async (request, env) => (await ready).fetch(request, env),
+    upgrade: async (...asked) => (await ready).upgrade(...asked),
+  };
+  const listener = createListener(waiting, listenerBounds(config), tls);
   await new Promise<void>((resolve, reject) => {
     listener.once("error", (cause: NodeJS.ErrnoException) => {
       const reason = cause.code ?? "unknown";

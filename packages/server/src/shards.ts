@@ -1,63 +1,85 @@
 /**
- * The operator's view of a server's shards, on its data folder. Listing reads beside a running server; moving a
- * tenant needs the folder, which a running server holds: SQLite has one writer, and there is no other way in yet.
+ * The operator's view of a server's shards. Where the server keeps things in its data folder, listing reads beside a
+ * running server, and moving a tenant needs the folder, which a running server holds: SQLite has one writer. On
+ * PostgreSQL both go beside running nodes: each of them finds the tenant where it is by then.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { HoldfastError, isHoldfastError, silentObserver } from "@holdfast/core";
 import { openSqlite } from "@holdfast/node";
 import type { ServerConfig } from "./config.ts";
-import { createEngine, holdFolder, openStore, platform } from "./held-folder.ts";
 import type { MoveAnswer, MoveRequest } from "./engine/admin/move-tenant.ts";
 import type { ShardRow } from "./engine/server-store.ts";
 import { createSqliteReads } from "./engine/sqlite-reads.ts";
 import { ensureServerSchema } from "./engine/sqlite-schema.ts";
-import { databaseFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import type { SyncServer } from "./engine/sync-server.ts";
+import { createEngine, holdFolder, keySources, platform } from "./held-folder.ts";
+import { databaseFile, keyFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { openStore } from "./stores.ts";
 
-/** What an operator does with the shards of one data folder. */
+/** What an operator does with the shards of one server. */
 export interface Shards {
-  /** Every shard, sealed ones included, in the order in which they were begun. */
+  /** Every shard, sealed ones included, by tenant, in the order in which they were begun. */
   list(): Promise<readonly ShardRow[]>;
   /** Moves a tenant to a shard of its own. Throws `server_running`, `tenant_unknown`, `shard_taken`. */
   split(request: MoveRequest): Promise<MoveAnswer>;
 }
 
-/** Throws `store_missing` for a folder without a server's database, and what keys and database throw. */
+/**
+ * Throws `store_missing` for a folder without a database, `server_keys_missing` without keys, and what keys and
+ * database throw.
+ */
 export function openShards(config: ServerConfig): Shards {
+  const inFolder = config.database_url === undefined;
   const path = join(config.data, databaseFile);
-  if (!existsSync(path)) throw new HoldfastError("store_missing");
-  const keys = openServerKeys(platform, config.data, config.name, "");
+  if (inFolder && !existsSync(path)) throw new HoldfastError("store_missing");
+  const keys = foundKeys(config);
+  const split = (request: MoveRequest): Promise<MoveAnswer> =>
+    withEngine(config, keys, (server) => server.moveTenant(request));
   return {
-    list: async () => listIn(path, keys),
-    split: (request) => splitIn(config, keys, request),
+    list: async () =>
+      inFolder ? listIn(path, keys) : withEngine(config, keys, (server) => server.shards()),
+    split: (request) => (inFolder ? holding(config.data, () => split(request)) : split(request)),
   };
+}
+
+/** Keys are made by a server that starts, never here. */
+function foundKeys(config: ServerConfig): ServerKeys {
+  const sources = keySources(config);
+  const file = sources.file ?? join(config.data, keyFile);
+  if (!existsSync(file)) throw new HoldfastError("server_keys_missing");
+  return openServerKeys(platform, sources, "");
 }
 
 function listIn(path: string, { pageKey }: ServerKeys): readonly ShardRow[] {
   const driver = openSqlite({ path, pageKey, readOnly: true, create: false });
   try {
     ensureServerSchema(driver);
-    return createSqliteReads(driver).shards();
+    return createSqliteReads(platform.crypto, driver).shards();
   } finally {
     driver.close();
   }
 }
 
-async function splitIn(
+async function withEngine<T>(
   config: ServerConfig,
   keys: ServerKeys,
-  request: MoveRequest,
-): Promise<MoveAnswer> {
-  const folder = held(config.data);
+  work: (server: SyncServer) => Promise<T>,
+): Promise<T> {
+  const { store } = await openStore(config, keys);
+  const server = createEngine(config, silentObserver, keys, store);
   try {
-    const store = openStore(config.data, keys);
-    const server = createEngine(config, silentObserver, keys, store);
-    try {
-      return await server.moveTenant(request);
-    } finally {
-      await server.close();
-      await store.close();
-    }
+    return await work(server);
+  } finally {
+    await server.close();
+    await store.close();
+  }
+}
+
+async function holding<T>(data: string, work: () => Promise<T>): Promise<T> {
+  const folder = held(data);
+  try {
+    return await work();
   } finally {
     folder.release();
   }

@@ -100,6 +100,27 @@ function turns(test: OutboxTest): void {
     check(lease(bench, "three") === undefined, "a normal entry waits for every earlier one");
   });
 
+  test("in the order of streams nothing passes an earlier entry of its stream", (bench, check) => {
+    const byStream = (worker: string, entries = 100): string =>
+      taken(bench.within((outbox) => outbox.lease({ worker, entries, order: "stream" })));
+    const due = (): number | undefined => bench.outbox.nextDueAt("stream");
+    bench.append(events("abaAb"));
+    check(byStream("one", 3) === "1 3 4", "an urgent entry takes the earlier ones along");
+    check(byStream("two") === "2 5", "the other stream goes beside it");
+    bench.append(events("A"));
+    check(byStream("three") === "", "an urgent entry waits for normal ones under lease, too");
+    check(byStream("one", 2) === "1 3", "a wish that is too small keeps the order");
+    bench.within((outbox) => {
+      outbox.reject(1, { code: "backend_refused", message: "no", severity: "high" });
+      outbox.delivered([2, 5]);
+    });
+    check(byStream("one") === "", "a dead letter holds its stream up");
+    check(due() === undefined, "nothing is due behind a dead letter");
+    bench.within((outbox) => outbox.deadLetters.archive(idAt(bench, 1)));
+    check(due() === bench.clock.now(), "archived, it lets the stream go on");
+    check(byStream("one") === "3 4 6", "in order");
+  });
+
   test("an entry that is not due holds its stream up until it is", (bench, check) => {
     const { clock, outbox } = bench;
     bench.append(events("ab"));

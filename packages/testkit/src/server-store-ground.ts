@@ -1,7 +1,13 @@
 /** What every test of the suite of server stores begins with: a tenant with one device log, still empty. */
 import { base64url, type Crypto, emptyRange, type MaybePromise, noPrevious } from "@holdfast/core";
-import type { DeviceLogRow, EventToPlace, ServerStore } from "@holdfast/server/engine";
+import type {
+  DeviceLogRow,
+  EventToPlace,
+  ServerStore,
+  ServerWrites,
+} from "@holdfast/server/engine";
 import type { Chance } from "./chance.ts";
+import { type CommittedReads, committedReads } from "./committed-reads.ts";
 import type { SuiteRunner } from "./key-provider.suite.ts";
 import { createPseudonym } from "./sealed-batches.ts";
 
@@ -20,7 +26,13 @@ export interface Names {
   readonly incarnation: string;
 }
 
-export function emptyLog({ device, incarnation }: Names): DeviceLogRow {
+/** A tenant with what is committed of it, and its writes. */
+export interface Founded extends Names {
+  readonly reads: CommittedReads;
+  write<T>(work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+}
+
+export function emptyLog({ device, incarnation }: Omit<Names, "shard" | "tenant">): DeviceLogRow {
   return {
     device,
     incarnation,
@@ -41,14 +53,14 @@ export function emptyLog({ device, incarnation }: Names): DeviceLogRow {
   };
 }
 
-export async function addTenant({ store, chance }: Here<unknown>): Promise<Names> {
+export async function addTenant({ store, chance }: Here<unknown>): Promise<Founded> {
   const [tenant, shard, device] = [1, 2, 3].map(() => createPseudonym(chance)) as [
     string,
     string,
     string,
   ];
   const names = { tenant, shard, device, incarnation: "0123456789abcdef" };
-  await store.write(async (tx) => {
+  await store.write(tenant, async (tx) => {
     await tx.addTenant({ tenant, shard, founder: device, node: device });
     await tx.addDevice(tenant, {
       device,
@@ -60,12 +72,16 @@ export async function addTenant({ store, chance }: Here<unknown>): Promise<Names
     });
     await tx.addDeviceLog(tenant, emptyLog(names));
   });
-  return names;
+  return {
+    ...names,
+    reads: committedReads(store, tenant),
+    write: (work) => store.write(tenant, work),
+  };
 }
 
 export function eventsFor(
   here: Pick<Here<unknown>, "chance">,
-  names: Names,
+  names: Pick<Names, "device" | "incarnation">,
   count: number,
   from = 0,
 ): readonly EventToPlace[] {

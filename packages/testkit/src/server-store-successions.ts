@@ -1,10 +1,11 @@
 /** Part of the conformance suite of server stores: a tenant's server log goes on in another one. */
 import {
+  createStoredTree,
   createTreeBuilder,
   equalBytes,
   isHoldfastError,
   leafHash,
-  rangeFromTiles,
+  rangeOfNodes,
   rootOf,
   utf8,
 } from "@holdfast/core";
@@ -14,8 +15,8 @@ import { addTenant, eventsFor, failureOf, same, type SuiteTest } from "./server-
 export function successions(test: SuiteTest): void {
   test("a tenant's log goes on in another shard: positions go on, leaves begin anew", async (here) => {
     const names = await addTenant(here);
-    const { store, check } = here;
-    const { tenant, device, incarnation } = names;
+    const { check } = here;
+    const { tenant, device, incarnation, reads } = names;
     const old = names.shard;
     const shard = `${old.slice(0, -1)}_`;
     const row = (size: number, note: string) => ({
@@ -24,7 +25,7 @@ export function successions(test: SuiteTest): void {
       note,
       at: 1,
     });
-    await store.write(async (tx) => {
+    await names.write(async (tx) => {
       await tx.placeEvents(tenant, eventsFor(here, names, 3));
       await tx.addServerLeaves(old, ["a", "b"]);
       await tx.addReceipt(tenant, device, incarnation, "digest", 1);
@@ -33,26 +34,26 @@ export function successions(test: SuiteTest): void {
       check((await tx.addServerLeaves(shard, ["c"])) === 0, "leaves begin at 0");
       await tx.addCheckpoint(shard, row(1, "first"));
     });
-    check((await store.tenant(tenant))?.shard === shard, "the tenant is in the new shard");
-    check(same(await store.head(shard), { shard, log: 1, events: 3, leaves: 1 }), "its head");
-    const first = await store.write((tx) => tx.placeEvents(tenant, eventsFor(here, names, 2, 3)));
+    check((await reads.tenant(tenant))?.shard === shard, "the tenant is in the new shard");
+    check(same(await reads.head(shard), { shard, log: 1, events: 3, leaves: 1 }), "its head");
+    const first = await names.write((tx) => tx.placeEvents(tenant, eventsFor(here, names, 2, 3)));
     check(first === 4, "positions go on");
-    check((await store.events(tenant, "*", 0, 9)).length === 5, "events of both are one sequence");
+    check((await reads.events(tenant, "*", 0, 9)).length === 5, "events of both are one sequence");
     check(
-      (await store.receiptOf(tenant, device, incarnation, "digest")) === undefined,
+      (await reads.receiptOf(tenant, device, incarnation, "digest")) === undefined,
       "no receipt in the new log",
     );
-    await store.write((tx) => tx.addReceipt(tenant, device, incarnation, "digest", 0));
+    await names.write((tx) => tx.addReceipt(tenant, device, incarnation, "digest", 0));
     check(
-      (await store.receiptOf(tenant, device, incarnation, "digest")) === 0,
+      (await reads.receiptOf(tenant, device, incarnation, "digest")) === 0,
       "until it is there",
     );
-    check(same(await store.serverLeaves(old, 0, 9), ["a", "b"]), "former leaves stay readable");
-    check((await store.checkpoint(old))?.note === "last", "and the last checkpoint");
-    check((await store.checkpoint(shard))?.note === "first", "the new log has its own");
+    check(same(await reads.serverLeaves(old, 0, 9), ["a", "b"]), "former leaves stay readable");
+    check((await reads.checkpoint(old))?.note === "last", "and the last checkpoint");
+    check((await reads.checkpoint(shard))?.note === "first", "the new log has its own");
     const step = { from: { shard: old, log: 1 }, size: 2, to: { shard, log: 1 } };
-    check(same(await store.successions(tenant), [step]), "the step is kept");
-    const mine = (await store.shards()).filter((each) => each.tenant === tenant);
+    check(same(await reads.successions(tenant), [step]), "the step is kept");
+    const mine = (await reads.shards()).filter((each) => each.tenant === tenant);
     check(
       same(
         mine.map((each) => [each.shard, each.sealed, each.events, each.leaves]),
@@ -66,47 +67,50 @@ export function successions(test: SuiteTest): void {
   });
 
   test("nothing is written to a sealed shard", async (here) => {
-    const { tenant, shard } = await addTenant(here);
-    const { store, check } = here;
-    await store.write((tx) => tx.addServerLeaves(shard, ["a"]));
-    await store.write((tx) => tx.succeedLog(tenant, { shard: `${shard}-2`, log: 1 }));
+    const { tenant, shard, reads, write } = await addTenant(here);
+    const { check } = here;
+    await write((tx) => tx.addServerLeaves(shard, ["a"]));
+    await write((tx) => tx.succeedLog(tenant, { shard: `${shard}-2`, log: 1 }));
     const row = { size: 1, root: here.chance.bytes(32), note: "n", at: 1 };
     const acts: readonly ((tx: ServerWrites) => unknown)[] = [
       (tx) => tx.addServerLeaves(shard, ["b"]),
       (tx) => tx.addCheckpoint(shard, row),
     ];
     for (const act of acts) {
-      const failure = await failureOf(() => store.write(async (tx) => act(tx)));
+      const failure = await failureOf(() => write(async (tx) => act(tx)));
       check(isHoldfastError(failure, "server_log_sealed"), "it is refused with its code");
     }
-    check((await store.head(shard)).leaves === 1, "and changes nothing");
+    check((await reads.head(shard)).leaves === 1, "and changes nothing");
     const { tamper } = here.made;
     if (tamper === undefined) return;
-    const failure = await failureOf(() => tamper("shards", "update"));
-    check(isHoldfastError(failure, "store_constraint"), "its row does not change either");
+    for (const act of ["update", "delete"] as const) {
+      const failure = await failureOf(() => tamper("successions", act));
+      check(isHoldfastError(failure, "store_constraint"), `${act}: that it is sealed stays so`);
+    }
   });
 
   test("a shard goes on with a later log, and both are read by their numbers", async (here) => {
-    const { tenant, shard } = await addTenant(here);
-    const { store, crypto, check } = here;
+    const { tenant, shard, reads, write } = await addTenant(here);
+    const { crypto, check } = here;
     const texts = Array.from({ length: 300 }, (_, at) => `first ${at}`);
     const row = (note: string) => ({ size: 1, root: here.chance.bytes(32), note, at: 1 });
-    await store.write(async (tx) => {
+    await write(async (tx) => {
       await tx.addServerLeaves(shard, texts);
       await tx.addCheckpoint(shard, row("one"));
       await tx.succeedLog(tenant, { shard, log: 3 });
       await tx.addServerLeaves(shard, ["second"]);
       await tx.addCheckpoint(shard, row("three"));
     });
-    check(same(await store.head(shard), { shard, log: 3, events: 0, leaves: 1 }), "the head");
-    check(same(await store.serverLeaves(shard, 0, 1), ["second"]), "the newest log");
-    check(same(await store.serverLeaves(shard, 0, 1, 1), ["first 0"]), "the former one");
-    check((await store.checkpoint(shard))?.note === "three", "checkpoint, newest log");
-    check((await store.checkpoint(shard, 1, 1))?.note === "one", "checkpoint, former log");
+    check(same(await reads.head(shard), { shard, log: 3, events: 0, leaves: 1 }), "the head");
+    check(same(await reads.serverLeaves(shard, 0, 1), ["second"]), "the newest log");
+    check(same(await reads.serverLeaves(shard, 0, 1, 1), ["first 0"]), "the former one");
+    check((await reads.checkpoint(shard))?.note === "three", "checkpoint, newest log");
+    check((await reads.checkpoint(shard, 1, 1))?.note === "one", "checkpoint, former log");
     const whole = createTreeBuilder(crypto);
     for (const text of texts) whole.append(leafHash(crypto, utf8(text)));
-    const range = rangeFromTiles(crypto, store.serverTree(shard, 1), 300);
+    const former = createStoredTree(crypto, 300, (spans) => reads.serverHashes(shard, spans, 1));
+    const range = await former.prove((_, hashOf) => rangeOfNodes(300, hashOf));
     check(equalBytes(rootOf(crypto, range), whole.root()), "the former tree is whole");
-    check((await store.serverRange(shard)).size === 1, "the newest range is its own");
+    check((await reads.serverRange(shard)).size === 1, "the newest range is its own");
   });
 }

@@ -20,6 +20,7 @@ import {
   type SyncServer,
 } from "@holdfast/server/engine";
 import { type Chance, createChance } from "./chance.ts";
+import { type CommittedReads, committedReads } from "./committed-reads.ts";
 import { createManualClock, type ManualClock } from "./manual-clock.ts";
 import {
   createInvitationCode,
@@ -30,18 +31,28 @@ import {
 import { createPseudonym } from "./sealed-batches.ts";
 
 /** What a test brings. */
-export interface TestServerOptions {
-  readonly crypto: Crypto;
+export interface TestServerOptions extends EngineOptions {
   readonly driver: SqliteDriver;
+}
+
+/** What a test brings beside a store. */
+export interface EngineOptions {
+  readonly crypto: Crypto;
   readonly seed?: number;
   readonly observer?: Observer;
 }
 
+/** A running engine on SQLite. */
+export interface TestServer extends TestEngine {
+  readonly driver: SqliteDriver;
+}
+
 /** A running engine with what stands around it. */
-export interface TestServer {
+export interface TestEngine {
   readonly server: SyncServer;
   readonly store: ServerStore;
-  readonly driver: SqliteDriver;
+  /** What is committed of the tenant. */
+  readonly reads: CommittedReads;
   readonly clock: ManualClock;
   readonly chance: Chance;
   readonly tenant: string;
@@ -74,12 +85,21 @@ export function rawOf(request: PushRequest): Uint8Array {
   return utf8(JSON.stringify(request));
 }
 
-/** Makes the engine, founds a tenant, and enrols its founder. */
+/** As {@link createTestEngine}, on SQLite. */
 export async function createTestServer(options: TestServerOptions): Promise<TestServer> {
   const { crypto, driver } = options;
+  const store = createSqliteServerStore({ crypto, driver });
+  return { ...(await createTestEngine(store, options)), driver };
+}
+
+/** Makes the engine, founds a tenant, and enrols its founder. */
+export async function createTestEngine(
+  store: ServerStore,
+  options: EngineOptions,
+): Promise<TestEngine> {
+  const { crypto } = options;
   const chance = createChance(options.seed ?? 1);
   const clock = createManualClock();
-  const store = createSqliteServerStore({ crypto, driver });
   const { privateKey, spki } = crypto.generateSigningKey("ed25519");
   const sign = crypto.signer("ed25519", privateKey);
   const nodes = new Map<string, PushingDevice>();
@@ -109,7 +129,7 @@ export async function createTestServer(options: TestServerOptions): Promise<Test
   return {
     server,
     store,
-    driver,
+    reads: committedReads(store, tenant),
     clock,
     chance,
     tenant,

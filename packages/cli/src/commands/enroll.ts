@@ -70,7 +70,8 @@ async function makeStoreFor(
   return true;
 }
 
-async function readCode({ codeFile }: EnrollOptions): Promise<string> {
+/** An enrolment code: from `--code-file`, from HOLDFAST_CODE, or from a prompt. */
+export async function readCode({ codeFile }: Pick<EnrollOptions, "codeFile">): Promise<string> {
   if (codeFile !== undefined) {
     try {
       return await readFile(codeFile, "utf8");

@@ -11,6 +11,9 @@ const flags: readonly (readonly [SettingName, string, string])[] = [
   ["host", "<address>", "address to listen on; default: 127.0.0.1"],
   ["port", "<number>", "port to listen on, 0: any that is free; default: 8443"],
   ["data", "<dir>", "folder of the server's database and keys; default: holdfast-data"],
+  ["database_url", "<url>", "PostgreSQL to keep events in; default: SQLite in that folder"],
+  ["keys", "<file>", "key file of the server that this node belongs to; default: made in that folder"],
+  ["node", "<name>", "name of this node among those on one database; default: 1"],
   ["name", "<name>", "name in log origins and tokens, fixed at the first start"],
   ["public_url", "<url>", "address that devices use, written into enrolment codes"],
   ["reads", "<granted|none>", "whether devices may grant keys to the server; default: granted"],
@@ -26,7 +29,9 @@ port is "port" and HOLDFAST_PORT. Flags go before the environment, the environme
 /** `holdfast serve`: a sync server in this process, until it is interrupted. */
 export function serveCommand(): Command {
   const command = new Command("serve")
-    .description("run a sync server with its database in a folder, until interrupted")
+    .description(
+      "run a sync server, with its database in a folder or on PostgreSQL, until interrupted",
+    )
     .option("--config <file>", "settings as JSON")
     .option("--new-code", "print another code that founds a tenant")
     .addHelpText("after", notes);

@@ -5,8 +5,9 @@ import {
   type SyncReport,
   type SyncState,
 } from "@holdfast/core";
-import { syncStore } from "@holdfast/node";
-import { Command } from "commander";
+import { syncStore, type TailKind } from "@holdfast/node";
+import { Command, Option } from "commander";
+import { withDesk } from "../desk.ts";
 import { counted, exitCodes, type Output } from "../output.ts";
 import { withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
@@ -14,6 +15,7 @@ import { contextOf } from "./options.ts";
 interface SyncCommandOptions {
   readonly watch?: boolean;
   readonly url?: string;
+  readonly tail?: TailKind;
 }
 
 /** `holdfast sync`: push and pull until nothing is left; `--watch` goes on until interrupted. */
@@ -24,10 +26,19 @@ export function syncCommand(): Command {
     )
     .option("--watch", "go on after that: after commits, on hints, by timer, until interrupted")
     .option("--url <url>", "address of the server; default: the one that was enrolled at")
+    .addOption(
+      new Option(
+        "--tail <kind>",
+        "what carries hints with --watch: server-sent events, or a WebSocket where one can be had",
+      )
+        .choices(["sse", "websocket"])
+        .default("sse"),
+    )
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<SyncCommandOptions>(command);
+      const { url, tail = "sse" } = options;
       await withStore(options, "write", async (store) => {
-        const engine = syncStore(store, options.url === undefined ? {} : { url: options.url });
+        const engine = syncStore(store, { tail, ...(url === undefined ? {} : { url }) });
         const interrupted = interruption();
         try {
           if (options.watch === true) await watch(engine, output, interrupted.signal);
@@ -37,6 +48,32 @@ export function syncCommand(): Command {
           await engine.close();
         }
       });
+    })
+    .addCommand(resumeCommand());
+}
+
+interface ResumeOptions {
+  readonly actor: string;
+  readonly reason: string;
+}
+
+/** `holdfast sync resume`: ends a halt; who did it and why is kept beside the evidence. */
+function resumeCommand(): Command {
+  return new Command("resume")
+    .description("end a halt after looking at its evidence; actor and reason are kept")
+    .requiredOption("--actor <who>", "who decides it")
+    .requiredOption("--reason <text>", "why sync may go on")
+    .action(async (_, command: Command) => {
+      const { options, output } = contextOf<ResumeOptions>(command);
+      await withStore(options, "write", (store) =>
+        withDesk(store, async (desk) => {
+          const { halt } = desk.standing();
+          await desk.resume(options.actor, options.reason);
+          const code = halt?.code ?? "";
+          await output.row({ resumed: code, actor: options.actor, reason: options.reason });
+          await output.say(`The halt for ${code} is ended; sync goes on when it is asked next.`);
+        }),
+      );
     });
 }
 

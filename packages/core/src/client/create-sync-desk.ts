@@ -6,10 +6,14 @@ import { createAuthorizer } from "../sync/auth.ts";
 import { enrol } from "../sync/enrol.ts";
 import { parseEnrolmentCode } from "../sync/enrolment-code.ts";
 import { invite, withdrawAccess } from "../sync/invitations.ts";
+import { endpointOf } from "../sync/replica.ts";
+import { resumeSync } from "../sync/resume.ts";
+import { createSyncTables } from "../sync/sync-tables.ts";
 import type { CallOptions, Transport } from "../sync/transport.ts";
 import { grantStoreOf, lifeOf } from "./grant-store.ts";
 import type { Holdfast } from "./holdfast.ts";
-import type { SyncDesk } from "./sync-desk.ts";
+import type { StoreLife } from "./store-life.ts";
+import type { SyncDesk, SyncStanding } from "./sync-desk.ts";
 
 /** A desk over an open store. `transportTo`: how a server at an address is reached. */
 export function createSyncDesk(store: Holdfast, transportTo: (url: string) => Transport): SyncDesk {
@@ -53,7 +57,32 @@ export function createSyncDesk(store: Holdfast, transportTo: (url: string) => Tr
     },
     access: () => grants.rows(),
     grants: () => grants.grants(),
+    standing: () => standingOf(life),
+    resume: (actor, reason) => resumeSync(life.sync, actor, reason),
     breakers: () => createBreakers({ driver: life.current().driver, clock, observer }).list(),
+  };
+}
+
+function standingOf(life: StoreLife): SyncStanding {
+  const { driver } = life.current();
+  const { clock, observer } = life.deps;
+  const tables = createSyncTables(driver);
+  const breakers = createBreakers({ driver, clock, observer }).list();
+  const server = life.sync.server();
+  const watermarks = life.sync.watermarks();
+  const halt = tables.halted();
+  const endpoint = server === undefined ? undefined : endpointOf(server);
+  const isOpen = breakers.some((each) => each.endpoint === endpoint && each.state !== "closed");
+  const isDrained = watermarks.waiting === 0 && watermarks.owed.length === 0;
+  const moving = isOpen ? "open" : isDrained ? "drained" : "partial";
+  return {
+    state: server === undefined ? "not-enrolled" : halt === undefined ? moving : "halted",
+    server,
+    watermarks,
+    breakers,
+    halt,
+    resumes: tables.resumes(),
+    evidence: tables.evidence(),
   };
 }
 

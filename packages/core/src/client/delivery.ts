@@ -4,6 +4,7 @@ import { limits } from "../std/limits.ts";
 import type { AppendResult } from "../store/append.ts";
 import type { StoredEvent } from "../store/event-log.ts";
 import { isDelivered, receiptOf } from "../sync/receipts.ts";
+import { createAcknowledgements } from "../sync/rest/acknowledgements.ts";
 import { createSyncTables } from "../sync/sync-tables.ts";
 import type { AppendAnswer, EventReceipt, Holdfast, WaitOptions } from "./holdfast.ts";
 import type { StoreLife } from "./store-life.ts";
@@ -46,7 +47,9 @@ export function createDelivery(life: StoreLife): Pick<Holdfast, "receipt"> & {
       const look = (): void => {
         try {
           const of = tables();
-          for (const position of left) if (isDelivered(of, position)) left.delete(position);
+          const acknowledged = createAcknowledgements(life.current().driver);
+          for (const position of left)
+            if (isDelivered(of, acknowledged, position)) left.delete(position);
           if (left.size === 0) end(resolve);
         } catch (error) {
           end(() => {

@@ -11,7 +11,7 @@ import type { EventFilter, StoredEvent } from "../store/event-log.ts";
 import { headerOf } from "../store/sqlite-event-log.ts";
 import { conflictsOf, type Corrected, historyOf } from "./corrections.ts";
 import type { EventProof, Holdfast, LogQuery } from "./holdfast.ts";
-import { committedHeader, openEvent, recordedEvent } from "./open-event.ts";
+import { committedHeader, openEvent, type OpenEventDeps, recordedEvent } from "./open-event.ts";
 import type { StoreLife } from "./store-life.ts";
 
 type EventReader = Pick<
@@ -26,6 +26,8 @@ type EventReader = Pick<
 export function createEventReader(life: StoreLife): EventReader {
   const { deps } = life;
   const log = () => life.current().log;
+  const awaited: OpenEventDeps["awaited"] = (...names) => life.current().closed.has(...names);
+  const opening: OpenEventDeps = { ...deps, awaited };
 
   function streamOf(text: string): string {
     return log().streams.get(text) === undefined ? deps.keyring.streamOf(text) : text;
@@ -37,7 +39,7 @@ export function createEventReader(life: StoreLife): EventReader {
 
   function get(idOrLeaf: string): RecordedEvent | undefined {
     const event = stored(idOrLeaf);
-    return event === undefined ? undefined : openEvent(deps, event);
+    return event === undefined ? undefined : openEvent(opening, event);
   }
 
   function filterOf(query: LogQuery): EventFilter {
@@ -58,7 +60,7 @@ export function createEventReader(life: StoreLife): EventReader {
 
   function read(query: LogQuery = {}): readonly RecordedEvent[] {
     const events = log().read(filterOf(query));
-    if (query.headersOnly !== true) return events.map((event) => openEvent(deps, event));
+    if (query.headersOnly !== true) return events.map((event) => openEvent(opening, event));
     return events.map((event) =>
       recordedEvent(deps, event, committedHeader(deps.crypto, event), undefined, "none"),
     );
@@ -103,7 +105,7 @@ export function createEventReader(life: StoreLife): EventReader {
   const corrected: Corrected = {
     registry: deps.registry,
     get,
-    eventsOf: (stream) => readAll(log(), stream, 0).map((event) => openEvent(deps, event)),
+    eventsOf: (stream) => readAll(log(), stream, 0).map((event) => openEvent(opening, event)),
   };
   return {
     streamOf,

@@ -25,6 +25,8 @@ import type { OutboxDesk } from "./outbox-desk.ts";
 import type { SyncOptions } from "../sync/create-engine.ts";
 import type { SyncEngine, SyncState } from "../sync/engine.ts";
 import type { ServerIdentity, SyncWatermarks } from "../sync/sync-store.ts";
+import type { Backend } from "../sync/rest/backend.ts";
+import type { DeliveryPorts } from "../sync/rest/create-delivery.ts";
 import type { AbortSignalLike, Transport } from "../sync/transport.ts";
 
 /** Conditions of one append call. */
@@ -42,8 +44,8 @@ export interface WaitOptions {
 export type AppendAnswer =
   | (Extract<AppendResult, { readonly status: "appended" }> & {
       /**
-       * Resolves when a receipt covers every event of the call and none of them is owed. Rejects with
-       * `delivery_abandoned` when the signal ends the wait, `store_closed` when the store was closed.
+       * Resolves when a receipt covers every event of the call and none of them is owed, or a backend without
+       * receipts has acknowledged them. Rejects with `delivery_abandoned` when the signal ends the wait, `store_closed` when the store was closed.
        */
       delivered(options?: WaitOptions): Promise<void>;
       /** The receipt that covers the last event of the call; `undefined` while there is none. */
@@ -196,6 +198,12 @@ export interface Holdfast {
    * store. Throws `store_read_only`.
    */
   sync(transport: Transport, options?: SyncOptions): SyncEngine;
+  /**
+   * An engine that delivers to a backend that is no Holdfast server, an HTTP request for each event, stopped; it is
+   * woken by commits and closed with the store. No receipts: the backend's word is all there is. Throws
+   * `backend_invalid`, `backend_store_enrolled`, `server_url_invalid`, `transport_insecure`, `store_read_only`.
+   */
+  deliver(backend: Backend, ports: DeliveryPorts): SyncEngine;
   /** The server that this store is enrolled at. */
   server(): ServerIdentity | undefined;
   verify(options?: VerifyOptions): VerifyReport;

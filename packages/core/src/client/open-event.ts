@@ -6,16 +6,18 @@ import { type EventContent, fromSections } from "../seal/content.ts";
 import { frameGeneration, openFrame } from "../seal/frame.ts";
 import { leafHash } from "../proof/tree.ts";
 import { base64url, fromBase64url, utf8 } from "../std/bytes.ts";
-import { HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { StoredEvent } from "../store/event-log.ts";
-import { headerOf } from "../store/sqlite-event-log.ts";
+import { type AppendedRow, headerOf } from "../store/sqlite-event-log.ts";
 
 /** What opening an event needs. */
 export interface OpenEventDeps {
   readonly crypto: Crypto;
   readonly registry: Registry;
   readonly keyring: Pick<Keyring, "dataKey" | "signingKeys">;
+  /** Is it known that this section came back from the server without its key? */
+  readonly awaited?: (key: string, generation: number, stream: string) => boolean;
 }
 
 /**
@@ -28,9 +30,49 @@ export function committedHeader(crypto: Crypto, stored: StoredEvent): Header {
   throw new HoldfastError("store_rewritten", { position: stored.position });
 }
 
-/** Opens a stored event. Throws `store_rewritten`, `section_unopened`, `payload_unreadable`. */
+/**
+ * Opens a stored event. What another device sent and does not open under its key, or holds no payload, is
+ * `unopened`: no reader, read model or pull must stop for it; `verify` names it. Of an own event it is damage.
+ * Throws `store_rewritten`, `section_unopened`, `payload_unreadable`.
+ */
 export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
-  const header = committedHeader(deps.crypto, stored);
+  return openHeaded(deps, stored, committedHeader(deps.crypto, stored));
+}
+
+/** As {@link openEvent}, of an event that the running append stores: its header was judged with its leaf. */
+export function openAppended(
+  deps: OpenEventDeps,
+  { sealed, position }: Pick<AppendedRow, "sealed" | "position">,
+): RecordedEvent {
+  return openHeaded(deps, { ...sealed, position }, sealed.header);
+}
+
+function openHeaded(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
+  try {
+    return openWith(deps, stored, header);
+  } catch (error) {
+    const isSent = isHoldfastError(error) && unopenedCodes.has(error.code);
+    if (!isSent || isOwn(deps, header)) throw error;
+    return recordedEvent(deps, stored, header, undefined, "unopened");
+  }
+}
+
+/** Anybody with a key can seal anything: what is no payload is said without quoting it. */
+function contentOf(
+  { position }: StoredEvent,
+  ...[encoding, opened]: Parameters<typeof fromSections>
+): EventContent {
+  try {
+    return fromSections(encoding, opened);
+  } catch {
+    throw new HoldfastError("payload_unreadable", { position });
+  }
+}
+
+/** What a sender alone is answerable for. */
+const unopenedCodes: ReadonlySet<ErrorCode> = new Set(["section_unopened", "payload_unreadable"]);
+
+function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
   if (Object.keys(header.sec).length === 0)
     return recordedEvent(deps, stored, header, undefined, "none");
   const absent = stored.frames.find((frame) => frame.state !== "present");
@@ -41,8 +83,9 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
   const opened = new Map<string, Uint8Array>();
   const leaf = fromBase64url(stored.leaf) as Uint8Array;
   for (const { section, key, bytes } of stored.frames) {
-    // Another's key was not granted to this installation, or not yet; an own one that is missing is damage.
-    if (keyOf(deps, key, bytes as Uint8Array) === undefined && !isOwn(deps, header)) {
+    // Another's key was not granted to this installation, or not yet; an own one that is missing is damage,
+    // unless the event came back from the server to an older copy of keyring and store.
+    if (isClosed(deps, header, key, bytes as Uint8Array)) {
       return recordedEvent(deps, stored, header, undefined, "closed");
     }
     const plaintext = openSection(deps, header, leaf, section, key, bytes as Uint8Array);
@@ -52,21 +95,18 @@ export function openEvent(deps: OpenEventDeps, stored: StoredEvent): RecordedEve
     opened.set(section, plaintext);
   }
   const known = deps.registry.types.get(header.type);
-  const content = fromSections(known?.encoding ?? "text", opened);
+  const content = contentOf(stored, known?.encoding ?? "text", opened);
   return recordedEvent(deps, stored, header, content, "opened");
 }
 
-/**
- * As {@link openEvent}, for folds: a section of another device's event that does not open is as closed as one
- * without a key, and `verify` names it. A read model must not stop, nor a pull fail, for what others sent.
- */
-export function openToFold(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+/** As {@link openEvent}, for delivery: content that cannot be read holds up its own event, not the whole outbox. */
+export function openToDeliver(deps: OpenEventDeps, stored: StoredEvent): RecordedEvent {
+  const header = committedHeader(deps.crypto, stored);
   try {
-    return openEvent(deps, stored);
+    return openWith(deps, stored, header);
   } catch (error) {
-    const header = headerOf(stored);
-    if (isOwn(deps, header) || !isHoldfastError(error, "section_unopened")) throw error;
-    return recordedEvent(deps, stored, header, undefined, "closed");
+    if (!isHoldfastError(error) || !unopenedCodes.has(error.code)) throw error;
+    return recordedEvent(deps, stored, header, undefined, "unopened");
   }
 }
 
@@ -74,10 +114,11 @@ function isOwn({ keyring }: OpenEventDeps, { inc }: Header): boolean {
   return keyring.signingKeys().some(({ incarnation }) => incarnation === inc);
 }
 
-/** The key of a frame; of a malformed frame any, so that opening it says so. */
-function keyOf(deps: OpenEventDeps, id: string, frame: Uint8Array): unknown {
+/** Is the key of a frame not here, and known to be elsewhere? Opening says what is wrong with a malformed one. */
+function isClosed(deps: OpenEventDeps, header: Header, id: string, frame: Uint8Array): boolean {
   const generation = frameGeneration(frame);
-  return generation === undefined ? id : deps.keyring.dataKey(id, generation);
+  if (generation === undefined || deps.keyring.dataKey(id, generation) !== undefined) return false;
+  return !isOwn(deps, header) || (deps.awaited?.(id, generation, header.stream) ?? false);
 }
 
 function openSection(

@@ -35,7 +35,7 @@ import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
-import { openToFold, recordedEvent } from "./open-event.ts";
+import { openAppended, openEvent, recordedEvent } from "./open-event.ts";
 
 /** What a platform and an application supply to open a store. */
 export interface StoreDeps extends SessionDeps {
@@ -114,7 +114,7 @@ export class StoreLife {
       },
       committed: (identity, note) => {
         this.#mark(marker, identity, () => note);
-        this.#committed();
+        this.committed();
       },
     });
     this.sync = this.#createReplica(marker);
@@ -122,14 +122,14 @@ export class StoreLife {
 
   /** The store side of sync. */
   #createReplica(marker: Marker): SyncStore {
-    const { crypto, clock, keyring, process } = this.deps;
+    const { crypto, clock, keyring } = this.deps;
     return createReplica({
       crypto,
       clock,
       keyring,
       writer: this.writer,
       session: () => this.current(),
-      worker: process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128),
+      worker: this.worker,
       openIncarnation: async (token, reason) => {
         marker.forget();
         await openNextIncarnation(this.#tenure, this.#writable(), token, reason);
@@ -138,7 +138,7 @@ export class StoreLife {
         this.#mark(marker, identity, head);
       },
       onCommitted: () => {
-        this.#committed();
+        this.committed();
       },
     });
   }
@@ -157,6 +157,11 @@ export class StoreLife {
       this.#find("mark_unwritable", "The high-water mark cannot be written; it lags.");
       this.deps.observer.log("warn", "mark_unwritable", { code });
     }
+  }
+
+  /** Names this process's lease of outbox entries. */
+  get worker(): string {
+    return this.deps.process.holder.replaceAll(/[^\x21-\x7e]/g, "_").slice(0, 128);
   }
 
   get findings(): readonly Finding[] {
@@ -208,7 +213,7 @@ export class StoreLife {
       onProgress?.(step.streams, step.total);
       if (step.done) break;
     }
-    this.#committed();
+    this.committed();
     end("ok");
   }
 
@@ -221,7 +226,7 @@ export class StoreLife {
         return work(this.current());
       }),
     );
-    this.#committed();
+    this.committed();
     return result;
   }
 
@@ -245,6 +250,8 @@ export class StoreLife {
     const deps = this.deps;
     const { clock, observer, outbox: options = {} } = deps;
     const outbox = createOutbox({ driver, clock, observer, options });
+    const closed = createClosedSections({ driver, keyring: deps.keyring });
+    const opening = { ...deps, awaited: closed.has };
     const models = createReadModels({
       driver,
       log,
@@ -252,19 +259,19 @@ export class StoreLife {
       observer: deps.observer,
       registry: deps.registry,
       projections: deps.projections,
-      open: (stored) => openToFold(deps, stored),
+      open: (stored) => openEvent(opening, stored),
       openAppended: ({ position, sealed, content }) =>
         content === undefined
-          ? openToFold(deps, { ...sealed, position })
+          ? openAppended(opening, { position, sealed })
           : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
     });
     const access = createAccessTable({ driver, keyring: deps.keyring });
-    const closed = createClosedSections({ driver, keyring: deps.keyring });
     const participants = [outbox, access, closed, models];
     return { ...session, outbox, models, access, closed, participants };
   }
 
-  #committed(): void {
+  /** After COMMIT: whoever waits for it is told. */
+  committed(): void {
     for (const listener of this.listeners) listener.committed(this.current().models);
   }
 

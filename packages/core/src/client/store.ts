@@ -5,8 +5,8 @@
 import { isBuildId } from "../event/header.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import type { Clock } from "../std/ports.ts";
 import type { PreparedDraft } from "../store/append.ts";
+import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { AppendResult } from "../store/append.ts";
 import { configure } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
@@ -20,8 +20,10 @@ import { createGrantStore, offerGrantStore } from "./grant-store.ts";
 import { createOutboxDesk } from "./create-outbox-desk.ts";
 import { createModelReader } from "./model-reader.ts";
 import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
+import { recordable } from "./recordable.ts";
 import { checkStore } from "./self-check.ts";
-import { type StoreDeps, StoreLife } from "./store-life.ts";
+import { createSyncTables } from "../sync/sync-tables.ts";
+import { type ClientSession, type StoreDeps, StoreLife } from "./store-life.ts";
 import { createStoreSync } from "./sync.ts";
 
 /** What {@link createStore} may be told. */
@@ -71,15 +73,6 @@ export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
   }
 }
 
-/** The clock is evidence: whatever it says is recorded, within what a header and a column can hold. */
-function recordable(clock: Clock): Clock {
-  const latest = 2 ** 48 - 1;
-  return {
-    now: () => Math.min(Math.max(0, Math.floor(clock.now()) || 0), latest),
-    monotonic: () => clock.monotonic(),
-  };
-}
-
 /** The store that an application sees, over its life. */
 export function storeOver(life: StoreLife): Holdfast {
   const { keyring } = life.deps;
@@ -106,6 +99,7 @@ export function storeOver(life: StoreLife): Holdfast {
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),
     sync: (transport, options) => sync.open(transport, options),
+    deliver: (backend, ports) => sync.deliver(backend, ports),
     server: () => life.sync.server(),
     streamId: (resourceKey) => keyring.streamOf(resourceKey),
     scopeId: (subjectKey, site = "") => keyring.scopeOf(subjectKey, site),
@@ -151,6 +145,28 @@ function refuseWhenFull(life: StoreLife, prepared: readonly PreparedDraft[]): vo
   throw new HoldfastError("outbox_full", { events: prepared.length });
 }
 
+/** What was pulled and cannot be read, though its key is here. */
+function pulledFindings({ driver }: ClientSession): readonly Finding[] {
+  const tables = createSyncTables(driver);
+  const [sections, newer] = [tables.unopened(), tables.newerCount()];
+  const closed = `${sections} pulled sections do not open under the key that is held; verify names them`;
+  const unread = `${newer} events of others have headers of a newer version; a newer release fetches them`;
+  return [
+    ...(sections === 0 ? [] : [{ code: "section_unopened", message: closed }]),
+    ...(newer === 0 ? [] : [{ code: "header_newer", message: unread }]),
+  ];
+}
+
+/** Read models, of which nobody knows whether an event that cannot be read concerns them. */
+function modelsOf({ models, driver }: ClientSession): readonly ReadModelStatus[] {
+  const isWhole = createSyncTables(driver).newerCount() === 0;
+  return models
+    .status()
+    .map((model) =>
+      isWhole || model.state !== "current" ? model : { ...model, state: "incomplete" },
+    );
+}
+
 /** Where the store stands now. */
 function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
   const session = life.current();
@@ -170,7 +186,7 @@ function statusOf(life: StoreLife): Omit<StoreStatus, "engine"> {
     head: { sequence: own?.size ?? 0, root: own?.root ?? "" },
     outbox,
     sync: life.sync.watermarks(),
-    projections: session.models.status(),
-    findings: [...keyring, ...life.findings],
+    projections: modelsOf(session),
+    findings: [...keyring, ...life.findings, ...pulledFindings(session)],
   };
 }

@@ -8,6 +8,25 @@ import type { AccessRow } from "../sync/access-table.ts";
 import type { EnrolAnswer } from "../sync/messages/enrol.ts";
 import type { GrantRow } from "../sync/grant-store.ts";
 import type { Breaker } from "../outbox/breaker.ts";
+import type { ServerIdentity, SyncWatermarks } from "../sync/sync-store.ts";
+import type { SyncHalt, SyncResume } from "../sync/sync-tables.ts";
+
+/** Where sync stands, from what is stored: whatever process an engine runs in, if any. */
+export interface SyncStanding {
+  /**
+   * `halted`: a person must look at the evidence. `open`: the endpoint failed, its breaker lets nothing through.
+   * `partial`: something waits or is owed. `drained`: the server has everything.
+   */
+  readonly state: "not-enrolled" | "halted" | "open" | "partial" | "drained";
+  readonly server: ServerIdentity | undefined;
+  readonly watermarks: SyncWatermarks;
+  readonly breakers: readonly (Breaker & { readonly endpoint: string })[];
+  readonly halt: SyncHalt | undefined;
+  /** Halts that were ended. */
+  readonly resumes: readonly SyncResume[];
+  /** Names of what is kept as evidence. */
+  readonly evidence: readonly string[];
+}
 
 /** Desk of one store, made by `createSyncDesk`. What asks the server throws what the transport throws. */
 export interface SyncDesk {
@@ -29,6 +48,14 @@ export interface SyncDesk {
   access(): readonly AccessRow[];
   /** Keys that were granted, sent and received. */
   grants(): readonly GrantRow[];
+  /** Where sync stands. */
+  standing(): SyncStanding;
+  /**
+   * Ends a halt: somebody has looked at the evidence, for a reason. Both are kept. An engine of another process
+   * goes on when it is asked or started next, at the latest at its watchdog. Throws `sync_not_halted`,
+   * `sync_reason_missing`, `store_read_only`.
+   */
+  resume(actor: string, reason: string): Promise<void>;
   /** The circuit breakers, one for each endpoint. */
   breakers(): readonly (Breaker & { readonly endpoint: string })[];
 }

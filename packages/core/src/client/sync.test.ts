@@ -18,8 +18,12 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { fromBase64url, fromUtf8, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
 import type { Transport } from "../sync/transport.ts";
 import { silentObserver } from "../telemetry/observer.ts";
+import { createSyncDesk } from "./create-sync-desk.ts";
+import { offerGrantStore } from "./grant-store.ts";
+import { recordable } from "./recordable.ts";
 import { storeOver } from "./store.ts";
 import { StoreLife } from "./store-life.ts";
 
@@ -49,7 +53,7 @@ async function device(clock: ReturnType<typeof createManualClock>) {
   const life = new StoreLife({
     crypto,
     random: systemRandom,
-    clock,
+    clock: recordable(clock),
     timers: clock,
     observer: silentObserver,
     process: createTestProcess(),
@@ -62,7 +66,7 @@ async function device(clock: ReturnType<typeof createManualClock>) {
     acceptRollback: false,
   });
   await life.start();
-  return { life, store: storeOver(life), sync: life.sync };
+  return { life, store: offerGrantStore(storeOver(life), life), sync: life.sync };
 }
 
 type Device = Awaited<ReturnType<typeof device>>;
@@ -167,6 +171,23 @@ test("endpoints that fail again and again are left alone, and the breaker outliv
   await settle(clock, store.close());
 });
 
+test("waits end on a device whose clock is from before 1970", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => Date.UTC(2026, 0, 1) });
+  let down = true;
+  const { store, engine } = await enrolled(clock, server, () =>
+    down ? new HoldfastError("network_unreachable") : "answered",
+  );
+  clock.setWall(Date.UTC(1946, 0, 1));
+  await store.append([note("ada", "1")]);
+  for (let times = 0; times < 8; times++) await settle(clock, engine.syncNow());
+  expect(engine.state().lastFailure).toBe("breaker_open");
+  down = false;
+  clock.advance(600_000);
+  expect(await settle(clock, engine.syncNow())).toMatchObject({ status: "drained" });
+  await settle(clock, store.close());
+});
+
 test("a halt outlives the engine and ends with actor and reason", async () => {
   const clock = createManualClock();
   const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
@@ -180,9 +201,56 @@ test("a halt outlives the engine and ends with actor and reason", async () => {
     }),
   );
   expect(await settle(clock, next.syncNow())).toMatchObject({ status: "halted" });
-  await settle(clock, next.resume("admin/1", "the operator restored a backup"));
+  const desk = createSyncDesk(store, () => {
+    throw new Error("nothing is asked of a server");
+  });
+  expect(desk.standing()).toMatchObject({
+    state: "halted",
+    halt: { code: "server_log_rewound" },
+    resumes: [],
+  });
+  const nobody = settle(clock, desk.resume(" ", "looked at it"));
+  await expect(nobody).rejects.toMatchObject({ code: "sync_reason_missing" });
+  await settle(clock, desk.resume("admin/1", "the operator restored a backup"));
+  expect(desk.standing()).toMatchObject({
+    halt: undefined,
+    resumes: [
+      {
+        actor: "admin/1",
+        reason: "the operator restored a backup",
+        halted: { code: "server_log_rewound" },
+      },
+    ],
+  });
+  const again = settle(clock, desk.resume("admin/1", "once more"));
+  await expect(again).rejects.toMatchObject({ code: "sync_not_halted" });
   expect(sync.evidence()).toBeUndefined();
   expect(await settle(clock, next.syncNow())).toMatchObject({ status: "drained" });
   expect(engine.state().push).toBe("stopped");
+  await settle(clock, store.close());
+});
+
+test("archived dead letters leave the outbox after their retention, by the engine; events stay", async () => {
+  const clock = createManualClock();
+  const server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
+  const { store, engine, life } = await enrolled(clock, server);
+  server.rules.refuse = ({ seq }) => (seq > 1 ? "event_too_large" : undefined);
+  await store.append([note("x", "1"), note("y", "2")]);
+  await settle(clock, engine.syncNow());
+  const [first] = store.outbox.deadLetters();
+  await settle(clock, store.outbox.archive(first?.id ?? ""));
+  const letters = (): readonly number[] => [
+    store.outbox.deadLetters().length,
+    store.outbox.deadLetters({ archived: true }).length,
+  ];
+  expect(letters()).toEqual([1, 1]);
+  clock.advance(limits.deadLetterRetentionMs - limits.purgeEveryMs);
+  await settle(clock, engine.syncNow());
+  expect(letters()).toEqual([1, 1]);
+  clock.advance(limits.purgeEveryMs);
+  await settle(clock, engine.syncNow());
+  expect(letters()).toEqual([1, 0]);
+  expect(store.read({ type: "NoteTaken" })).toHaveLength(2);
+  expect(life.current().outbox.check(10)).toEqual([]);
   await settle(clock, store.close());
 });

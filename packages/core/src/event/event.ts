@@ -166,8 +166,11 @@ export interface RecordedEvent {
   readonly data: unknown;
   /** The exact recorded text, for types whose content is a text. */
   readonly text: string | undefined;
-  /** `opened`, or why the payload is absent. */
-  readonly content: "opened" | "closed" | "owed" | "shredded" | "evicted" | "none";
+  /**
+   * `opened`, or why the payload is absent. `closed`: the key is not here. `unopened`: it is, and what another
+   * device sent does not open under it.
+   */
+  readonly content: "opened" | "closed" | "unopened" | "owed" | "shredded" | "evicted" | "none";
 }
 
 /** Names one device log: device and incarnation. */

@@ -20,6 +20,8 @@ export interface KeyringRecords {
   /** Looks, and looks again if another process has written since. */
   find<T>(look: (index: Index) => T | undefined): T | undefined;
   refresh(): void;
+  /** Looks at the copies once, and not again before `work` has ended: nobody else writes while it runs. */
+  steadily<T>(work: () => T): T;
   /** Wraps a secret into a record that is pending until it is written. */
   stage(fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): WrappedRecord;
   /** Stages and writes; durable when it returns. */
@@ -53,6 +55,7 @@ export function createKeyringRecords(parts: {
   let current = indexOf(durable);
   let pending: Pending[] = [];
   let closed = false;
+  let steady = false;
 
   function index(): Index {
     invariant(!closed, "a keyring is not used after it was disposed of");
@@ -76,6 +79,17 @@ export function createKeyringRecords(parts: {
     for (const { record } of pending) addToIndex(current, record);
   }
 
+  function steadily<T>(work: () => T): T {
+    refresh();
+    const before = steady;
+    steady = true;
+    try {
+      return work();
+    } finally {
+      steady = before;
+    }
+  }
+
   function stage(fields: WithoutWrapped<WrappedRecord>, secret: Uint8Array): WrappedRecord {
     const record = wrapRecord(parts.random, epoch(), fields, secret);
     pending.push({ record, line: encodeRecord(parts.crypto, record) });
@@ -96,11 +110,12 @@ export function createKeyringRecords(parts: {
     epoch,
     find(look) {
       const found = look(index());
-      if (found !== undefined || !copies.changed()) return found;
+      if (found !== undefined || steady || !copies.changed()) return found;
       refresh();
       return look(current);
     },
     refresh,
+    steadily,
     stage,
     add(fields, secret) {
       refresh();

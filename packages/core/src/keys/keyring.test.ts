@@ -16,6 +16,8 @@ const cost = { memoryKib: 8, passes: 1, lanes: 1 };
 interface MemoryFile extends RecordFile {
   /** How often it was synced by itself. */
   synced: number;
+  /** How often somebody asked whether it changed. */
+  looked: number;
   content: Bytes | undefined;
   failing: boolean;
 }
@@ -30,11 +32,13 @@ function memoryFile(content?: Bytes): MemoryFile {
   return {
     content,
     synced: 0,
+    looked: 0,
     failing: false,
     read() {
       return this.content && Uint8Array.from(this.content);
     },
     version() {
+      this.looked++;
       return this.content && `${writes}:${this.content.length}`;
     },
     append(bytes) {
@@ -317,6 +321,24 @@ describe("keyring", () => {
     expect(writer.dataKey(dropped.id, 1)).toBeUndefined();
     expect(writer.dataKey(key.id, 1)?.id).toBe(key.id);
     expect(reader.dataKeyToSeal("late", "clinical").id).toBe(key.id);
+  });
+
+  it("looks at its copies once while nobody else writes, however many keys are asked for", () => {
+    const { files } = full();
+    using reader = open(files);
+    using writer = open(files);
+    const early = writer.dataKeyToSeal("early", "clinical");
+    writer.flush();
+    reader.steadily(() => {
+      // What was written before is seen, what comes meanwhile is not looked for.
+      expect(reader.dataKey(early.id, 1)?.id).toBe(early.id);
+      const late = writer.dataKeyToSeal("late", "clinical");
+      writer.flush();
+      const looked = files.store.looked;
+      for (let asked = 0; asked < 3; asked++) expect(reader.dataKey(late.id, 1)).toBeUndefined();
+      expect(files.store.looked).toBe(looked);
+    });
+    expect(reader.dataKey(writer.dataKeyToSeal("late", "clinical").id, 1)?.scope).toBe("late");
   });
 
   it("seals with a key that was only read once both copies are synced", () => {

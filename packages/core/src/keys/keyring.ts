@@ -3,9 +3,7 @@
  *
  * A provider key wraps the epoch key; the epoch key wraps, in software, the store's page key, the tenant's
  * pseudonym key, the data keys, the references of signing keys and the private HPKE key. All of it stands in
- * a record file of two copies (`copies.ts`, `record.ts`; format in `spec/keyring.md`).
- *
- * Nothing is recreated: a keyring that does not open says why (`key_wrong`, `keyring_missing`,
+ * a record file of two copies (`copies.ts`, `record.ts`; format in `spec/keyring.md`). Nothing is recreated: a keyring that does not open says why (`key_wrong`, `keyring_missing`,
  * `keyring_salt_missing`, `keyring_corrupt`, `keyring_foreign`, `keyring_newer`, `keyring_record_missing`).
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
@@ -93,7 +91,7 @@ export interface Keyring extends Disposable {
   scopeOf(subjectKey: string, site: string, n?: number): string;
   streamOf(resourceKey: string): string;
   actorOf(actorKey: string): string;
-  /** May this installation compute pseudonyms? A server on `reads: none` may not. */
+  /** A server on `reads: none` has none. */
   readonly hasPseudonymKey: boolean;
   /**
    * The key that seals: the newest generation of this store's own key of the pair. Makes one where there is
@@ -102,10 +100,7 @@ export interface Keyring extends Disposable {
   dataKeyToSeal(scope: string, section: string): DataKey;
   /** The key to open with. On a miss the file is read once more if it has changed. */
   dataKey(id: string, generation: number): DataKey | undefined;
-  /**
-   * Makes a new key, with a new id, in place of each own key of those scopes, for what is sealed from now on;
-   * the former ones open. Durable when it returns: how many were made.
-   */
+  /** New keys, with new ids, in place of own keys of those scopes; the former open. Durable: how many. */
   renewDataKeys(concerns: (scope: string) => boolean): number;
   /** Every data key here, in all its generations, own and granted; without its bytes. */
   dataKeys(): readonly HeldDataKey[];
@@ -114,10 +109,12 @@ export interface Keyring extends Disposable {
   /** Pending keys durable in both copies, before the COMMIT that uses them; nothing to do costs nothing. */
   flush(): void;
   /**
-   * Read the copies again where another process changed them; a writer calls it when it gets the lease.
-   * After a change of epoch by another process, lookups answer `keyring_record_missing`: open anew.
+   * Read the copies again where another process changed them, as a writer does that gets the lease. After a
+   * change of epoch by another process, lookups answer `keyring_record_missing`: open anew.
    */
   refresh(): void;
+  /** Work with the store's lease held, while nobody else writes: the copies are looked at once, at its start. */
+  steadily<T>(work: () => T): T;
   /** Forget pending keys after a failed sealing. */
   release(): void;
   /** Durable when it returns. `ref` comes from `provider.generateSigningKey`. */
@@ -379,6 +376,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     },
     flush: records.flush,
     refresh: records.refresh,
+    steadily: records.steadily,
     release() {
       for (const wrapped of records.release()) handles.delete(wrapped);
     },

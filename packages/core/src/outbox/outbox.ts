@@ -2,8 +2,9 @@
  * The outbox: own events that the server has not acknowledged, written in the append's transaction.
  *
  * An entry is `waiting`, `leased` to one worker, or `dead` (a dead letter, held for a person); delivered, it
- * is gone. Nothing is ever dropped: what leaves is covered by a receipt, or was archived and purged by a
- * person after its retention, and the event stays in the log either way.
+ * is gone. Nothing is ever dropped: what leaves is covered by a receipt, was acknowledged by a backend that
+ * gives none (`sync/rest`), or was archived and purged by a person after its retention, and the event stays in
+ * the log either way.
  *
  * One exchange: `lease` (turns.ts says what may go), `begin`, send, then in one transaction `assertLease`,
  * `delivered` or `failed` or `reject`, `finish`, `release`. A worker that lost its lease meanwhile is refused
@@ -30,7 +31,7 @@ import {
 import { type OutboxOptions, outboxPolicy } from "./policy.ts";
 import { createPressure, type Pressure } from "./pressure.ts";
 import { createSettlement, type ExchangeFailure } from "./settlement.ts";
-import { createTurns, type Lane } from "./turns.ts";
+import { createTurns, type Lane, type TurnOrder } from "./turns.ts";
 import { createOutboxWhole, type OutboxProblem } from "./whole.ts";
 
 /** How much waits to be delivered. */
@@ -75,6 +76,8 @@ export interface LeaseWish {
   readonly worker: string;
   /** Entries at most. */
   readonly entries: number;
+  /** What may pass what; default `lane`. */
+  readonly order?: TurnOrder;
   readonly metadata?: LeaseMetadata;
 }
 
@@ -101,9 +104,10 @@ export interface Outbox extends AppendParticipant {
   /**
    * Ends the attempt as failed: its entries wait for `nextAt`, one attempt more, or become dead letters when
    * the maximum of the failure's class is reached. Where a token or a person is needed (`auth`, `halt`) they
-   * stay as they were. Other entries of the lease wait as before. Throws `outbox_lease_lost`.
+   * stay as they were. Other entries of the lease wait as before, or stay leased where each entry is settled by
+   * itself. Throws `outbox_lease_lost`.
    */
-  failed(token: number, attempt: number, failure: ExchangeFailure): void;
+  failed(token: number, attempt: number, failure: ExchangeFailure, others?: "wait" | "stay"): void;
   /** To dead letter at once; nothing when there is no such entry or it is one. */
   reject(position: number, reason: LetterReason): void;
   /** Ends an attempt; nothing when it has ended. */
@@ -114,7 +118,7 @@ export interface Outbox extends AppendParticipant {
   forceRelease(worker: string, release: ForcedRelease): void;
   leases(): readonly OutboxLeaseRow[];
   /** When something may go: an entry is due or a lease expires; `undefined`: nothing waits. */
-  nextDueAt(): number | undefined;
+  nextDueAt(order?: TurnOrder): number | undefined;
   readonly deadLetters: DeadLetters;
   readonly entries: Entries;
   readonly pressure: Pressure;
@@ -148,7 +152,7 @@ export function createOutbox(deps: OutboxDeps): Outbox {
     const now = clock.now();
     const { worker } = wish;
     const tookOver = leases.takeOver(worker, now);
-    const candidates = turns.next(wish.entries, now);
+    const candidates = turns.next(wish.entries, now, wish.order ?? "lane");
     if (candidates.length === 0) return undefined;
     const token = leases.enter(worker, wish.metadata, now);
     statements.lease.run(token, JSON.stringify(candidates.map(({ position }) => position)));
@@ -202,9 +206,11 @@ export function createOutbox(deps: OutboxDeps): Outbox {
       leases.force(worker, release);
     },
     leases: () => leases.rows(),
-    nextDueAt() {
+    nextDueAt(order = "lane") {
       const now = clock.now();
-      const times = [turns.nextDueAt(now), leases.nextExpiry()].filter((at) => at !== undefined);
+      const times = [turns.nextDueAt(now, order), leases.nextExpiry()].filter(
+        (at) => at !== undefined,
+      );
       return times.length === 0 ? undefined : Math.min(...times);
     },
     deadLetters,

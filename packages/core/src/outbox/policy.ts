@@ -9,7 +9,7 @@ export interface OutboxPolicy {
   readonly entriesMax: number;
   /** Fraction of `entriesMax` at which a warning is logged. */
   readonly warnFraction: number;
-  /** How long an archived dead letter is kept before `purge` may remove its entry. */
+  /** How long an archived dead letter is kept before `purge`, or a running engine, may remove its entry. */
   readonly retentionMs: number;
   /** A lease that was not renewed for this long may be taken over. */
   readonly leaseExpiryMs: number;

@@ -97,7 +97,7 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
     "answer_malformed",
   ],
   server: ["server_failed", "answer_too_large", "sync_no_progress"],
-  busy: ["server_busy", "server_behind", "requests_too_many"],
+  busy: ["server_busy", "server_behind", "requests_too_many", "backend_refuses_all"],
   stale: [
     "push_stale",
     "push_reopened",
@@ -114,11 +114,20 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
     "role_insufficient",
     "access_denied",
   ],
-  // One body alone that no exchange is large enough for.
-  refused: ["event_too_large"],
+  refused: [
+    // One body alone that no exchange is large enough for.
+    "event_too_large",
+    // What a backend that gives no receipts says of one event, and what no request can be made of.
+    "backend_conflict",
+    "backend_refused",
+    "backend_route_missing",
+    "backend_event_unreadable",
+    "backend_body_invalid",
+  ],
   size: ["message_too_large", "push_too_large", "batch_too_large"],
   contradiction: [
     "server_key_changed",
+    "certificate_pin_mismatch",
     "message_malformed",
     "request_malformed",
     "opening_wrong",

@@ -22,7 +22,7 @@ export interface ExchangeFailure {
 export interface Settlement {
   begin(token: number, endpoint: string, positions?: readonly number[]): number;
   delivered(positions: Iterable<number>): number;
-  failed(token: number, attempt: number, failure: ExchangeFailure): void;
+  failed(token: number, attempt: number, failure: ExchangeFailure, others?: "wait" | "stay"): void;
   reject(position: number, reason: LetterReason): void;
 }
 
@@ -51,6 +51,10 @@ export function createSettlement(deps: SettlementDeps): Settlement {
   const ofToken = driver.prepare(
     "SELECT position, lane, attempts FROM outbox WHERE token = ? ORDER BY position",
   );
+  const heldOf = driver.prepare(
+    `SELECT count(*) AS value FROM json_each(?) AS wanted
+       CROSS JOIN outbox ON outbox.position = wanted.value WHERE outbox.token = ?`,
+  );
   const stateOf = driver.prepare("SELECT state FROM outbox WHERE position = ?");
   const remove = driver.prepare("DELETE FROM outbox WHERE position = ?");
   const forget = driver.prepare("DELETE FROM dead_letters WHERE position = ?");
@@ -61,23 +65,31 @@ export function createSettlement(deps: SettlementDeps): Settlement {
 
   function begin(token: number, endpoint: string, wanted?: readonly number[]): number {
     leases.assertHeld(token);
-    const leased = ofToken.all<LeasedRow>(token).map(({ position }) => position);
-    if (wanted === undefined) return attempts.begin(token, endpoint, leased);
-    const held = new Set(leased);
+    if (wanted === undefined) {
+      const leased = ofToken.all<LeasedRow>(token).map(({ position }) => position);
+      return attempts.begin(token, endpoint, leased);
+    }
     const positions = wanted.toSorted((a, b) => a - b);
-    if (positions.some((position) => !held.has(position))) {
+    const held = heldOf.get<{ value: number }>(JSON.stringify(positions), token)?.value;
+    if (held !== positions.length) {
       throw new HoldfastError("outbox_lease_lost", { token });
     }
     return attempts.begin(token, endpoint, positions);
   }
 
-  function failed(token: number, attempt: number, failure: ExchangeFailure): void {
+  function failed(
+    token: number,
+    attempt: number,
+    failure: ExchangeFailure,
+    others: "wait" | "stay" = "wait",
+  ): void {
     leases.assertHeld(token);
     const failureClass = failureClassOf(failure.code, failure.status);
     const keep = untouched.has(retryOfClass(failureClass));
     const attempted = attempts.positions(attempt, token);
     const nextAt = boundedNext(failure.nextAt, clock.now());
     for (const row of ofToken.all<LeasedRow>(token)) {
+      if (others === "stay" && !attempted.has(row.position)) continue;
       if (keep || !attempted.has(row.position)) wait.run(0, null, row.position);
       else if (isExhausted(row, failureClass, policy)) {
         deadLetters.hold(row.position, exhaustion(row, failure, failureClass), true, failureClass);

@@ -2,9 +2,16 @@
  * What the outbox must hold: every own event that is neither delivered nor purged. Delivered is what a receipt
  * covers: below the receipted size of its device log and outside what is owed (table `pushed`). An owed list
  * that is no list of ranges is taken as if nothing was receipted: sending twice is recognised, not sending
- * would lose.
+ * would lose. A store that is enrolled nowhere may deliver to a backend that gives no receipts: what that one
+ * acknowledged stands in named values of the table `sync` (`sync/rest/acknowledgements.ts`), read alike.
  */
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
+
+/**
+ * Names of the values that hold acknowledged indices of a device log:
+ * `{"log": number of the incarnation, "ranges": half-open ranges}`.
+ */
+export const acknowledgedPrefix = "backend/acknowledged/";
 
 /** What {@link OutboxWhole.check} found: an entry too many, or too few. */
 export interface OutboxProblem {
@@ -29,12 +36,22 @@ const expected = `WITH due (incarnation, low, high) AS (
     FROM pushed JOIN incarnations ON incarnations.number = pushed.incarnation
       JOIN json_each(pushed.owed) AS range
     WHERE incarnations.own = 1 AND json_type(pushed.owed) = 'array'
+  ), acknowledged (position) AS MATERIALIZED (
+    SELECT events.position
+    FROM sync
+      JOIN json_each(CASE WHEN json_valid(sync.value) THEN sync.value ELSE '{}' END, '$.ranges')
+        AS range
+      CROSS JOIN events ON events.incarnation = json_extract(sync.value, '$.log')
+        AND events.sequence > json_extract(range.value, '$[0]')
+        AND events.sequence <= json_extract(range.value, '$[1]')
+    WHERE sync.name GLOB '${acknowledgedPrefix}*' AND range.type = 'array'
   ), expected (position, recorded_at) AS MATERIALIZED (
     SELECT events.position, events.recorded_at
     FROM due CROSS JOIN events
       ON events.incarnation = due.incarnation AND events.sequence BETWEEN due.low AND due.high
     WHERE NOT EXISTS (SELECT 1 FROM dead_letters
       WHERE dead_letters.position = events.position AND dead_letters.purged_at IS NOT NULL)
+      AND events.position NOT IN (SELECT position FROM acknowledged)
   )`;
 
 export function createOutboxWhole(driver: SqliteDriver): OutboxWhole {

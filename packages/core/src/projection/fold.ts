@@ -32,12 +32,13 @@ export const foldStart: FoldPoint = { state: undefined, folded: 0, position: 0, 
 export interface FoldOutcome {
   readonly point: FoldPoint;
   readonly refusedAt: number | undefined;
-  /** An event of the projection's types that the registry does not know (yet). */
+  /** An event of the projection's types that the registry does not know (yet), or that does not open. */
   readonly incomplete: boolean;
 }
 
 const absent: ReadonlySet<RecordedEvent["content"]> = new Set([
   "closed",
+  "unopened",
   "owed",
   "shredded",
   "evicted",
@@ -55,6 +56,7 @@ export function foldEvents(
   for (const event of events) {
     let { state } = point;
     // Content that is not here is passed over; a closed event is folded when its key has come.
+    if (projection.types.includes(event.type) && event.content === "unopened") incomplete = true;
     if (projection.types.includes(event.type) && !absent.has(event.content)) {
       if (event.known) {
         try {

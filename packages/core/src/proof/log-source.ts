@@ -118,6 +118,13 @@ export interface SyncRows {
     incarnation: string,
   ): readonly { readonly before: number; readonly size: number; readonly path: Uint8Array }[];
   proofs(device: string, incarnation: string): readonly ProofRow[];
+  /** Events of that log whose headers could not be read when they were pulled: index and leaf. */
+  newer(
+    device: string,
+    incarnation: string,
+  ): readonly { readonly index: number; readonly leaf: string }[];
+  /** Streams that have such events. */
+  newerStreams(): readonly string[];
   /** How far was pulled, and how far there was anything at the last page. */
   pulled(): { readonly head: number; readonly positions: readonly number[] };
 }

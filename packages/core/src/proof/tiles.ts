@@ -12,12 +12,12 @@
 import { type Bytes } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
+import { type Block, blockLevels, perfectSubtrees, placeInBlock } from "./blocks.ts";
 import {
   type CompactRange,
   createTreeBuilder,
   type HashOf,
   hashBytes,
-  nodeHash,
   tileLeaves,
   type TreeHash,
 } from "./tree.ts";
@@ -29,11 +29,6 @@ export interface LeafSource {
   /** Roots of the complete tiles [from, to); tile t covers the leaves [256 t, 256 (t + 1)). */
   tileRoots(from: number, to: number): readonly Bytes[];
 }
-
-/** Levels of nodes above up to 256 neighbours: `[0]` the neighbours, each further one half as long. */
-type Block = readonly (readonly Bytes[])[];
-
-const blockLevels = 8;
 
 /**
  * A {@link HashOf} over the first `size` leaves of a source. Asking for a subtree that is not complete
@@ -72,11 +67,8 @@ export function createHashSource(crypto: TreeHash, source: LeafSource, size: num
   return (level, index) => {
     const span = 2 ** level;
     invariant(level >= 0 && index >= 0 && (index + 1) * span <= size, "the subtree is complete");
-    const height = Math.floor(level / blockLevels);
-    const inner = level - height * blockLevels;
-    const perBlock = tileLeaves / 2 ** inner;
-    const at = Math.floor(index / perBlock);
-    return block(height, at)[inner]?.[index - at * perBlock] as Bytes;
+    const place = placeInBlock(level, index);
+    return block(place.height, place.block)[place.inner]?.[place.at] as Bytes;
   };
 }
 
@@ -100,18 +92,6 @@ export function rangeFromTiles(crypto: TreeHash, source: LeafSource, size: numbe
     for (const leaf of checked(source.leaves(tail, size), tail, size, "leaves")) lower.append(leaf);
   // Subtrees of whole tiles never merge with those of the tail: their sizes share no bit.
   return { size, hashes: [...upper.range().hashes, ...lower.range().hashes] };
-}
-
-function perfectSubtrees(crypto: TreeHash, neighbours: readonly Bytes[]): Block {
-  const levels: (readonly Bytes[])[] = [neighbours];
-  for (let level = 0; level < blockLevels; level++) {
-    const below = levels[level] as readonly Bytes[];
-    const above: Bytes[] = [];
-    for (let i = 0; i + 1 < below.length; i += 2)
-      above.push(nodeHash(crypto, below[i] as Bytes, below[i + 1] as Bytes));
-    levels.push(above);
-  }
-  return levels;
 }
 
 function checked(

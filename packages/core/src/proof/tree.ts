@@ -283,6 +283,18 @@ export function checkConsistency(crypto: TreeHash, claim: ConsistencyClaim): boo
   return last === 0 && equalBytes(oldHash, oldRoot) && equalBytes(newHash, newRoot);
 }
 
+/** The compact range of the first `size` leaves, from the nodes of any tree that begins with them. */
+export function rangeOfNodes(size: number, hashOf: HashOf): CompactRange {
+  invariant(isCount(size), "tree sizes are whole numbers below 2^53");
+  const hashes: Bytes[] = [];
+  let level = 0;
+  for (let left = size; left > 0; left = Math.floor(left / 2)) {
+    if (left % 2 === 1) hashes.push(hashOf(level, left - 1));
+    level += 1;
+  }
+  return { size, hashes: hashes.reverse() };
+}
+
 /** Root over leaves [from, from + count), where `from` is a multiple of a power of two ≥ count. */
 export function rootOverSpan(crypto: TreeHash, from: number, count: number, hashOf: HashOf): Bytes {
   const { leaves, level } = leftPart(count);

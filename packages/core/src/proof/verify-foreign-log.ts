@@ -6,7 +6,7 @@
  */
 import { type Header, noPrevious } from "../event/event.ts";
 import { isCurrentHeader, type NewerHeader } from "../event/header.ts";
-import { base64, base64url, type Bytes, fromBase64, utf8 } from "../std/bytes.ts";
+import { base64, base64url, type Bytes, fromBase64, fromBase64url, utf8 } from "../std/bytes.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { deviceLogOrigin } from "./checkpoint.ts";
 import { preAuthenticationEncoding } from "./dsse.ts";
@@ -52,6 +52,7 @@ export function walkForeignLog(
   const origin = deviceLogOrigin({ tenant: deps.tenant, ...names });
   const held = new Map<number, HeldEvent>();
   const previous = new Map<number, string>();
+  const unread = new Map<number, Bytes>();
   const notes = new Map<number, SignedNote>();
   let opening: Header | undefined;
   let key: PublicKey | undefined;
@@ -152,6 +153,11 @@ export function walkForeignLog(
   }
 
   function checkProofs(): void {
+    // Their text is not here; what is beside them in a proof is proven with their leaves.
+    for (const { index: at, leaf } of sync.newer(device, incarnation)) {
+      const read = fromBase64url(leaf);
+      if (read?.length === 32) unread.set(at, read);
+    }
     const proven = new Set<number>();
     for (const row of sync.proofs(device, incarnation)) {
       const indices = provenIndices(row);
@@ -172,8 +178,8 @@ export function walkForeignLog(
     const indices = readIndices(row.indices);
     if (note === undefined || hashes === undefined || indices === undefined) return undefined;
     const leaves = indices.flatMap((each) => {
-      const event = held.get(each);
-      return event === undefined ? [] : [{ index: each, leaf: event.leaf }];
+      const leaf = held.get(each)?.leaf ?? unread.get(each);
+      return leaf === undefined ? [] : [{ index: each, leaf }];
     });
     if (leaves.length !== indices.length) return undefined;
     const { size, root } = note;

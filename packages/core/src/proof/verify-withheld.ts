@@ -4,7 +4,8 @@
  *
  * What is not granted is not withheld: only streams of scopes are judged of which something was pulled, and
  * only when the pull had come to its end. Nor is what the other device still owes: a gap counts only where the
- * newest receipt of that log owes nothing between its neighbours. An omitted tail cannot be seen.
+ * newest receipt of that log owes nothing between its neighbours; nor what this release cannot read. An omitted
+ * tail cannot be seen.
  */
 import { type Header, originKey } from "../event/event.ts";
 import type { Report, SyncRows } from "./log-source.ts";
@@ -76,8 +77,10 @@ export function walkWithheld(sync: SyncRows, report: Report): WithheldWalk {
     },
     finish() {
       if (!isComplete(sync)) return;
+      // What is missing there may be an event whose header this release cannot read.
+      const unread = new Set(sync.newerStreams());
       for (const [stream, { scope, foreign, named }] of streams) {
-        if (!scopes.has(scope)) continue;
+        if (!scopes.has(scope) || unread.has(stream)) continue;
         for (const [origin, counters] of foreign) checkCounters(stream, origin, counters);
         for (const [origin, count] of named) {
           if (ownOrigins.has(origin)) continue;

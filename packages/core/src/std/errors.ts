@@ -12,6 +12,7 @@ import { replicaCodes } from "./replica-codes.ts";
 import { serverCodes } from "./server-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
+import { backendCodes } from "./backend-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -342,6 +343,21 @@ export const errorCodes = {
     meaning: "SQLite did not take a setting that durability or secrecy depends on.",
     action: "Check the driver and the file system; network file systems cannot hold a store.",
   },
+  database_unreachable: {
+    meaning: "The database did not let the server in: its address, database, role or password.",
+    action: "Check database_url, and that the role may log in from this machine.",
+  },
+  database_setting_refused: {
+    meaning: "PostgreSQL did not take a setting that durability or isolation depends on.",
+    action:
+      "The details name it. fsync and full_page_writes must be on; the role must be a member of holdfast_app and the server must be able to work in it.",
+  },
+  durability_unmet: {
+    meaning:
+      "The durability that the configuration promises is not there: no synchronous standby is connected.",
+    action:
+      "Bring a standby back, check synchronous_standby_names, or set durability to local by decision. Nothing was acknowledged.",
+  },
   encryption_missing: {
     meaning: "The driver does not encrypt, or the file on the medium is readable without the key.",
     action: "Use the driver with page encryption. Nothing was recorded.",
@@ -400,6 +416,10 @@ export const errorCodes = {
     meaning: "A line of the input is longer than the limit.",
     action: "Send one draft a line; the details name the line and the limit.",
   },
+  load_test_process_failed: {
+    meaning: "A process of the load test failed or ended before its work was done.",
+    action: "See the code in the details; run the suite alone, with more memory or time to spare.",
+  },
 
   // Sync
   ...syncCodes,
@@ -407,6 +427,7 @@ export const errorCodes = {
   ...outboxCodes,
   ...accessCodes,
   ...wireCodes,
+  ...backendCodes,
   ...serverCodes,
 
   // Import of FHIR bundles

@@ -73,6 +73,8 @@ export const limits = {
   /** What a device asks for in one page: it is stored in one turn of the writer loop, and appends wait for that. */
   pullPageEvents: 256,
   pullPageBytes: 1024 * 1024,
+  /** Own events of one log that are taken back from the server, after the device was put back to an older copy. */
+  ownEventsTakenMax: 10_000,
   /** Pages in a row that bring nothing new, before the puller waits. */
   barrenPagesMax: 256,
   /** Scopes that one pull asks for by name. */
@@ -106,6 +108,8 @@ export const limits = {
   outboxWalkEntriesMax: 2_048,
   /** How long an archived dead letter is kept before it may be purged: 30 days. */
   deadLetterRetentionMs: 2_592_000_000,
+  /** Between two purges of archived dead letters that a running engine makes. */
+  purgeEveryMs: 86_400_000,
   /** Message of a dead letter, and reason of a forced release. */
   deadLetterMessageCharactersMax: 500,
   /** How long the server may gather pushes before it signs a checkpoint. */
@@ -115,6 +119,10 @@ export const limits = {
   assertionLifeMs: 60_000,
   /** Between two heartbeats of a live tail. */
   tailHeartbeatMs: 20_000,
+  /** Time for a WebSocket to open before the tail is opened another way. */
+  tailOpenMs: 10_000,
+  /** One message of a tail over a WebSocket, either way. */
+  tailMessageBytesMax: 1_024,
   /** Exchanges that a lane of sync repeats at once before it waits. */
   syncImmediateMax: 3,
   /** Steps from one server log to the next that one exchange follows. */
@@ -187,6 +195,18 @@ export const limits = {
   logLeavesMax: 1_000,
   /** One request to a server, from its start to the last byte of the answer. */
   requestMsMax: 60_000,
+  /** One request to a backend without receipts, from its start to the last byte of the answer. */
+  backendRequestMsMax: 20_000,
+  /** An exchange with such a backend begins requests for so long, and then settles. */
+  backendBeginMsMax: 30_000,
+  /** Entries of one such exchange, and requests under way at once. */
+  backendBatchEntriesMax: 64,
+  backendRequestsMax: 8,
+  /** One request's body, and what is read of an answer unless the application says otherwise. */
+  backendBodyBytesMax: 1024 * 1024,
+  backendAnswerBytesMax: 1024 * 1024,
+  /** Events refused one after the other, none taken between, before refusals are not taken for the events' fault. */
+  backendRefusalsInRowMax: 16,
 } as const;
 
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
@@ -198,6 +218,13 @@ invariant(
   limits.bodyBytesMax > limits.eventBytesMax + limits.eventSectionsMax * 256,
   "a body holds the largest event with what encryption adds",
 );
+invariant(
+  // A conflict takes three requests: the first try, the fetch, the second try.
+  limits.outboxLeaseExpiryMs > limits.backendBeginMsMax + 3 * limits.backendRequestMsMax,
+  "an exchange with a backend ends before its lease",
+);
+invariant(limits.exchangeMsMax > limits.backendRequestMsMax, "a request ends before its exchange");
+invariant(limits.backendBodyBytesMax > limits.eventBytesMax, "a request holds the largest event");
 invariant(limits.pushBytesMax >= limits.bodyBytesMax, "an exchange holds the largest event");
 invariant(
   limits.pushRequestBytesMax >

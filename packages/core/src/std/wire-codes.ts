@@ -100,8 +100,13 @@ export const wireCodes = {
     meaning: "The server cannot listen on its address.",
     action: "Choose another port or address; the details give the system's reason.",
   },
+  server_keys_foreign: {
+    meaning: "The database belongs to a server with other keys or another name.",
+    action:
+      "Start every node of a server with the same key file (setting keys); the details name the part that differs. Nothing was changed.",
+  },
   server_keys_missing: {
-    meaning: "There is a server's database in the folder, but not the keys that open it.",
+    meaning: "The server's keys are not beside its database, or not in the file that was named.",
     action: "Put the key file back from where it is kept; nothing was made or changed.",
   },
   server_keys_unsafe: {

@@ -57,11 +57,20 @@ function encodeSlot(mac: Mac, mark: Mark): Bytes {
   return slot;
 }
 
+/** Nothing but spaces, or zeros, from there to the end? A loop: every opening asks of thousands of bytes. */
+function isBlank(slot: Bytes, from: number, orZero: boolean): boolean {
+  for (let at = from; at < slot.length; at++) {
+    const byte = slot[at];
+    if (byte !== 0x20 && !(orZero && byte === 0)) return false;
+  }
+  return true;
+}
+
 function decodeSlot(mac: Mac, slot: Bytes): Mark | "empty" | undefined {
-  if (slot.every((byte) => byte === 0 || byte === 0x20)) return "empty";
+  if (isBlank(slot, 0, true)) return "empty";
   try {
     const end = slot.indexOf(0x0a);
-    if (slot.subarray(end + 1).some((byte) => byte !== 0x20)) return undefined;
+    if (!isBlank(slot, end + 1, false)) return undefined;
     const line = fromUtf8(slot.subarray(0, end));
     const split = line.lastIndexOf(" ");
     const text = line.slice(0, split);

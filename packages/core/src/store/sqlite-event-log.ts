@@ -66,8 +66,8 @@ export interface SqliteEventLog extends EventLog {
   ): CommitOutcomeWithHeads;
   /**
    * Appends events of other installations, of any of their logs and with gaps, inside a transaction of the
-   * caller's. They were verified before; those that are here already are passed over. Throws
-   * `event_id_conflict`.
+   * caller's; of own logs, what another holder of them gave back, in order and without gaps. They were verified
+   * before; those that are here already are passed over. Throws `event_id_conflict`.
    */
   appendForeignWithin(
     events: readonly SealedEvent[],
@@ -179,15 +179,17 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     const heads = new Map<string, StreamHead>();
     const appended: AppendedRow[] = [];
     let position = head();
+    const owns = createOwnParts(incarnations.isOwn);
     for (const sealed of events) {
       if (statements.byLeaf.get(sealed.leaf) !== undefined) continue;
-      const { dev, inc } = sealed.header;
-      const number = incarnations.findOrAdd(dev, inc, true);
+      const number = incarnations.findOrAdd(sealed.header.dev, sealed.header.inc, true);
+      owns.add(number, sealed);
       position += 1;
       const row = insertRow(position, number, sealed, heads);
       appended.push({ ...row, foreign: true, urgent: false, content: undefined });
     }
     for (const [stream, after] of heads) streams.put(stream, after);
+    for (const { number, size, events: more } of owns.parts()) insertTiles(number, size, more);
     if (appended.length > 0) for (const each of participants) each.apply(appended);
     return { appended, heads };
   }
@@ -274,8 +276,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
     };
   }
 
-  const one = (row: EventRow | undefined): StoredEvent | undefined =>
-    row === undefined ? undefined : withFrames(row, false);
+  const one = (row?: EventRow) => (row === undefined ? undefined : withFrames(row, false));
 
   return {
     capabilities: {
@@ -377,6 +378,22 @@ function prepareStatements(driver: SqliteDriver) {
   };
 }
 
+/** Events of own logs in one append, each log with the size that it had: its tiles are kept. */
+function createOwnParts(isOwn: (number: number) => boolean) {
+  const parts = new Map<number, { size: number; events: SealedEvent[] } | undefined>();
+  return {
+    add(number: number, sealed: SealedEvent): void {
+      if (!parts.has(number)) {
+        const part = { size: sealed.header.seq - 1, events: [] };
+        parts.set(number, isOwn(number) ? part : undefined);
+      }
+      parts.get(number)?.events.push(sealed);
+    },
+    parts: () =>
+      [...parts].flatMap(([number, part]) => (part === undefined ? [] : [{ number, ...part }])),
+  };
+}
+
 /** Numbers that stand for (device, incarnation) inside one store. */
 function createIncarnationNumbers(driver: SqliteDriver) {
   const select = driver.prepare(
@@ -387,8 +404,10 @@ function createIncarnationNumbers(driver: SqliteDriver) {
   );
   const find = (device: string, incarnation: string): number | undefined =>
     select.get<{ number: number }>(device, incarnation)?.number;
+  const own = driver.prepare("SELECT own FROM incarnations WHERE number = ?");
   return {
     find,
+    isOwn: (number: number): boolean => own.get<{ own: number }>(number)?.own === 1,
     findOrAdd(device: string, incarnation: string, foreign: boolean): number {
       const known = find(device, incarnation);
       if (known !== undefined) return known;

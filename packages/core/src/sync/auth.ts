@@ -42,7 +42,8 @@ export interface Authorizer {
   refused(token: string): void;
 }
 
-interface HeldToken {
+/** A token that was given. */
+export interface HeldToken {
   readonly text: string;
   /** On the monotonic clock. */
   readonly goodUntil: number;
@@ -50,14 +51,27 @@ interface HeldToken {
 
 /** Tokens for the server that the store is enrolled at. */
 export function createAuthorizer(deps: AuthorizerDeps): Authorizer {
+  return holdTokens(deps, () => askForToken(deps));
+}
+
+/**
+ * Keeps one token while it is good, whoever gives it, and asks for one at a time. `give` hears which token was
+ * refused since the last one was given.
+ */
+export function holdTokens(
+  deps: Pick<AuthorizerDeps, "clock" | "timers" | "observer" | "closed">,
+  give: (refused: string | undefined) => Promise<HeldToken>,
+): Authorizer {
   const { clock, timers, closed } = deps;
   let held: HeldToken | undefined;
   let asking: Promise<HeldToken> | undefined;
+  let lastRefused: string | undefined;
 
   async function ask(): Promise<HeldToken> {
     try {
-      const token = await askForToken(deps);
+      const token = await give(lastRefused);
       held = token;
+      lastRefused = undefined;
       deps.observer.count("auth_refreshes", 1, { result: "granted" });
       return token;
     } catch (error) {
@@ -81,7 +95,9 @@ export function createAuthorizer(deps: AuthorizerDeps): Authorizer {
       return text;
     },
     refused(token) {
-      if (held?.text === token) held = undefined;
+      if (held?.text !== token) return;
+      held = undefined;
+      lastRefused = token;
     },
   };
 }

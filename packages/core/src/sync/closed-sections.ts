@@ -11,6 +11,8 @@ import { localValues } from "./local-values.ts";
 export interface ClosedSections extends AppendParticipant {
   /** Streams with sections under that key; forgets them, in the caller's transaction. */
   take(key: string, generation: number): readonly string[];
+  /** Is it noted that the stream has a section under that key? */
+  has(key: string, generation: number, stream: string): boolean;
   /** Is there a section here whose key is not? */
   any(): boolean;
 }
@@ -47,6 +49,7 @@ export function createClosedSections(deps: {
         return value.name.slice(name.length);
       });
     },
+    has: (key, generation, stream) => values.get(nameOf(key, generation) + stream) !== undefined,
     any: () => some.get(prefix, `${prefix}\uFFFF`) !== undefined,
   };
 }

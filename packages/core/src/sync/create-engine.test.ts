@@ -422,6 +422,40 @@ describe("halt", () => {
     await expect(engine.resume("admin/1", "again")).rejects.toThrow("sync_not_halted");
   });
 
+  test("goes on when a person has ended the halt in another process", async () => {
+    for (const how of ["asked", "watchdog"] as const) {
+      const { store, engine, clock } = made();
+      store.record(1);
+      store.contradict("server_log_rewound");
+      engine.start();
+      await breathe();
+      expect(engine.state().push).toBe("halted");
+      await store.resumed("admin/1", "in another process");
+      expect(engine.state().evidence).toBe("server_log_rewound");
+      if (how === "asked") await settle(clock, engine.syncNow());
+      else await pass(clock, limits.watchdogMs * 2);
+      expect(engine.state()).toMatchObject({ evidence: undefined, push: "idle" });
+      expect(store.delivered).toEqual([1]);
+      await expect(engine.resume("admin/1", "again")).rejects.toThrow("sync_not_halted");
+    }
+  });
+
+  test("a halt that cannot be kept stands until this engine is resumed", async () => {
+    const { store, engine, clock } = made();
+    Object.assign(store, { halt: () => Promise.reject(new HoldfastError("store_full")) });
+    store.record(1);
+    store.contradict("server_log_rewound");
+    Object.assign(store, { evidence: () => undefined });
+    engine.start();
+    await breathe();
+    expect(await settle(clock, engine.syncNow())).toMatchObject({ status: "halted" });
+    await pass(clock, limits.watchdogMs * 2);
+    expect(engine.state().push).toBe("halted");
+    await engine.resume("admin/1", "looked at it");
+    await pass(clock, 1_000);
+    expect(store.delivered).toEqual([1]);
+  });
+
   test("an engine over a halted store begins halted", async () => {
     const { store, server, clock, observer } = made();
     Object.assign(store, { evidence: () => "server_log_rewound" });

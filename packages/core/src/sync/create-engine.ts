@@ -27,9 +27,10 @@ import {
 } from "./lane.ts";
 import { createPullLane } from "./pull-lane.ts";
 import { createPushLane } from "./push-lane.ts";
+import { resumeSync } from "./resume.ts";
 import { type LaneInput, laneState } from "./step.ts";
 import type { SyncStore, SyncWatermarks } from "./sync-store.ts";
-import { createTail } from "./tail.ts";
+import { createTail, type Tail } from "./tail.ts";
 import type { AbortSignalLike, CallOptions, Transport } from "./transport.ts";
 
 /** What an application may set. */
@@ -59,6 +60,34 @@ export interface SyncEngineDeps {
   readonly afterPull?: (options: CallOptions) => Promise<number>;
 }
 
+/** What every engine needs, whatever its lanes do. */
+export type LanesDeps = Pick<
+  SyncEngineDeps,
+  "clock" | "timers" | "random" | "observer" | "options"
+> & {
+  readonly store: Pick<SyncStore, "evidence" | "halt" | "resumed" | "watermarks">;
+};
+
+/** What lanes tell their engine, and ask of it. */
+export interface EngineHooks {
+  /** Set off when the engine ends. */
+  readonly closed: AbortSignalLike;
+  readonly reached: (answered: boolean) => void;
+  readonly pushed: (delivered: number, rejected: number) => void;
+  readonly pulled: (events: number) => void;
+  /** Another push is wanted at once. */
+  readonly askPush: () => void;
+  readonly wakePull: () => void;
+  readonly pollMs: () => number;
+}
+
+/** The work of an engine. Without `pull` it only delivers: its pull lane is stopped for good. */
+export interface EngineLanes {
+  readonly push: LaneWork;
+  readonly pull?: LaneWork;
+  readonly tail?: Tail;
+}
+
 /** What one `syncNow` has seen so far. */
 interface Tally {
   pushed: number;
@@ -69,7 +98,41 @@ interface Tally {
 
 /** A stopped engine; nothing is sent before `start` or `syncNow`. */
 export function createSyncEngine(deps: SyncEngineDeps): SyncEngine {
-  return new RunningSync(deps);
+  return createLanesEngine(deps, (hooks) => syncLanes(deps, hooks));
+}
+
+/** A stopped engine over lanes of any kind. */
+export function createLanesEngine(
+  deps: LanesDeps,
+  lanes: (hooks: EngineHooks) => EngineLanes,
+): SyncEngine {
+  return new RunningSync(deps, lanes);
+}
+
+function syncLanes(deps: SyncEngineDeps, hooks: EngineHooks): EngineLanes {
+  const auth = createAuthorizer({
+    ...deps,
+    closed: hooks.closed,
+    greeted: (hello) => {
+      push.greeted(hello);
+      pull.greeted(hello);
+    },
+  });
+  const exchange = (lane: LaneName) =>
+    createExchange({ ...deps, lane, auth, reached: hooks.reached });
+  const push = createPushLane({ ...deps, exchange: exchange("push"), pushed: hooks.pushed });
+  const pull = createPullLane({
+    ...deps,
+    exchange: exchange("pull"),
+    pollMs: hooks.pollMs,
+    pulled: hooks.pulled,
+    afterPull: async (options) => {
+      const appended = (await deps.afterPull?.(options)) ?? 0;
+      if (appended > 0) hooks.askPush();
+    },
+  });
+  const tail = createTail({ ...deps, auth, hinted: hooks.wakePull });
+  return { push, pull, tail };
 }
 
 /** While the platform says offline, idle polling is this much rarer. */
@@ -77,15 +140,17 @@ const offlinePollFactor = 10;
 
 /** A class, because an engine has a life: started, cancelled, closed. */
 class RunningSync implements SyncEngine {
-  readonly #deps: SyncEngineDeps;
+  readonly #deps: LanesDeps;
   readonly #closed = createAbort();
   readonly #push: LaneLoop;
-  readonly #pull: LaneLoop;
-  readonly #tail: ReturnType<typeof createTail>;
+  readonly #pull: LaneLoop | undefined;
+  readonly #tail: Tail | undefined;
   readonly #tallies = new Set<Tally>();
   readonly #listeners = new Set<(state: SyncState) => void>();
   #started = false;
   #evidence: string | undefined;
+  /** The store knows of the halt: a resume by another process shows there. */
+  #isKept = false;
   #connectivity: SyncState["connectivity"] = "unknown";
   #hint: "online" | "offline" | undefined;
   #shortenedAt = Number.NEGATIVE_INFINITY;
@@ -94,72 +159,69 @@ class RunningSync implements SyncEngine {
   #told = "";
   #lastMarks: SyncWatermarks;
 
-  constructor(deps: SyncEngineDeps) {
+  constructor(deps: LanesDeps, lanes: (hooks: EngineHooks) => EngineLanes) {
     this.#deps = deps;
     this.#evidence = deps.store.evidence();
+    this.#isKept = this.#evidence !== undefined;
     this.#lastMarks = deps.store.watermarks();
-    const auth = createAuthorizer({
-      ...deps,
+    const { push, pull, tail } = lanes(this.#hooks());
+    this.#push = this.#lane("push", push);
+    this.#pull = pull === undefined ? undefined : this.#lane("pull", pull);
+    this.#tail = tail;
+  }
+
+  #hooks(): EngineHooks {
+    return {
       closed: this.#closed.signal,
-      greeted: (hello) => {
-        push.greeted(hello);
-        pull.greeted(hello);
+      reached: (answered) => {
+        this.#connectivity = answered ? "online" : "offline";
       },
-    });
-    const exchange = (lane: LaneName) =>
-      createExchange({ ...deps, lane, auth, reached: (answered) => this.#reached(answered) });
-    const push = createPushLane({
-      ...deps,
-      exchange: exchange("push"),
       pushed: (delivered, rejected) => {
         for (const tally of this.#tallies) {
           tally.pushed += delivered;
           tally.rejected += rejected;
         }
       },
-    });
-    const pull = createPullLane({
-      ...deps,
-      exchange: exchange("pull"),
-      pollMs: () => this.#pollMs(),
       pulled: (events) => {
         for (const tally of this.#tallies) tally.pulled += events;
       },
-      afterPull: async (options) => {
-        const appended = (await deps.afterPull?.(options)) ?? 0;
-        if (appended > 0) this.#push.send({ kind: "asked" });
+      askPush: () => {
+        this.#push.send({ kind: "asked" });
       },
-    });
-    this.#push = this.#lane("push", push);
-    this.#pull = this.#lane("pull", pull);
-    this.#tail = createTail({
-      ...deps,
-      auth,
-      hinted: () => {
-        this.#pull.send({ kind: "wake" });
+      wakePull: () => {
+        this.#pull?.send({ kind: "wake" });
       },
-    });
+      pollMs: () => this.#pollMs(),
+    };
+  }
+
+  get #lanes(): readonly LaneLoop[] {
+    return this.#pull === undefined ? [this.#push] : [this.#push, this.#pull];
+  }
+
+  #sendAll(input: LaneInput): void {
+    for (const lane of this.#lanes) lane.send(input);
   }
 
   start(): void {
     this.#assertOpen();
+    this.#heedResume();
     if (!this.#started) {
       this.#started = true;
       this.#watch();
-      if (this.#deps.options?.tail !== false && this.#evidence === undefined) this.#tail.start();
+      if (this.#deps.options?.tail !== false && this.#evidence === undefined) this.#tail?.start();
     }
-    this.#push.send({ kind: "start" });
-    this.#pull.send({ kind: "start" });
+    this.#sendAll({ kind: "start" });
   }
 
   async syncNow(signal?: Parameters<SyncEngine["syncNow"]>[0]): Promise<SyncReport> {
     this.#assertOpen();
+    this.#heedResume();
     const tally: Tally = { pushed: 0, pulled: 0, rejected: 0, cancelled: signal?.aborted === true };
     if (tally.cancelled) return this.#report(tally);
     this.#tallies.add(tally);
     try {
-      this.#push.send({ kind: "asked" });
-      this.#pull.send({ kind: "asked" });
+      this.#sendAll({ kind: "asked" });
       await Promise.race([this.#settled(), abortOf(signal)]);
       tally.cancelled ||= signal?.aborted === true;
       const report = this.#report(tally);
@@ -173,7 +235,7 @@ class RunningSync implements SyncEngine {
 
   async cancel(): Promise<void> {
     this.#started = false;
-    this.#tail.stop();
+    this.#tail?.stop();
     this.#stopWatchdog?.();
     this.#stopWatchdog = undefined;
     for (const tally of this.#tallies) tally.cancelled = true;
@@ -183,7 +245,7 @@ class RunningSync implements SyncEngine {
   state(): SyncState {
     return {
       push: laneState(this.#push.lane),
-      pull: laneState(this.#pull.lane),
+      pull: this.#pull === undefined ? "stopped" : laneState(this.#pull.lane),
       connectivity: this.#connectivity,
       watermarks: this.#watermarks(),
       lastFailure: this.#lastFailure,
@@ -208,8 +270,7 @@ class RunningSync implements SyncEngine {
     const now = this.#deps.clock.monotonic();
     if (state === "online" && now - this.#shortenedAt >= limits.backoffFirstMs) {
       this.#shortenedAt = now;
-      this.#push.send({ kind: "online" });
-      this.#pull.send({ kind: "online" });
+      this.#sendAll({ kind: "online" });
     }
     this.#notify();
   }
@@ -220,16 +281,35 @@ class RunningSync implements SyncEngine {
 
   async resume(actor: string, reason: string): Promise<void> {
     this.#assertOpen();
+    this.#heedResume();
     if (this.#evidence === undefined) throw new HoldfastError("sync_not_halted");
-    if (actor.trim() === "" || reason.trim() === "") throw new HoldfastError("sync_reason_missing");
-    await this.#deps.store.resumed(actor, reason);
+    // A halt that could not be kept is known to this engine alone.
+    if (this.#isKept) await resumeSync(this.#deps.store, actor, reason);
+    else if (actor.trim() === "" || reason.trim() === "") {
+      throw new HoldfastError("sync_reason_missing");
+    }
+    this.#goOn();
+  }
+
+  /** A person may have ended the halt in another process: the store says so. */
+  #heedResume(): void {
+    if (this.#evidence === undefined || !this.#isKept) return;
+    try {
+      if (this.#deps.store.evidence() === undefined) this.#goOn();
+    } catch (error) {
+      // A store that cannot be read just now says nothing: the halt stands.
+      if (!isHoldfastError(error)) throw error;
+    }
+  }
+
+  #goOn(): void {
     this.#evidence = undefined;
     this.#deps.observer.log("info", "sync_resumed");
-    for (const lane of [this.#push, this.#pull]) {
+    for (const lane of this.#lanes) {
       lane.send({ kind: "resumed" });
       if (this.#started) lane.send({ kind: "start" });
     }
-    if (this.#started && this.#deps.options?.tail !== false) this.#tail.start();
+    if (this.#started && this.#deps.options?.tail !== false) this.#tail?.start();
   }
 
   async close(): Promise<void> {
@@ -259,8 +339,10 @@ class RunningSync implements SyncEngine {
   async #keepingEvidence(work: LaneWork, signal: AbortSignalLike): Promise<WorkEnd> {
     const end = await work.run(signal);
     if (end.input.kind !== "failed" || end.input.class !== "halt") return end;
+    this.#isKept = false;
     try {
       await this.#deps.store.halt(end.code ?? "internal");
+      this.#isKept = true;
     } catch (error) {
       // This engine halts all the same; the next one finds the contradiction again.
       if (!isHoldfastError(error)) throw error;
@@ -275,51 +357,45 @@ class RunningSync implements SyncEngine {
     if (input.kind === "succeeded" && !input.more) this.#measure();
     if (input.kind === "token-refused") this.#deps.observer.log("warn", "sync_needs_auth");
     // What one lane learned of token and endpoint, the other need not wait for.
-    const { phase } = other.lane;
+    const phase = other?.lane.phase;
     const learned = input.kind === "succeeded" || input.kind === "token-fresh";
-    if (learned && (phase === "needs-auth" || phase === "open")) other.send({ kind: "due" });
+    if (learned && (phase === "needs-auth" || phase === "open")) other?.send({ kind: "due" });
     this.#notify();
   }
 
-  #halt(code: string, other: LaneLoop): void {
+  #halt(code: string, other: LaneLoop | undefined): void {
     this.#evidence = code;
     this.#deps.observer.log("error", "sync_halted", { code });
-    this.#tail.stop();
-    other.send({ kind: "halt" });
-  }
-
-  #reached(answered: boolean): void {
-    this.#connectivity = answered ? "online" : "offline";
+    this.#tail?.stop();
+    other?.send({ kind: "halt" });
   }
 
   #pollMs(): number {
     const poll = this.#deps.options?.pollMs ?? limits.pollMs;
     if (this.#hint === "offline") return poll * offlinePollFactor;
-    return this.#tail.open ? Math.max(poll, limits.pollBesideTailMs) : poll;
+    return this.#tail?.open === true ? Math.max(poll, limits.pollBesideTailMs) : poll;
   }
 
   async #settled(): Promise<void> {
-    const lanes = [this.#push, this.#pull];
+    const lanes = this.#lanes;
     while (lanes.some((lane) => laneState(lane.lane) === "running")) {
       await Promise.all(lanes.map((lane) => lane.settled()));
     }
   }
 
   async #stopLanes(): Promise<void> {
-    this.#push.send({ kind: "stop" });
-    this.#pull.send({ kind: "stop" });
+    this.#sendAll({ kind: "stop" });
     await this.#settled();
   }
 
   #report(tally: Tally): SyncReport {
-    const lanes = [this.#push, this.#pull];
-    const failure = lanes.map((lane) => lane.failure).find((code) => code !== undefined);
+    const failure = this.#lanes.map((lane) => lane.failure).find((code) => code !== undefined);
     const { pushed, pulled, rejected } = tally;
     return { pushed, pulled, rejected, status: this.#reportStatus(tally), failure };
   }
 
   #reportStatus(tally: Tally): SyncReport["status"] {
-    const states = new Set([this.#push, this.#pull].map(({ lane }) => laneState(lane)));
+    const states = new Set(this.#lanes.map(({ lane }) => laneState(lane)));
     if (states.has("halted")) return "halted";
     if (tally.cancelled) return "cancelled";
     if (states.has("needs-auth")) return "needs-auth";
@@ -366,9 +442,9 @@ class RunningSync implements SyncEngine {
     this.#stopWatchdog = this.#deps.timers.after(
       limits.watchdogMs,
       () => {
+        this.#heedResume();
         this.#measure();
-        this.#push.watch();
-        this.#pull.watch();
+        for (const lane of this.#lanes) lane.watch();
         this.#watch();
       },
       true,

@@ -36,6 +36,8 @@ export interface ExchangeDeps {
 /** What an exchange may do. */
 export interface ExchangeTools {
   readonly signal: AbortSignalLike;
+  /** The breaker let this exchange through to learn whether the endpoint works again: one request is enough. */
+  readonly probe: boolean;
   /** One call to the server: bounded in time, with a token. */
   call<T>(send: (options: CallOptions) => Promise<T>): Promise<T>;
 }
@@ -73,6 +75,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
 
   async function admitted(
     token: string,
+    probe: boolean,
     signal: AbortSignalLike,
     exchange: (tools: ExchangeTools) => Promise<ExchangeEnd>,
   ): Promise<WorkEnd> {
@@ -80,6 +83,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     let answered = false;
     const end = await exchange({
       signal,
+      probe,
       async call(send) {
         const answer = await bounded(timers, limits.exchangeMsMax, signal, (inner) =>
           send({ signal: inner, token }),
@@ -126,7 +130,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
           return withoutToken(await failed(error));
         }
         try {
-          return await admitted(lastToken, signal, exchange);
+          return await admitted(lastToken, verdict.probe, signal, exchange);
         } catch (error) {
           return failed(error);
         }

@@ -3,14 +3,15 @@
  *
  * An implementation refuses plaintext to other machines (`transport_insecure`), never follows redirects, and
  * bounds what it reads, decompressed bytes included. It fails with `network_unreachable`, `network_timeout`,
- * `sync_cancelled`, `answer_too_large`, `answer_malformed` (a body that does not decompress) and nothing else;
- * every answer with a status, whatever the status, is an answer.
+ * `sync_cancelled`, `answer_too_large`, `answer_malformed` (a body that does not decompress), where keys are
+ * pinned `certificate_pin_mismatch` before anything was sent, and nothing else; every answer with a status,
+ * whatever the status, is an answer.
  */
 import type { AbortSignalLike } from "./transport.ts";
 
 /** One request. */
 export interface HttpRequest {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array;

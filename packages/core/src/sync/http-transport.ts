@@ -15,6 +15,8 @@ import type { HttpAnswer, HttpPort, HttpRequest } from "./http-port.ts";
 import { refusalOf } from "./http-refusal.ts";
 import { createEventReader } from "./server-sent-events.ts";
 import { parseServerUrl } from "./server-url.ts";
+import type { SocketPort } from "./socket-port.ts";
+import { createSocketTail } from "./socket-tail.ts";
 import type { CallOptions, TailListener, Transport } from "./transport.ts";
 
 /** Media types of the protocol. */
@@ -37,8 +39,15 @@ interface Call {
   readonly answerBytesMax?: number;
 }
 
+/** What a transport reaches the server by. */
+export interface HttpTransportDeps {
+  readonly http: HttpPort;
+  /** The live tail goes over a WebSocket where one can be had; without it, as server-sent events. */
+  readonly socket?: SocketPort;
+}
+
 /** A transport to the server at that address. Throws `transport_insecure` and `server_url_invalid`. */
-export function createHttpTransport(deps: { readonly http: HttpPort }, url: string): Transport {
+export function createHttpTransport(deps: HttpTransportDeps, url: string): Transport {
   const { endpoint, root } = parseServerUrl(url);
   let encoding: "zstd" | "gzip" | undefined;
 
@@ -72,10 +81,14 @@ export function createHttpTransport(deps: { readonly http: HttpPort }, url: stri
     body: writeJson(shape, message),
     type: mediaTypes.json,
   });
-  const tail = (listener: TailListener, options: CallOptions): (() => void) => {
-    const request = requestOf({ path: "/v1/tail", accept: mediaTypes.events }, options);
+  const tailPath = "/v1/tail";
+  const events = (listener: TailListener, options: CallOptions): (() => void) => {
+    const request = requestOf({ path: tailPath, accept: mediaTypes.events }, options);
     return openTail(deps.http, { ...request, timeoutMs: limits.tailHeartbeatMs * 3 }, listener);
   };
+  const { socket } = deps;
+  const tail =
+    socket === undefined ? events : createSocketTail({ socket, url: `${root}${tailPath}`, events });
 
   return {
     endpoint,

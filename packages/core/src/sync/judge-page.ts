@@ -3,7 +3,7 @@
  * in the log that its note signs. Pure; the answer is either everything or the first thing that is wrong.
  */
 import { noPrevious, originKey, type Header } from "../event/event.ts";
-import { isCurrentHeader, parseHeader } from "../event/header.ts";
+import { isCurrentHeader, type NewerHeader, parseHeader } from "../event/header.ts";
 import { deviceLogOrigin } from "../proof/checkpoint.ts";
 import { preAuthenticationEncoding } from "../proof/dsse.ts";
 import { checkInclusions, type PlacedLeaf } from "../proof/multiproof.ts";
@@ -33,6 +33,7 @@ import { limits } from "../std/limits.ts";
 import type { PulledEvent, PulledLog, PullPage, PullRequest } from "./messages/pull.ts";
 import { type JudgedCheckpoint, judgeCheckpoint, type ServerLogView } from "./server-log-view.ts";
 import type { ShownLog } from "./sync-store.ts";
+import type { NewerEvent } from "./newer-event.ts";
 import { judgeFrames, type OpenableKeys } from "./judge-frames.ts";
 
 /** What is known when a page arrives. */
@@ -76,6 +77,16 @@ export interface JudgedPage {
   readonly logs: readonly JudgedLog[];
   /** In order of position. */
   readonly events: readonly SealedEvent[];
+  /** Sections that do not open under a key that is held. */
+  readonly unopened: readonly UnopenedSection[];
+  /** Events whose headers this software cannot read: proven, and nothing else is known of them. */
+  readonly newer: readonly NewerEvent[];
+}
+
+/** A section that does not open under its key. */
+export interface UnopenedSection {
+  readonly leaf: string;
+  readonly section: string;
 }
 
 export type PageVerdict =
@@ -127,7 +138,12 @@ export function judgePage(view: PageView, request: PullRequest, page: PullPage):
     const logs = page.logs.map((log, at) =>
       judgeLog(view, judged, page, { request, log, at, read, openings }),
     );
-    return { status: "verified", page: { judged, logs, events: read.map(({ sealed }) => sealed) } };
+    const events = read.flatMap(({ sealed }) => sealed ?? []);
+    const unopened = read.flatMap(({ sealed, unopened: sections }) =>
+      sections.map((section) => ({ leaf: sealed?.leaf ?? "", section })),
+    );
+    const newer = read.flatMap((event) => event.newer ?? []);
+    return { status: "verified", page: { judged, logs, events, unopened, newer } };
   } catch (error) {
     if (error instanceof Overtaken) return { status: "overtaken" };
     if (!(error instanceof Refusal)) throw error;
@@ -150,16 +166,19 @@ function checkShape(request: PullRequest, { next, head, logs, events }: PullPage
 
 /** An event of the page with its place. */
 interface ReadEvent {
-  readonly sealed: SealedEvent;
+  /** `undefined`: its header is of a newer version. */
+  readonly sealed: SealedEvent | undefined;
+  readonly newer?: NewerEvent;
   readonly placed: PlacedLeaf;
   readonly log: number;
+  readonly unopened: readonly string[];
 }
 
 function readEvent(
   view: PageView,
   request: PullRequest,
   page: PullPage,
-  { log, index, body }: PulledEvent,
+  { log, index, position, body }: PulledEvent,
   at: number,
 ): ReadEvent {
   const object = `event ${at}`;
@@ -173,20 +192,30 @@ function readEvent(
     header.seq === index + 1;
   if (!belongs) refuse(object);
   if (request.scopes !== "*" && !request.scopes.includes(header.scope)) refuse(object);
-  const fault = judgeFrames(view, header, leaf, body);
+  if (!isCurrentHeader(header)) {
+    const { dev: device, inc: incarnation, v, scope, stream } = header;
+    const names = { device, incarnation, index, leaf: base64url(leaf), v, scope, stream };
+    return {
+      sealed: undefined,
+      newer: { ...names, position },
+      placed: { index, leaf },
+      log,
+      unopened: [],
+    };
+  }
+  const { fault, unopened } = judgeFrames(view, header, leaf, body);
   if (fault !== undefined) refuse(`${object}: ${fault}`);
   const sealed = { leaf: base64url(leaf), header, headerText: body.header, frames: body.frames };
-  return { sealed, placed: { index, leaf }, log };
+  return { sealed, placed: { index, leaf }, log, unopened };
 }
 
 function readHeader(
   view: PageView,
   headerText: string,
   object: string,
-): { readonly header: Header; readonly leaf: Bytes } {
+): { readonly header: Header | NewerHeader; readonly leaf: Bytes } {
   try {
     const header = parseHeader(headerText);
-    if (!isCurrentHeader(header)) refuse(object, "header_newer");
     return { header, leaf: leafHash(view.crypto, utf8(headerText)) };
   } catch (error) {
     if (isHoldfastError(error, "header_invalid")) refuse(object);
@@ -205,6 +234,8 @@ interface ReadOpening {
 function readOpening(view: PageView, log: PulledLog, at: number): ReadOpening {
   const object = `opening ${at}`;
   const { header, leaf } = readHeader(view, log.opening, object);
+  // A server takes a log only when it reads its key in the opening.
+  if (!isCurrentHeader(header)) refuse(object, "header_newer");
   const isOpening =
     header.type === incarnationOpenedType &&
     header.ten === view.tenant &&

@@ -50,6 +50,16 @@ export type PushVerdict =
       readonly answer: Receipted;
       readonly judged: JudgedCheckpoint;
     }
+  /**
+   * The server holds what was offered and then something else than this store: another copy of this device has
+   * gone on from there. It shows that copy's note when the next push offers more.
+   */
+  | {
+      readonly status: "diverged";
+      readonly statement: DeviceStatement;
+      readonly answer: Receipted;
+      readonly judged: JudgedCheckpoint;
+    }
   | { readonly status: "contradiction"; readonly code: ErrorCode };
 
 /** Judges an answer to that request. */
@@ -111,8 +121,16 @@ function judgeReceipted(view: PushView, request: PushRequest, answer: Receipted)
     note !== undefined &&
     note.root === statement.root &&
     noteDigest(crypto, note.note) === statement.note;
-  if (!agrees) return contradiction("server_receipt_wrong");
-  return { status: "receipted", statement, answer, judged };
+  if (agrees) return { status: "receipted", statement, answer, judged };
+  // Of what lies beyond the offer this device's note says nothing about the server's.
+  return statement.size > offeredEnd(request)
+    ? { status: "diverged", statement, answer, judged }
+    : contradiction("server_receipt_wrong");
+}
+
+/** The size that the log has at least once the server has taken the request. */
+export function offeredEnd({ from, entries }: PushRequest): number {
+  return from + entries.length;
 }
 
 /** The statement, if it is a receipt of that log whose owed ranges are those of the answer. */

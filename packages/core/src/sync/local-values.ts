@@ -7,6 +7,8 @@ export interface LocalValues {
   remove(name: string): void;
   /** Names that begin so, in order, with their values. */
   list(prefix: string): readonly { readonly name: string; readonly value: string }[];
+  /** How many names begin so. */
+  count(prefix: string): number;
 }
 
 /** Over one connection; whoever writes is inside a transaction. */
@@ -30,5 +32,9 @@ export function localValues(driver: SqliteDriver): LocalValues {
         .prepare("SELECT name, value FROM sync WHERE name >= ? AND name < ? ORDER BY name")
         // U+FFFF sorts behind every character that names are made of.
         .all<{ name: string; value: string }>(prefix, `${prefix}\uFFFF`),
+    count: (prefix) =>
+      driver
+        .prepare("SELECT count(*) AS n FROM sync WHERE name >= ? AND name < ?")
+        .get<{ n: number }>(prefix, `${prefix}\uFFFF`)?.n ?? 0,
   };
 }

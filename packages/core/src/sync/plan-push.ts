@@ -93,9 +93,10 @@ function logInTurn(
   return { log, placed: places.filter(({ number }) => number === log.number) };
 }
 
-/** Has the server never heard of that log? */
+/** Has the server never heard of that log? Of one that a copy has taken over there is no receipt, only a size. */
 function isNews(tables: SyncTables, log: number): boolean {
-  return tables.pushed(log).receipt === undefined && !tables.hasLeaf(log, "enrol");
+  const { size, receipt } = tables.pushed(log);
+  return size === 0 && receipt === undefined && !tables.hasLeaf(log, "enrol");
 }
 
 /** Bodies in their turn, as many as the bytes allow and one in any case. */

@@ -2,6 +2,7 @@
 import { base64 } from "../std/bytes.ts";
 import { hashesOf } from "../proof/verify-server-log.ts";
 import { isInRanges } from "./ranges.ts";
+import type { Acknowledgements } from "./rest/acknowledgements.ts";
 import type { SyncTables } from "./sync-tables.ts";
 
 /** The server's statement that it holds an event, provable without the server. */
@@ -14,19 +15,27 @@ export interface EventReceipt {
   readonly proof: { readonly index: number; readonly path: readonly string[] };
 }
 
-/** Is the event below a receipted size and not owed? Of other installations: it came from the server. */
-export function isDelivered(tables: SyncTables, position: number): boolean {
+/**
+ * Is the event below a receipted size and not owed, or acknowledged by a backend that gives no receipts? Of
+ * other installations: it came from the server.
+ */
+export function isDelivered(
+  tables: SyncTables,
+  acknowledged: Pick<Acknowledgements, "has">,
+  position: number,
+): boolean {
   const place = tables.placeOf(position);
   if (place === undefined) return false;
   if (!tables.ownLogs().some(({ number }) => number === place.number)) return true;
   const { size, owed } = tables.pushed(place.number);
-  return place.index < size && !isInRanges(owed, place.index);
+  const isReceipted = place.index < size && !isInRanges(owed, place.index);
+  return isReceipted || acknowledged.has(place);
 }
 
 /** The newest receipt that covers the event; `undefined` while there is none. */
 export function receiptOf(tables: SyncTables, position: number): EventReceipt | undefined {
   const place = tables.placeOf(position);
-  if (place === undefined || !isDelivered(tables, position)) return undefined;
+  if (place === undefined || !isDelivered(tables, { has: () => false }, position)) return undefined;
   const row = tables.receiptCovering(place.number, place.index + 1);
   const checkpoint = row && tables.checkpointNote(row.log, row.treeSize);
   const path = row && hashesOf(row.path);

@@ -4,15 +4,12 @@
  * by what is stored at that moment, and kept in one transaction or not at all.
  */
 import type { Keyring } from "../keys/keyring.ts";
-import type { Outbox } from "../outbox/outbox.ts";
 import { originKey } from "../event/event.ts";
 import { publicKeyOf } from "../proof/server-key.ts";
 import { readIncarnationPub } from "../seal/incarnation.ts";
 import { fromBase64 } from "../std/bytes.ts";
 import { type ErrorCode, HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
 import type { Clock, Crypto } from "../std/ports.ts";
-import { inTransaction } from "../store/sqlite-event-log.ts";
-import type { StoreSession } from "../store/tenancy.ts";
 import type { TenureView, Writer } from "../store/writer.ts";
 import { enrolmentOf, keepEnrolment } from "./enrolment.ts";
 import { judgePage, type PageView } from "./judge-page.ts";
@@ -30,14 +27,13 @@ import type {
   ServerIdentity,
   SyncStore,
 } from "./sync-store.ts";
+import { createTurn, type ReplicaSession, type Turn } from "./turn.ts";
 import { createSyncTables, type KnownLog, type SyncTables } from "./sync-tables.ts";
+import { createAcknowledgements } from "./rest/acknowledgements.ts";
 import { storePage } from "./take-pull.ts";
 import { planEpoch, takeEpoch } from "./take-epoch.ts";
 import { settlePush } from "./take-push.ts";
 import { readWatermarks } from "./watermarks.ts";
-
-/** A session with its outbox. */
-export type ReplicaSession = StoreSession & { readonly outbox: Outbox };
 
 export interface ReplicaDeps {
   readonly crypto: Crypto;
@@ -57,34 +53,12 @@ export interface ReplicaDeps {
   readonly onCommitted: () => void;
 }
 
-/** What a turn of the writer loop works with. */
-interface Turn {
-  readonly session: ReplicaSession;
-  readonly tables: SyncTables;
-  readonly token: number;
-  readonly tenure: TenureView;
-  /** One transaction under the lease. */
-  within<T>(work: () => T): T;
-}
-
 /** The store side of sync. */
 export function createReplica(deps: ReplicaDeps): SyncStore {
   const { clock, crypto, keyring } = deps;
   const tables = (): SyncTables => createSyncTables(deps.session().driver);
 
-  function turn<T>(work: (turn: Turn) => T | Promise<T>): Promise<T> {
-    const { writer } = deps;
-    if (writer === undefined) return Promise.reject(new HoldfastError("store_read_only"));
-    return writer.exclusively((_, token, tenure) => {
-      const session = deps.session();
-      const within = <R>(inside: () => R): R =>
-        inTransaction(session.driver, () => {
-          session.lease.assertHeld(token);
-          return inside();
-        });
-      return work({ session, tables: createSyncTables(session.driver), token, tenure, within });
-    });
-  }
+  const turn = createTurn(deps);
 
   return {
     server: () => tables().server(),
@@ -103,9 +77,16 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       return enrolmentOf({ crypto, keyring, tables: of }, deps.session().log, newestOwn(of));
     },
     async enrolled(url, hello, answer, fingerprint) {
-      await turn(({ tables: of, within }) => {
+      await turn(({ tables: of, within, session: { driver, outbox } }) => {
         const told = { url, hello, answer, fingerprint };
-        within(() => keepEnrolment({ crypto, keyring, tables: of }, newestOwn(of), told));
+        within(() => {
+          keepEnrolment({ crypto, keyring, tables: of }, newestOwn(of), told);
+          // What a backend without receipts acknowledged, this server has not: it gets everything.
+          const acknowledgements = createAcknowledgements(driver);
+          if (!acknowledgements.any()) return;
+          acknowledgements.clear();
+          outbox.rebuild();
+        });
       });
     },
     planPush(bounds) {
@@ -136,11 +117,11 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       return of.server() === undefined ? undefined : planPull(of, bounds);
     },
     async takePull(request, page) {
-      const outcome = await turn((at) => takePull(deps, at, request, page));
+      const outcome = await turn((at) => keyring.steadily(() => takePull(deps, at, request, page)));
       if (outcome.status === "stored" && outcome.events > 0) deps.onCommitted();
       return outcome;
     },
-    evidence: () => tables().halted(),
+    evidence: () => tables().halted()?.code,
     async halt(code) {
       await turn(({ tables: of, within }) => {
         within(() => {
@@ -305,7 +286,10 @@ function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
     keyring,
     tenant: keyring.tenant,
     newestNote(device, incarnation) {
-      const note = of.noteWithin(numberOf(device, incarnation), Number.MAX_SAFE_INTEGER);
+      const known = of.log(device, incarnation);
+      // Of an own log what the server has receipted: of the rest it need not know.
+      const most = known?.own === 1 ? of.pushed(known.number).size : Number.MAX_SAFE_INTEGER;
+      const note = of.noteWithin(known?.number ?? -1, most);
       if (note === undefined) return undefined;
       return { size: note.size, root: fromBase64(note.root) ?? new Uint8Array(0) };
     },
@@ -336,7 +320,7 @@ function knownServer(of: SyncTables): ServerIdentity {
 }
 
 /** Scheme, host and port: what attempts and breakers are counted by. */
-function endpointOf(server: ServerIdentity | undefined): string {
+export function endpointOf(server: ServerIdentity | undefined): string {
   const url = server?.url ?? "";
   return /^[a-z][a-z0-9+.-]*:\/\/[^/?#]+/i.exec(url)?.[0].replace(/\/\/[^@/]*@/, "//") ?? url;
 }

@@ -20,6 +20,11 @@ export function createSyncRows(driver: SqliteDriver, reading: (object: string) =
     `${table} JOIN incarnations ON incarnations.number = ${table}.incarnation`;
   const value = (name: string): string | undefined =>
     prepare("sync", "SELECT value FROM sync WHERE name = ?").get<{ value: string }>(name)?.value;
+  function newerRows(prefix: string) {
+    return prepare("sync", "SELECT value FROM sync WHERE name >= ? AND name < ?")
+      .all<{ value: string }>(prefix, `${prefix}\uFFFF`)
+      .map((row) => JSON.parse(row.value) as { index: number; leaf: string; stream: string });
+  }
   return {
     server() {
       const text = value("server");
@@ -56,6 +61,11 @@ export function createSyncRows(driver: SqliteDriver, reading: (object: string) =
         "proofs",
         `SELECT size, indices, hashes FROM ${joined("proofs")} ${ofLog} ORDER BY proofs.number`,
       ).all<ProofRow>(device, incarnation),
+    newer(device, incarnation) {
+      const prefix = `newer/${device}/${incarnation}/`;
+      return newerRows(prefix).map(({ index, leaf }) => ({ index, leaf }));
+    },
+    newerStreams: () => newerRows("newer/").map(({ stream }) => stream),
     pulled() {
       const rows = prepare("pulls", "SELECT position FROM pulls").all<{ position: number }>();
       const head = Number(value("pull_head") ?? 0);

@@ -87,7 +87,7 @@ export type PullOutcome =
 export interface SyncWatermarks {
   /** recordedAt of the oldest own event that the server has not acknowledged. */
   readonly oldestUnacknowledgedAt: number | undefined;
-  /** Size of the own device log through which every body is delivered. */
+  /** Size of the own device log through which every body is delivered: by receipts, or by a backend's word. */
   readonly acknowledgedThrough: number;
   /** Receipted size, and what of it is owed. */
   readonly receiptedSize: number;

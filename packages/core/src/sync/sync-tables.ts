@@ -7,6 +7,7 @@ import { logStep } from "../proof/check-epoch.ts";
 import { parseEpoch } from "../proof/server-epoch.ts";
 import { base64, type Bytes, concat, fromBase64 } from "../std/bytes.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
+import type { NewerEvent } from "./newer-event.ts";
 import type { ServerIdentity } from "./sync-store.ts";
 
 /** A device log that this store knows. */
@@ -73,6 +74,22 @@ export interface LeafToKeep {
   readonly tree: { readonly origin: string; readonly size: number };
 }
 
+/** Why sync stands still until a person has looked. */
+export interface SyncHalt {
+  readonly code: string;
+  /** UTC ms. */
+  readonly at: number;
+}
+
+/** A halt that a person ended, and why. */
+export interface SyncResume {
+  readonly actor: string;
+  readonly reason: string;
+  /** UTC ms. */
+  readonly at: number;
+  readonly halted: SyncHalt;
+}
+
 /** What is known before the first receipt. */
 export const nothingPushed: PushedLog = {
   size: 0,
@@ -123,10 +140,58 @@ function namedValues(driver: SqliteDriver, one: One) {
       const text = value("server");
       return text === undefined ? undefined : (JSON.parse(text) as ServerIdentity);
     },
-    /** Code of the contradiction that sync stopped for. */
-    halted(): string | undefined {
+    /** The contradiction that sync stopped for. */
+    halted(): SyncHalt | undefined {
       const text = value("halted");
-      return text === undefined ? undefined : (JSON.parse(text) as { readonly code: string }).code;
+      return text === undefined ? undefined : (JSON.parse(text) as SyncHalt);
+    },
+    /** Halts that were ended, the oldest first. */
+    resumes(): readonly SyncResume[] {
+      return driver
+        .prepare("SELECT value FROM sync WHERE name GLOB 'resumed/*'")
+        .all<{ value: string }>()
+        .map((row) => JSON.parse(row.value) as SyncResume)
+        .toSorted((a, b) => a.at - b.at);
+    },
+    /** Keeps that a section of a stored event does not open under its key: the event itself is the evidence. */
+    putUnopened(leaf: string, section: string): void {
+      put(`unopened/${leaf}/${section}`, "");
+    },
+    /** Sections that did not open under their key when they were pulled. */
+    unopened(): number {
+      const row = one<{ n: number }>("SELECT count(*) AS n FROM sync WHERE name GLOB 'unopened/*'");
+      return row?.n ?? 0;
+    },
+    /** Notes an event whose header cannot be read yet; was it news? */
+    putNewer(event: NewerEvent): boolean {
+      const { device, incarnation, index } = event;
+      const name = `newer/${device}/${incarnation}/${String(index).padStart(16, "0")}`;
+      if (value(name) !== undefined) return false;
+      put(name, JSON.stringify(event));
+      return true;
+    },
+    newer(): readonly NewerEvent[] {
+      return driver
+        .prepare("SELECT value FROM sync WHERE name GLOB 'newer/*'")
+        .all<{ value: string }>()
+        .map((row) => JSON.parse(row.value) as NewerEvent);
+    },
+    /** What can be read now is an event like any other. */
+    dropNewer(device: string, incarnation: string, index: number): void {
+      const name = `newer/${device}/${incarnation}/${String(index).padStart(16, "0")}`;
+      driver.prepare("DELETE FROM sync WHERE name = ?").run(name);
+    },
+    /** How many there are. */
+    newerCount(): number {
+      const row = one<{ n: number }>("SELECT count(*) AS n FROM sync WHERE name GLOB 'newer/*'");
+      return row?.n ?? 0;
+    },
+    /** Names of what is kept as evidence: code and digest. */
+    evidence(): readonly string[] {
+      return driver
+        .prepare("SELECT name FROM sync WHERE name GLOB 'evidence/*' ORDER BY name")
+        .all<{ name: string }>()
+        .map((row) => row.name.slice("evidence/".length));
     },
     halt(code: string, at: number): void {
       put("halted", JSON.stringify({ code, at }));

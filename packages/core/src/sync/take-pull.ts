@@ -1,4 +1,6 @@
 /** Storing a judged page: everything that proves it, then the position, in one transaction of the caller's. */
+import { originKey } from "../event/event.ts";
+import { headerVersion } from "../event/header.ts";
 import { accessGrantedType } from "../event/system.ts";
 import type { SealedEvent } from "../seal/sealed-event.ts";
 import type { Crypto } from "../std/ports.ts";
@@ -10,8 +12,9 @@ import type { JudgedCheckpoint } from "./server-log-view.ts";
 import { keepCheckpoint } from "./server-log-view.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { JudgedLog, JudgedPage } from "./judge-page.ts";
-import { fetchGranted, movePulls } from "./plan-pull.ts";
+import { fetchGranted, fetchReadable, movePulls } from "./plan-pull.ts";
 import type { SyncTables } from "./sync-tables.ts";
+import { endOwn, keepRejoined, takeOwn } from "./take-own.ts";
 
 export interface TakePullDeps {
   readonly crypto: Crypto;
@@ -40,23 +43,51 @@ export function storePage(
 ): StoredPage {
   const { tables } = deps;
   const foreign = judged.logs.filter(({ own }) => !own);
-  const names = new Set(foreign.map(({ device, incarnation }) => `${device}/${incarnation}`));
-  const events = judged.events.filter(({ header }) => names.has(`${header.dev}/${header.inc}`));
+  const names = new Set(foreign.map(({ device, incarnation }) => originKey(device, incarnation)));
+  const events = judged.events.filter((event) => names.has(nameOf(event)));
   keepCheckpoint(tables, judged.judged);
   // The opening of a log is kept with the first page of it: it says whose key signs the notes.
   const openings = foreign.map(({ opening }) => opening);
-  const offered = [...openings, ...events];
+  const rejoined = request.own === true ? takeOwn(deps, judged) : [];
+  const offered = [...openings, ...events, ...rejoined.flatMap((log) => log.events)];
   const { appended, heads } = deps.log.appendForeignWithin(distinct(offered), deps.participants);
   const stored = new Set(appended.map(({ sealed }) => sealed.leaf));
   for (const log of foreign) keepLog(tables, judged.judged, log, events, stored);
-  if (appended.length > 0) extendPulled(deps.crypto, deps.driver, [...stored]);
-  if (request.after === 0 && request.scopes === "*") tables.put("pull_began", String(page.head));
+  for (const log of rejoined) keepRejoined(tables, judged.judged, log);
+  const ofOthers = appended.filter(({ sealed }) => names.has(nameOf(sealed)));
+  if (ofOthers.length > 0) {
+    const leaves = ofOthers.map(({ sealed }) => sealed.leaf);
+    extendPulled(deps.crypto, deps.driver, leaves);
+  }
+  const isFirst = request.after === 0 && request.scopes === "*" && request.own !== true;
+  if (isFirst) tables.put("pull_began", String(page.head));
   tables.put("pull_head", String(page.head));
   movePulls(tables, request, page.next);
   fetchNewScopes(deps, page, judged, stored);
+  let noted = 0;
+  for (const event of judged.newer) {
+    if (names.has(originKey(event.device, event.incarnation)) && tables.putNewer(event)) noted += 1;
+  }
+  if (tables.newerCount() > noted) {
+    for (const { sealed } of appended) {
+      const { dev, inc, seq } = sealed.header;
+      tables.dropNewer(dev, inc, seq - 1);
+    }
+  }
+  fetchReadable(tables, headerVersion);
+  for (const { leaf, section } of judged.unopened) {
+    if (stored.has(leaf)) tables.putUnopened(leaf, section);
+  }
+  if (request.own === true && page.next >= page.head) {
+    endOwn(deps, page.head, tables.ownLogs().at(-1)?.incarnation ?? "");
+  }
   const isBehind = tables.pulls().some(({ position }) => position < page.head);
   const hasMoved = page.next > request.after;
-  return { events: appended.length, more: isBehind && hasMoved, heads };
+  return { events: appended.length + noted, more: isBehind && hasMoved, heads };
+}
+
+function nameOf({ header }: SealedEvent): string {
+  return originKey(header.dev, header.inc);
 }
 
 function distinct(events: readonly SealedEvent[]): readonly SealedEvent[] {

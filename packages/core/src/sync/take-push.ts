@@ -2,15 +2,17 @@
  * Taking the answer to a push: what was judged (judge-push.ts) is stored in one transaction that checks the
  * lease of the entries, so that a worker that slept too long changes nothing.
  */
+import { everyScope } from "../event/system.ts";
 import { errorCodes, type ErrorCode } from "../std/errors.ts";
 import type { Clock } from "../std/ports.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Disposition } from "./messages/push.ts";
-import type { PushVerdict } from "./judge-push.ts";
+import { offeredEnd, type PushVerdict } from "./judge-push.ts";
 import { acknowledged, clipRanges, isInRanges, subtractRanges } from "./ranges.ts";
 import { keepCheckpoint } from "./server-log-view.ts";
 import type { PlannedPush, PushOutcome } from "./sync-store.ts";
 import type { SyncTables } from "./sync-tables.ts";
+import { noteOwnFrom } from "./take-own.ts";
 
 export interface TakePushDeps {
   readonly tables: SyncTables;
@@ -78,8 +80,11 @@ function settleVerdict(
       settleFork(deps, log, verdict.index);
       return { status: "reopened", reason: "fork" };
     case "rewound":
-      settleRewound(deps, plan, log.number, verdict);
+      settleOffered(deps, plan, log.number, verdict);
       return { status: "reopened", reason: "rewound" };
+    case "diverged":
+      settleOffered(deps, plan, log.number, verdict);
+      return { status: "replan" };
     case "contradiction":
       return { status: "contradiction", code: verdict.code };
     default:
@@ -114,6 +119,7 @@ function settleReceipt(
   const { size, received: receivedAt } = statement;
   const { owed } = answer;
   tables.putPushed(log, { size, owed, receipt: number, receivedAt });
+  noteOwnFrom(tables, log, pulledThrough(tables));
   const now = acknowledged(size, owed);
   const then = acknowledged(before.size, before.owed);
   const delivered = tables.outboxPositions(log, subtractRanges(now, then));
@@ -125,6 +131,11 @@ function settleReceipt(
   }
   const rejected = rejectRefused(deps, plan, log, answer.dispositions, owed);
   return { status: "receipted", delivered: delivered.length, rejected, more: false };
+}
+
+/** Where the pull of everything stands. */
+function pulledThrough(tables: SyncTables): number {
+  return tables.pulls().find(({ scope }) => scope === everyScope)?.position ?? 0;
 }
 
 /** Bodies that the server will not have go to dead letters; in its receipts they stay owed. */
@@ -184,24 +195,25 @@ function settleFork(
   }
 }
 
-/** The server holds what was offered and more of the log than this store; what was not offered may differ. */
-function settleRewound(
+/** The server holds what was offered, and beyond it what this store has not; the receipt covers both. */
+function settleOffered(
   deps: TakePushDeps,
-  { request }: PlannedPush,
+  plan: PlannedPush,
   log: number,
-  { statement, answer, judged }: Verdict<"rewound">,
+  { status, statement, answer, judged }: Verdict<"rewound" | "diverged">,
 ): void {
   const { tables, outbox } = deps;
   keepCheckpoint(tables, judged);
   const before = tables.pushed(log);
-  const size = Math.min(statement.size, request.from + request.entries.length);
+  const size = Math.min(statement.size, offeredEnd(plan.request));
   const owed = clipRanges(answer.owed, size);
   tables.putPushed(log, { ...before, size, owed });
   const now = subtractRanges(acknowledged(size, owed), acknowledged(before.size, before.owed));
   outbox.delivered(tables.outboxPositions(log, now));
+  rejectRefused(deps, plan, log, answer.dispositions, owed);
   const at = deps.clock.now();
   const { text } = answer.receipt;
-  tables.keepEvidence(`log_rewound/${log}/${answer.receipt.index}`, { at, receipt: text });
+  tables.keepEvidence(`log_${status}/${log}/${answer.receipt.index}`, { at, receipt: text });
 }
 
 function keepLoss(

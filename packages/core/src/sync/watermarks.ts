@@ -1,6 +1,7 @@
 /** Where sync stands, from what is stored: never from sockets. */
 import type { Outbox } from "../outbox/outbox.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
+import { createAcknowledgements } from "./rest/acknowledgements.ts";
 import type { SyncWatermarks } from "./sync-store.ts";
 import { createSyncTables, nothingPushed } from "./sync-tables.ts";
 
@@ -12,6 +13,9 @@ export function readWatermarks(
   const tables = createSyncTables(driver);
   const newest = tables.ownLogs().at(-1);
   const { size, owed } = newest === undefined ? nothingPushed : tables.pushed(newest.number);
+  const isEnrolled = tables.server() !== undefined;
+  const through =
+    newest === undefined || isEnrolled ? 0 : createAcknowledgements(driver).through(newest.number);
   const { waiting, dead } = outbox.status();
   const oldest = driver
     .prepare("SELECT enqueued_at AS value FROM outbox ORDER BY position LIMIT 1")
@@ -21,7 +25,7 @@ export function readWatermarks(
     .get<{ value: number | null }>();
   return {
     oldestUnacknowledgedAt: oldest?.value,
-    acknowledgedThrough: owed[0]?.[0] ?? size,
+    acknowledgedThrough: isEnrolled ? (owed[0]?.[0] ?? size) : through,
     receiptedSize: size,
     owed,
     lastReceiptAt: receipt?.value ?? undefined,

@@ -188,6 +188,17 @@ export const metrics = {
     help: "Requests for an access token",
     labels: ["result"],
   },
+  conflicts_resolved: {
+    kind: "counter",
+    unit: "1",
+    help: "Conflicts at a backend that its route's strategy settled",
+    labels: ["strategy"],
+  },
+  certificate_pin_failures: {
+    kind: "counter",
+    unit: "1",
+    help: "Connections given up because the server's key is not pinned",
+  },
   verify_problems: {
     kind: "counter",
     unit: "1",
@@ -292,6 +303,10 @@ export const logEvents = {
   outbox_full: "The outbox is full: appends in the normal lane are refused",
   breaker_opened: "A circuit breaker opened",
   breaker_closed: "A circuit breaker closed",
+  http_request:
+    "A request to a backend: method, path without ids, redacted headers; never the body",
+  http_answer: "A backend's answer: status, time, redacted headers; never the body",
+  http_failed: "A request to a backend had no answer",
   api_failed: "The server failed on a request through no fault of its caller",
   server_tenant_moved: "A tenant was moved to another shard",
   server_started: "The server listens",

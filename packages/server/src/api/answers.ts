@@ -1,4 +1,6 @@
 /** Answers as they leave: compressed when asked for, never cached, with the request's id. */
+import { STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
 import { promisify } from "node:util";
 import { gzip, zstdCompress } from "node:zlib";
 import { type ErrorAnswer, errorAnswerShape, mediaTypes, writeJson } from "@holdfast/core";
@@ -68,4 +70,21 @@ export function refusalAnswer(requestId: string, refusal: Refusal): Response {
       ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
     },
   });
+}
+
+/** Writes an answer where no HTTP is spoken any more, or never was, and ends the connection. */
+export async function writeAnswer(socket: Socket, answer: Response): Promise<void> {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const body = Buffer.from(await answer.arrayBuffer());
+  const more = [
+    ["content-length", body.length],
+    ["connection", "close"],
+  ];
+  const lines = [...answer.headers, ...more].map(([name, value]) => `${name}: ${value}\r\n`);
+  const { status } = answer;
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n`;
+  socket.end(Buffer.concat([Buffer.from(head, "latin1"), body]));
 }

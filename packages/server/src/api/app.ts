@@ -2,7 +2,7 @@
  * The HTTP application over the engine: bounds, tokens and codecs around the routes of `routes.ts`. It answers
  * every request with a message or with a coded refusal; what is the server's own trouble is told to the observer.
  */
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpBindings } from "@hono/node-server";
 import {
   base64url,
@@ -26,11 +26,14 @@ import { readBody } from "./body.ts";
 import { openApiDocument } from "./openapi.ts";
 import { readQuery } from "./query.ts";
 import { createRates, type Rate } from "./rates.ts";
-import { type Route, routes } from "./routes.ts";
+import { createReplayMemory, type ReplayMemory } from "../engine/replay-memory.ts";
+import { type Route, routes, tailRoute } from "./routes.ts";
 import { engineStatus } from "./engine-status.ts";
 import { refusalFor } from "./status.ts";
-import { openTail, type Tail } from "./tail.ts";
+import { openEventTail } from "./event-tail.ts";
+import type { Tail } from "./tail.ts";
 import { type Admitted, createTokens, type TokenKey, type Tokens } from "./tokens.ts";
+import { createUpgrade, type Upgrade } from "./upgrade.ts";
 
 /** Bounds of one server, all from the configuration. */
 export interface ApiBounds {
@@ -55,14 +58,26 @@ export interface ApiDeps {
   readonly observer: Observer;
   readonly host: string;
   readonly tokenKey: TokenKey;
+  /** Shared by all nodes of a server; default: this process's own. */
+  readonly replay?: ReplayMemory;
   readonly bounds: ApiBounds;
 }
 
 /** The application, and the way to end it. */
 export interface Api {
   readonly fetch: (request: Request, env: HttpBindings) => Promise<Response> | Response;
-  /** From now on `/readyz` and every message answer `server_busy`; tails end. */
+  /** A request that asks for the live tail over a WebSocket. */
+  readonly upgrade: Upgrade;
+  /** From now on `/readyz` answers `server_busy`, and connections end with their next answer; tails end. */
+  drain(): void;
+  /** From now on every message answers `server_busy`. */
   stop(): void;
+}
+
+/** How far stopping has come. */
+interface Stages {
+  draining: boolean;
+  stopping: boolean;
 }
 
 type Bindings = { readonly Bindings: HttpBindings };
@@ -71,18 +86,19 @@ type Bindings = { readonly Bindings: HttpBindings };
 export function createApi(deps: ApiDeps): Api {
   const { observer, bounds } = deps;
   const app = new Hono<Bindings>();
-  const state = { stopping: false };
+  const state: Stages = { draining: false, stopping: false };
   const addressShare = createRates(deps.clock, bounds.addressRate);
-  const gate = createGate(deps, state, addressShare);
+  const enter = createEntrance(deps, state, addressShare);
+  const gate = createGate(deps, state, enter);
   const callers = createCounts(deviceRequestsMax);
   const tails = createTails(deps);
-  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey }), observer);
+  const replay = deps.replay ?? createReplayMemory();
+  const tokens = counted(createTokens({ ...deps, key: deps.tokenKey, replay }), observer);
   const schema = protocolDigest(deps.crypto);
   const greeting: Pick<Hello, "schema" | "encodings"> = { schema, encodings: ["zstd", "gzip"] };
   const deviceShare = createRates(deps.clock, bounds.deviceRate);
 
-  const admitted = async (context: Context<Bindings>): Promise<Admitted> => {
-    const given = context.env.incoming.headersDistinct["authorization"] ?? [];
+  const admitted = async (given: readonly string[]): Promise<Admitted> => {
     try {
       const caller = await tokens.admit(given);
       deviceShare(`${caller.tenant}/${caller.device}`);
@@ -99,12 +115,14 @@ export function createApi(deps: ApiDeps): Api {
     requestId: string,
   ): Promise<Response> => {
     const { incoming, outgoing } = context.env;
-    const caller = route.token ? await admitted(context) : undefined;
+    const given = incoming.headersDistinct["authorization"] ?? [];
+    const caller = route.token ? await admitted(given) : undefined;
     const query = readQuery(route, new URL(context.req.url).search);
     if (route.run === undefined && caller !== undefined) {
       // A HEAD would open a stream that nobody reads.
       if (incoming.method !== "GET") throw new HoldfastError("method_refused");
-      return tails.open(caller, headersOf(requestId, mediaTypes.events));
+      const { body } = await tails.open(caller, (ended) => openEventTail(deps, caller, ended));
+      return new Response(body, { headers: headersOf(requestId, mediaTypes.events) });
     }
     if (caller !== undefined) {
       whenSent(outgoing, callers.enter(`${caller.tenant}/${caller.device}`));
@@ -127,7 +145,22 @@ export function createApi(deps: ApiDeps): Api {
   addPlainRoutes(app, deps, state, addressShare);
   return {
     fetch: (request, env) => app.fetch(request, env),
+    upgrade: createUpgrade({
+      ...deps,
+      enter,
+      admitted,
+      openTail: tails.open,
+      opened: () => {
+        count(observer, tailRoute.name, 101);
+      },
+      refuse: (error) => refuse(deps, tailRoute.name, requestIdOf(deps), error),
+    }),
+    drain() {
+      state.draining = true;
+      tails.endAll();
+    },
     stop() {
+      state.draining = true;
       state.stopping = true;
       tails.endAll();
     },
@@ -184,18 +217,20 @@ function whenSent(outgoing: ServerResponse, leave: () => void): void {
   else outgoing.once("close", leave);
 }
 
-/** What stands before every message: shares, counts, refusals with a code. */
-function createGate(
-  deps: ApiDeps,
-  state: { readonly stopping: boolean },
+/** Counts a request in; what it returns counts it out. */
+type Enter = (incoming: IncomingMessage) => () => void;
+
+/** What stands before every message: is the server there for it, and is it within the address's share? */
+function createEntrance(
+  { bounds }: ApiDeps,
+  state: Readonly<Stages>,
   addressShare: (name: string) => void,
-) {
-  const { observer, bounds } = deps;
+): Enter {
   const addresses = createCounts(bounds.addressRequests);
   let all = 0;
 
-  const enter = (context: Context<Bindings>, address: string): (() => void) => {
-    const { incoming } = context.env;
+  return (incoming) => {
+    const address = addressName(incoming.socket.remoteAddress);
     if (state.stopping) throw new HoldfastError("server_busy");
     if (incoming.rawHeaders.length / 2 > bounds.headersMax) {
       throw new HoldfastError("headers_too_many", { max: bounds.headersMax });
@@ -209,18 +244,23 @@ function createGate(
       leave();
     };
   };
+}
 
+/** Refusals with a code, whatever a request fails of. */
+function createGate(deps: ApiDeps, state: Readonly<Stages>, enter: Enter) {
   return async (
     route: Route,
     context: Context<Bindings>,
     work: (requestId: string) => Promise<Response>,
   ): Promise<Response> => {
     const requestId = requestIdOf(deps);
+    // The next request of this client goes to a node that stays.
+    if (state.draining) context.env.outgoing.setHeader("connection", "close");
     let leave: (() => void) | undefined;
     try {
-      leave = enter(context, addressName(context.env.incoming.socket.remoteAddress));
+      leave = enter(context.env.incoming);
       const response = await work(requestId);
-      count(observer, route.name, response.status);
+      count(deps.observer, route.name, response.status);
       return response;
     } catch (error) {
       return refuse(deps, route.name, requestId, error);
@@ -251,24 +291,27 @@ function refuse({ observer }: ApiDeps, route: string, requestId: string, error: 
   return refusalAnswer(requestId, refusal);
 }
 
-/** Open tails, bounded for each device, so that they can be ended. */
+/** Open tails, bounded for each device whatever carries them, so that they can be ended. */
 function createTails(deps: ApiDeps) {
   const open = new Map<string, Set<Tail>>();
   let all = 0;
+  let isStopping = false;
   const gauge = (by: number): void => {
     all += by;
     deps.observer.gauge("api_tails", all);
   };
   return {
-    async open(caller: Admitted, headers: Record<string, string>): Promise<Response> {
+    async open<T extends Tail>(caller: Admitted, start: (ended: () => void) => T): Promise<T> {
       const name = `${caller.tenant}/${caller.device}`;
       // Revoked devices read nothing more; the engine says so to any reader's question.
       await deps.server.checkpoint(caller);
+      // Whoever was let in before may have waited while the others were ended.
+      if (isStopping) throw new HoldfastError("server_busy");
       const own = open.get(name) ?? new Set<Tail>();
       if (own.size >= deps.bounds.deviceTails) {
         throw new HoldfastError("requests_too_many", { retry_after_ms: 1_000 });
       }
-      const tail = openTail(deps, caller, () => {
+      const tail = start(() => {
         own.delete(tail);
         if (own.size === 0) open.delete(name);
         gauge(-1);
@@ -276,10 +319,11 @@ function createTails(deps: ApiDeps) {
       own.add(tail);
       open.set(name, own);
       gauge(1);
-      return new Response(tail.body, { headers });
+      return tail;
     },
     endAll() {
-      for (const own of open.values()) for (const tail of own) tail.end();
+      isStopping = true;
+      for (const own of open.values()) for (const tail of own) tail.end("stopping");
     },
   };
 }
@@ -288,7 +332,7 @@ function createTails(deps: ApiDeps) {
 function addPlainRoutes(
   app: Hono<Bindings>,
   deps: ApiDeps,
-  state: { readonly stopping: boolean },
+  state: Readonly<Stages>,
   addressShare: (name: string) => void,
 ): void {
   const document = canonicalJson(openApiDocument());
@@ -300,9 +344,9 @@ function addPlainRoutes(
   app.get("/healthz", () => plain('{"status":"ok"}'));
   app.get("/readyz", async (context) => {
     try {
-      if (state.stopping) throw new HoldfastError("server_busy");
+      if (state.draining) throw new HoldfastError("server_busy");
       take(context);
-      await deps.server.hello();
+      await deps.server.ready();
       return plain('{"status":"ready"}');
     } catch (error) {
       return refuse(deps, "readyz", requestIdOf(deps), error);

@@ -3,21 +3,16 @@
  * connections, connections of one address. One address that takes too much is cut; the others do not notice.
  */
 import { randomBytes } from "node:crypto";
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import { base64url, type ErrorCode, HoldfastError } from "@holdfast/core";
 import { getRequestListener, RequestError } from "@hono/node-server";
 import { addressName } from "./address.ts";
-import { refusalAnswer } from "./answers.ts";
+import { refusalAnswer, writeAnswer } from "./answers.ts";
 import type { Api } from "./app.ts";
 import { refusalFor } from "./status.ts";
+import { asksForTail } from "./upgrade.ts";
 
 /** Bounds of connections, all from the configuration. */
 export interface ListenerBounds {
@@ -41,7 +36,7 @@ export interface TlsFiles {
 
 /** A server for the application; it does not listen yet. */
 export function createListener(
-  api: Pick<Api, "fetch">,
+  api: Pick<Api, "fetch" | "upgrade">,
   bounds: ListenerBounds,
   tls?: TlsFiles,
 ): Server {
@@ -60,6 +55,8 @@ export function createListener(
     // A request without a host is refused below, with a code like any other.
     requireHostHeader: false,
     insecureHTTPParser: false,
+    // Whatever else somebody would upgrade to is passed over (RFC 9110 §7.8).
+    shouldUpgradeCallback: asksForTail,
   };
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
     void listener(incoming, outgoing);
@@ -78,6 +75,9 @@ export function createListener(
         );
   // What is expected of the answer changes nothing: RFC 9110 §10.1.1 lets a server pass over it.
   server.on("checkExpectation", answer);
+  server.on("upgrade", (incoming, socket, head) => {
+    void api.upgrade(incoming, socket as Socket, head);
+  });
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     void refuseUnread(error, socket as Socket);
   });
@@ -106,16 +106,7 @@ async function refuseUnread(error: NodeJS.ErrnoException, socket: Socket): Promi
     socket.destroy();
     return;
   }
-  const answer = refusal(unreadCodes[error.code ?? ""] ?? "message_malformed");
-  const body = Buffer.from(await answer.arrayBuffer());
-  const more = [
-    ["content-length", body.length],
-    ["connection", "close"],
-  ];
-  const lines = [...answer.headers, ...more].map(([name, value]) => `${name}: ${value}\r\n`);
-  const { status } = answer;
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n`;
-  socket.end(Buffer.concat([Buffer.from(head, "latin1"), body]));
+  await writeAnswer(socket, refusal(unreadCodes[error.code ?? ""] ?? "message_malformed"));
 }
 
 function boundAddresses(server: Server, most: number): void {

@@ -37,7 +37,7 @@ function contentOf(type: string, schema: string): JsonSchema {
 }
 
 function operationOf(route: Route): JsonSchema {
-  const { name, summary, token, body, query, optional, answer } = route;
+  const { name, summary, token, body, query, optional, answer, socket } = route;
   const parameters = Object.entries(query ?? {}).map(([parameter, form]) => ({
     name: parameter,
     in: "query",
@@ -48,6 +48,16 @@ function operationOf(route: Route): JsonSchema {
     answer === undefined
       ? { "204": { description: "Done" } }
       : { "200": { description: summary, content: contentOf(answer.type, answer.schema) } };
+  // OpenAPI 3.1 has no words for WebSockets: the answer to an upgrade, and what its messages are.
+  const upgraded =
+    socket === undefined
+      ? {}
+      : {
+          "101": {
+            description: `Upgraded to a WebSocket, subprotocol ${socket.subprotocol}`,
+            "x-holdfast-message": { $ref: `#/components/schemas/${socket.message}` },
+          },
+        };
   return {
     operationId: name,
     summary,
@@ -56,7 +66,7 @@ function operationOf(route: Route): JsonSchema {
     ...(body === undefined
       ? {}
       : { requestBody: { required: true, content: contentOf(body.type, body.schema) } }),
-    responses: { ...success, default: refusal },
+    responses: { ...success, ...upgraded, default: refusal },
   };
 }
 

@@ -28,6 +28,7 @@ import {
   readJson,
   revokeRequestShape,
   type Shape,
+  tailSubprotocol,
   tokenAnswerShape,
   writeJson,
 } from "@holdfast/core";
@@ -70,6 +71,8 @@ export interface Route {
   readonly optional?: readonly string[];
   /** `undefined`: 204. */
   readonly answer?: { readonly type: string; readonly schema: string };
+  /** It may also be upgraded to a WebSocket that brings such messages. */
+  readonly socket?: { readonly subprotocol: string; readonly message: string };
   /** The tail is a stream and is opened by the application. */
   readonly run?: (asked: Asked) => Promise<Uint8Array | undefined>;
 }
@@ -138,6 +141,17 @@ const joining: readonly Route[] = [
   },
 ];
 
+/** The live tail, also over a WebSocket: `upgrade.ts`. */
+export const tailRoute: Route = {
+  method: "get",
+  path: "/v1/tail",
+  name: "tail",
+  summary: "Live tail: hints of growth as server-sent events, or over a WebSocket",
+  token: true,
+  answer: { type: mediaTypes.events, schema: "Hint" },
+  socket: { subprotocol: tailSubprotocol, message: "Hint" },
+};
+
 const exchanging: readonly Route[] = [
   {
     method: "post",
@@ -164,14 +178,7 @@ const exchanging: readonly Route[] = [
     run: async (asked) =>
       encodePage(await asked.server.pull(callerOf(asked), readJson(pullRequestShape, asked.body))),
   },
-  {
-    method: "get",
-    path: "/v1/tail",
-    name: "tail",
-    summary: "Live tail: hints of growth as server-sent events",
-    token: true,
-    answer: { type: mediaTypes.events, schema: "Hint" },
-  },
+  tailRoute,
   {
     method: "get",
     path: "/v1/conflicts",

@@ -47,6 +47,7 @@ const passing: ReadonlySet<ErrorCode> = new Set([
   "store_io_error",
   "store_closed",
   "store_overloaded",
+  "durability_unmet",
 ]);
 
 /** What a failure becomes on the wire; never a stack, a path or a text of the platform. */

@@ -23,6 +23,7 @@ import {
 } from "@holdfast/core";
 import { jwtVerify, SignJWT } from "jose";
 import { createRates } from "./rates.ts";
+import type { ReplayMemory } from "../engine/replay-memory.ts";
 import type { AssertionKey, Caller, SyncServer } from "../engine/sync-server.ts";
 
 /** The server's key for access tokens: Ed25519. */
@@ -37,6 +38,7 @@ export interface TokenDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly key: TokenKey;
+  readonly replay: ReplayMemory;
   /** Audience of assertions and of tokens. */
   readonly host: string;
 }
@@ -61,7 +63,6 @@ const algorithms: Readonly<Record<SignatureAlgorithm, string>> = {
 };
 /** Clocks of devices follow `hello`; the rest is travel time. */
 const leewayMs = 30_000;
-const rememberedMax = 100_000;
 /** A device needs a token in ten minutes: more would only fill what is remembered for everybody. */
 const deviceTokens = { perSecond: 1, burst: 100 };
 const cachedMax = 10_000;
@@ -70,11 +71,10 @@ const jwtForm = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 
 /** Tokens of one server. */
 export function createTokens(deps: TokenDeps): Tokens {
-  const used = new Map<string, number>();
   const cached = new Map<string, Admitted>();
   const share = createRates(deps.clock, deviceTokens);
   return {
-    exchange: (assertion) => exchange(deps, used, share, assertion),
+    exchange: (assertion) => exchange(deps, share, assertion),
     admit: (authorization) => admit(deps, cached, authorization),
   };
 }
@@ -85,7 +85,6 @@ function refused(part: string): HoldfastError {
 
 async function exchange(
   deps: TokenDeps,
-  used: Map<string, number>,
   share: (name: string) => void,
   assertion: string,
 ): Promise<TokenAnswer> {
@@ -94,12 +93,18 @@ async function exchange(
   await checkSignature(deps, key, assertion);
   // Only what its key has signed is remembered, so that nobody else fills the memory.
   const now = deps.clock.now();
-  const name = `${caller.tenant}/${caller.device}/${caller.incarnation}/${jti}`;
-  if (used.has(name)) throw refused("jti");
-  share(`${caller.tenant}/${caller.device}`);
-  forget(used, now);
-  if (used.size >= rememberedMax) throw new HoldfastError("server_busy");
-  used.set(name, expires + leewayMs);
+  const { tenant, device, incarnation } = caller;
+  const used = {
+    tenant,
+    name: `${device}/${incarnation}/${jti}`,
+    until: expires + leewayMs,
+    now,
+  };
+  // Whoever sends a stolen one again takes nothing from the share of its device.
+  const fresh = await deps.replay.use(used, () => {
+    share(`${tenant}/${device}`);
+  });
+  if (!fresh) throw refused("jti");
   return issue(deps, caller, now);
 }
 
@@ -242,12 +247,4 @@ async function verified(deps: TokenDeps, token: string, now: number): Promise<Ad
   if (caller === undefined || !isTime(exp)) throw unknownToken();
   if (exp * 1_000 > now + limits.tokenLifeMs + leewayMs) throw unknownToken();
   return { ...caller, expires: exp * 1_000 };
-}
-
-/** What has expired need not be remembered: it would be refused by its time. */
-function forget(used: Map<string, number>, now: number): void {
-  for (const [name, until] of used) {
-    if (until > now) break;
-    used.delete(name);
-  }
 }

@@ -17,6 +17,7 @@ import { listShards, moveTenant } from "./admin/move-tenant.ts";
 import { revoke } from "./admin/revoke.ts";
 import type { EngineDeps } from "./engine-deps.ts";
 import { enrol } from "./founding/enrol.ts";
+import { createOwnNode } from "./founding/own-node.ts";
 import { push } from "./ingest/push.ts";
 import { algorithmOf } from "./log/checkpoints.ts";
 import { listConflicts } from "./reading/conflicts.ts";
@@ -26,7 +27,7 @@ import { listGrants, sendGrants } from "./reading/grants.ts";
 import { pull } from "./reading/pull.ts";
 import { newestCheckpoint, proveGrowth, proveLeaf, readLeaves } from "./reading/server-log.ts";
 import type { AssertionKey, Caller, SyncServer } from "./sync-server.ts";
-import { createWriteLoop } from "./write-loop.ts";
+import { createWriteLoop, type WriteLoop } from "./write-loop.ts";
 
 /**
  * A server over a store, which stays the caller's to close. Throws `vkey_malformed` for a checkpoint key of no
@@ -35,28 +36,56 @@ import { createWriteLoop } from "./write-loop.ts";
 export function createSyncServer(deps: EngineDeps): SyncServer {
   algorithmOf(deps.key.spki);
   const loop = createWriteLoop({ ...deps, now: () => deps.clock.now() });
+  const own = createOwnNode(deps, loop);
   return {
     hello: () => Promise.resolve(greet(deps)),
-    enrol: async (request) => enrol(deps, loop, request),
+    ready: () => deps.store.check(),
+    enrol: async (request) => enrol(deps, loop, own, request),
     addFoundingCode: async (digest, expires) => addFoundingCode(loop, digest, expires),
     assertionKey: (caller) => assertionKey(deps, caller),
-    push: async (caller, request, raw) => push(deps, loop, caller, request, raw),
+    push: async (caller, request, raw) => push(deps, loop, own, caller, request, raw),
     pull: async (caller, request) => pull(deps, caller, request),
     grants: async (caller, after) => listGrants(deps, caller, after),
     sendGrants: async (caller, request) => sendGrants(loop, caller, request),
     devices: async (caller) => listDevices(deps, caller),
     addCode: async (caller, request) => addCode(loop, caller, request),
-    revoke: async (caller, request) => revoke(deps, loop, caller, request),
+    revoke: async (caller, request) => revoke(deps, loop, own, caller, request),
     conflicts: async (caller, stream) => listConflicts(deps, caller, stream),
     checkpoint: async (caller, log) => newestCheckpoint(deps, caller, log),
     inclusion: async (caller, request) => proveLeaf(deps, caller, request),
     consistency: async (caller, request) => proveGrowth(deps, caller, request),
     leaves: async (caller, from, to, log) => readLeaves(deps, caller, from, to, log),
     epoch: async (caller, request) => proveEpoch(deps, caller, request),
-    moveTenant: async (request) => moveTenant(deps, loop, request),
+    moveTenant: async (request) => moveTenant(deps, loop, own, request),
     shards: async () => listShards(deps),
+    node: async (tenant) => own.in(tenant),
+    watch: (tenant, listener) => watch(deps, loop, tenant, listener),
     onEvents: (listener) => loop.onEvents(listener),
     close: () => loop.close(),
+  };
+}
+
+/** What this process places, it knows at once; of other nodes' events the store tells. */
+function watch(
+  { store }: EngineDeps,
+  loop: WriteLoop,
+  tenant: string,
+  listener: (head: number) => void,
+): () => void {
+  let told = 0;
+  const tell = (head: number): void => {
+    if (head <= told) return;
+    told = head;
+    listener(head);
+  };
+  const ends = [
+    loop.onEvents((of, head) => {
+      if (of === tenant) tell(head);
+    }),
+    store.watch?.(tenant, tell),
+  ];
+  return () => {
+    for (const end of ends) end?.();
   };
 }
 
@@ -81,7 +110,7 @@ function greet({ key, host, reads, clock, greeting }: EngineDeps): Hello {
 }
 
 function assertionKey({ store }: EngineDeps, caller: Caller): Promise<AssertionKey | undefined> {
-  return store.read(async (reads) => {
+  return store.read(caller.tenant, async (reads) => {
     const { tenant, device, incarnation } = caller;
     const row = await reads.device(tenant, device);
     const log = await reads.deviceLog(tenant, device, incarnation);

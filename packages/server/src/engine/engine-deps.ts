@@ -3,7 +3,7 @@ import type { Bytes, Clock, Crypto, Hello, Observer, Random, Timers } from "@hol
 import type { CheckpointKey } from "./log/checkpoints.ts";
 import type { ServerStore } from "./server-store.ts";
 
-/** The server's own device in a tenant. */
+/** The device of a server's node in a tenant. */
 export interface ServerNode {
   readonly device: string;
   /** Header text of its `IncarnationOpened`. */
@@ -25,7 +25,7 @@ export interface EngineDeps {
   readonly host: string;
   readonly key: CheckpointKey;
   readonly reads: Hello["reads"];
-  /** Called once before a tenant is founded, and again when founding failed: the same node each time. */
+  /** This node in a tenant: the same device each time, with an opening while it is not enrolled there. */
   nodeFor(tenant: string): Promise<ServerNode>;
   /** What the transport adds to the greeting. */
   readonly greeting?: Pick<Hello, "schema" | "encodings">;

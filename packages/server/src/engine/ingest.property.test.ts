@@ -179,13 +179,13 @@ async function take(here: TestServer, logs: readonly Modelled[], together: reado
 }
 
 async function expectHeld(here: TestServer, logs: readonly Modelled[]): Promise<void> {
-  const events = await here.store.events(here.tenant, "*", 0, 10_000);
+  const events = await here.reads.events(here.tenant, "*", 0, 10_000);
   expect(events.map(({ position }) => position)).toEqual(events.map((_, at) => at + 1));
   for (const log of logs) {
     const { device, incarnation } = log.device;
-    const row = await here.store.deviceLog(here.tenant, device, incarnation);
+    const row = await here.reads.deviceLog(here.tenant, device, incarnation);
     expect(row?.owed).toEqual(owedOf(log));
-    const leaves = await here.store.leavesOf(here.tenant, device, incarnation, 0, row?.size ?? 0);
+    const leaves = await here.reads.leavesOf(here.tenant, device, incarnation, 0, row?.size ?? 0);
     expect(leaves).toEqual(log.leaves);
     const placed = events.filter((event) => event.device === device);
     const expected = [...log.bodies].map((index) => [index, log.leaves[index]]);
@@ -211,7 +211,7 @@ async function expectPulled(here: TestServer, page: number): Promise<void> {
     expect(answer.next).toBeGreaterThan(after);
     after = answer.next;
   }
-  const events = await here.store.events(here.tenant, "*", 0, 10_000);
+  const events = await here.reads.events(here.tenant, "*", 0, 10_000);
   const others = events.filter(({ device }) => device !== here.founder.device);
   expect(seen).toEqual(others.map(({ position }) => position));
 }

@@ -82,11 +82,11 @@ async function refusalOf(promise: Promise<unknown>): Promise<string> {
 }
 
 async function everythingStored(): Promise<string> {
-  const logs = await here.store.deviceLogs(here.tenant);
-  const events = await here.store.events(here.tenant, "*", 0, 1_000);
-  const row = await here.store.tenant(here.tenant);
-  const head = await here.store.head(row?.shard ?? "");
-  return JSON.stringify([logs, events, head, await here.store.quarantine(here.tenant, 100)]);
+  const logs = await here.reads.deviceLogs(here.tenant);
+  const events = await here.reads.events(here.tenant, "*", 0, 1_000);
+  const row = await here.reads.tenant(here.tenant);
+  const head = await here.reads.head(row?.shard ?? "");
+  return JSON.stringify([logs, events, head, await here.reads.quarantine(here.tenant, 100)]);
 }
 
 describe("a push", () => {
@@ -96,7 +96,7 @@ describe("a push", () => {
     const answer = await here.receipted(founder, 0);
     expect(answer).toMatchObject({ size: 3, owed: [], dispositions: [], consistency: [] });
     expectProven(founder, answer);
-    const events = await here.store.events(here.tenant, "*", 0, 10);
+    const events = await here.reads.events(here.tenant, "*", 0, 10);
     expect(events.map(({ position, leaf }) => [position, leaf])).toEqual(
       founder.events.map(({ leaf }, at) => [at + 1, leaf]),
     );
@@ -108,7 +108,7 @@ describe("a push", () => {
     await here.receipted(founder, 0, { leafOnly: [1, 2] });
     founder.record([{}]);
     await here.receipted(founder, 3, { fills: [2, 1] });
-    const events = await here.store.events(here.tenant, "*", 0, 10);
+    const events = await here.reads.events(here.tenant, "*", 0, 10);
     expect(events.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
   });
 
@@ -133,7 +133,7 @@ describe("a push", () => {
       [3, "duplicate"],
       [4, "duplicate"],
     ]);
-    const events = await here.store.events(here.tenant, "*", 0, 10);
+    const events = await here.reads.events(here.tenant, "*", 0, 10);
     expect(events.map(({ index }) => index)).toEqual([0, 3, 2, 4, 1]);
   });
 
@@ -150,7 +150,7 @@ describe("a push", () => {
       "duplicate",
     ]);
     expectProven(founder, again);
-    expect(await here.store.events(here.tenant, "*", 0, 10)).toHaveLength(3);
+    expect(await here.reads.events(here.tenant, "*", 0, 10)).toHaveLength(3);
   });
 
   test("that overlaps a lost one continues it and is no fork", async () => {
@@ -192,15 +192,15 @@ describe("a push", () => {
         body: { header, frames },
       })),
     };
-    const before = await here.store.deviceLogs(here.tenant);
+    const before = await here.reads.deviceLogs(here.tenant);
     const answer = await here.push(founder, request);
     expect(answer).toEqual({ status: "fork", index: 2, held: founder.notes.at(-1)?.text, size: 3 });
-    expect(await here.store.deviceLogs(here.tenant)).toEqual(before);
-    const kept = await here.store.quarantine(here.tenant, 10);
+    expect(await here.reads.deviceLogs(here.tenant)).toEqual(before);
+    const kept = await here.reads.quarantine(here.tenant, 10);
     expect(kept).toMatchObject([{ code: "device_log_forked", note: branch.note.text, from: 2 }]);
     expect(kept[0]?.bytes).toEqual(rawOf(request));
     await here.push(founder, request);
-    expect(await here.store.quarantine(here.tenant, 10)).toHaveLength(1);
+    expect(await here.reads.quarantine(here.tenant, 10)).toHaveLength(1);
   });
 });
 
@@ -317,9 +317,9 @@ describe("incarnations", () => {
     next.record([{}]);
     const answer = (await here.push(next, next.push(0))) as Receipted;
     expectProven(next, answer);
-    const log = await here.store.deviceLog(here.tenant, next.device, next.incarnation);
-    const row = await here.store.tenant(here.tenant);
-    const [leaf] = await here.store.serverLeaves(
+    const log = await here.reads.deviceLog(here.tenant, next.device, next.incarnation);
+    const row = await here.reads.tenant(here.tenant);
+    const [leaf] = await here.reads.serverLeaves(
       row?.shard ?? "",
       log?.enrolment ?? -1,
       (log?.enrolment ?? -1) + 1,
@@ -329,7 +329,7 @@ describe("incarnations", () => {
     expect(statement.root).toBe(
       base64(fromBase64url(next.events[0]?.leaf ?? "") ?? new Uint8Array(0)),
     );
-    expect(await here.store.quarantine(here.tenant, 10)).toEqual([]);
+    expect(await here.reads.quarantine(here.tenant, 10)).toEqual([]);
   });
 
   test("two successors of one are a finding, and both are taken", async () => {
@@ -338,7 +338,7 @@ describe("incarnations", () => {
     const [one, two] = [founder.successor(), founder.successor()];
     expect((await here.push(one, one.push(0))).status).toBe("receipted");
     expect((await here.push(two, two.push(0))).status).toBe("receipted");
-    expect(await here.store.quarantine(here.tenant, 10)).toMatchObject([
+    expect(await here.reads.quarantine(here.tenant, 10)).toMatchObject([
       { code: "incarnation_contended", incarnation: two.incarnation },
     ]);
   });

@@ -103,7 +103,7 @@ function expectLogProven(
 
 describe("enrolment", () => {
   test("founds a tenant: an admin with all access, and the server's own device", async () => {
-    const row = await here.store.tenant(here.tenant);
+    const row = await here.reads.tenant(here.tenant);
     const node = here.nodes.get(here.tenant);
     expect(row).toMatchObject({ founder: here.founder.device, node: node?.device });
     const devices = await here.server.devices(callerOf(here.founder));
@@ -113,7 +113,7 @@ describe("enrolment", () => {
         [node?.device, "device"],
       ].toSorted(),
     );
-    expect(await here.store.access(here.tenant, here.founder.device)).toEqual(["*"]);
+    expect(await here.reads.access(here.tenant, here.founder.device)).toEqual(["*"]);
   });
 
   test("answers with the enrolment proven in the newest checkpoint, again when the answer was lost", async () => {
@@ -307,7 +307,7 @@ describe("access", () => {
     here.founder.record([granted(other, [scope]), revoked(other, [scope])]);
     await here.receipted(here.founder, 0, { leafOnly: [1] });
     await here.receipted(here.founder, 3, { fills: [1] });
-    expect(await here.store.access(here.tenant, other.device)).toEqual([]);
+    expect(await here.reads.access(here.tenant, other.device)).toEqual([]);
   });
 
   test("nobody else's events give it", async () => {
@@ -318,8 +318,8 @@ describe("access", () => {
       { index: 1, disposition: "quarantined", code: "role_insufficient" },
     ]);
     expect(answer.owed).toEqual([]);
-    expect(await here.store.access(here.tenant, other.device)).toEqual([]);
-    expect(await here.store.quarantine(here.tenant, 9)).toMatchObject([
+    expect(await here.reads.access(here.tenant, other.device)).toEqual([]);
+    expect(await here.reads.quarantine(here.tenant, 9)).toMatchObject([
       { code: "role_insufficient" },
     ]);
   });
@@ -414,7 +414,7 @@ describe("grants", () => {
     await server.revoke(callerOf(founder), { device: other.device, why: "lost" });
     const { hpke } = other;
     const recipient = base64url(fromBase64(hpke) ?? new Uint8Array(0));
-    expect(await here.store.grants(here.tenant, recipient, 0, 9)).toEqual([]);
+    expect(await here.reads.grants(here.tenant, recipient, 0, 9)).toEqual([]);
     const late = server.sendGrants(callerOf(founder), { grants });
     expect(await refusalOf(late)).toBe("grant_recipient_unknown");
   });

@@ -1,19 +1,20 @@
 /**
- * The port of the server's storage: SQLite here (`sqlite-server-store.ts`), PostgreSQL later, one conformance
- * suite. A write transaction belongs to one tenant and moves the head row of its shard; positions and leaf
- * indices are gap-free and in commit order because both counters move in the transaction that uses them.
+ * The port of the server's storage: SQLite (`sqlite-server-store.ts`) and PostgreSQL (`postgres-server-store.ts`),
+ * one conformance suite. A transaction belongs to one tenant, and no other one's rows are there inside of it. A
+ * write moves the head row of the tenant's shard; positions and leaf indices are gap-free and in commit order
+ * because both counters move in the transaction that uses them.
  *
  * A tenant's server log may go on in another one (`succeedLog`): positions go on in it, leaf indices begin anew. The
  * former logs stay readable and are never written again: methods that take `log` read the shard's newest log
  * without it, and that one with it.
  *
- * Every answer may be a promise. Reads outside a transaction see committed state only.
+ * Every answer may be a promise. Reads see committed state, and one state at a time.
  */
 import type {
   Bytes,
   CompactRange,
+  HashSpan,
   IndexRanges,
-  LeafSource,
   MaybePromise,
   Role,
 } from "@holdfast/core";
@@ -172,8 +173,13 @@ export interface ServerReads {
     incarnation: string,
   ): MaybePromise<DeviceLogRow | undefined>;
   deviceLogs(tenant: string, device?: string): MaybePromise<readonly DeviceLogRow[]>;
-  /** Leaves and tile roots of a device log. */
-  deviceLeaves(tenant: string, device: string, incarnation: string): LeafSource;
+  /** Hashes of the tree of a device log, all spans in one batch. Throws `proof_source_short`. */
+  deviceHashes(
+    tenant: string,
+    device: string,
+    incarnation: string,
+    spans: readonly HashSpan[],
+  ): MaybePromise<readonly (readonly Bytes[])[]>;
   /** Leaves [from, to) of a device log, base64url. */
   leavesOf(
     tenant: string,
@@ -182,9 +188,8 @@ export interface ServerReads {
     from: number,
     to: number,
   ): MaybePromise<readonly string[]>;
-  /** Has an event with this id a body here? */
-  leafOfId(tenant: string, id: string): MaybePromise<string | undefined>;
-  eventByLeaf(tenant: string, leaf: string): MaybePromise<PlacedEvent | undefined>;
+  /** Which of these event ids have a body here. */
+  placedIds(tenant: string, ids: readonly string[]): MaybePromise<ReadonlySet<string>>;
   /**
    * Events of those scopes after a position, in order, at most `limit`, without those of device `except`. With
    * `bytes` (headers and frames) it ends after the second event at the earliest, with the one that goes beyond.
@@ -216,7 +221,12 @@ export interface ServerReads {
     to: number,
     log?: number,
   ): MaybePromise<readonly string[]>;
-  serverTree(shard: string, log?: number): LeafSource;
+  /** Hashes of the tree of the server log, all spans in one batch. Throws `proof_source_short`. */
+  serverHashes(
+    shard: string,
+    spans: readonly HashSpan[],
+    log?: number,
+  ): MaybePromise<readonly (readonly Bytes[])[]>;
   /** Of the newest log. */
   serverRange(shard: string): MaybePromise<CompactRange>;
   checkpoint(shard: string, size?: number, log?: number): MaybePromise<CheckpointRow | undefined>;
@@ -291,11 +301,37 @@ export interface ServerWrites extends ServerReads {
   addQuarantine(row: QuarantineRow): MaybePromise<void>;
 }
 
+/** What a caller has seen of a shard: a state that is older than that must not answer. */
+export type SeenHead = Pick<ShardHead, "events" | "leaves">;
+
 /** The storage itself; see the module header. Its methods throw the storage codes (`store_*`). */
-export interface ServerStore extends ServerReads {
-  /** Reads that see one committed state. */
-  read<T>(work: (reads: ServerReads) => MaybePromise<T>): Promise<T>;
-  /** One write transaction: committed and durable when it resolves, undone when `work` throws. */
-  write<T>(work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+export interface ServerStore {
+  readonly capabilities: {
+    /** The medium itself hides other tenants' rows from a transaction. */
+    readonly isolated: boolean;
+    /** `read` with `seen` may be answered by a copy that lags behind. */
+    readonly replica: boolean;
+  };
+  /**
+   * Reads that see one committed state; `tenant` is `undefined` for what is not of one yet (codes). With `seen` a
+   * copy that may lag behind answers, as far as it has got there.
+   */
+  read<T>(
+    tenant: string | undefined,
+    work: (reads: ServerReads) => MaybePromise<T>,
+    seen?: SeenHead,
+  ): Promise<T>;
+  /**
+   * One write transaction: committed and durable when it resolves, undone when `work` throws. What the medium
+   * undoes of itself may be tried again: `work` then runs once more from the beginning.
+   */
+  write<T>(tenant: string | undefined, work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
+  /** Can writes be taken, and kept as promised? Throws when not. */
+  check(): Promise<void>;
+  /**
+   * Calls `listener` with the tenant's head when other processes placed events; returns the end of it. Hints: some
+   * are late. Absent where one process has the store for itself.
+   */
+  readonly watch?: (tenant: string, listener: (head: number) => void) => () => void;
   close(): MaybePromise<void>;
 }

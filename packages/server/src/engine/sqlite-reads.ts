@@ -2,16 +2,17 @@
 import {
   base64url,
   type Bytes,
-  hashBytes,
-  HoldfastError,
+  type Crypto,
   invariant,
   type LeafSource,
   type Role,
+  spanFromTiles,
   type SqliteDriver,
 } from "@holdfast/core";
 import type {
   CheckpointRow,
   PlacedEvent,
+  ServerLogName,
   ServerReads,
   ShardRow,
   TenantRow,
@@ -24,10 +25,12 @@ import {
   type EventSqlRow,
   type LogSqlRow,
   deviceLogOf,
+  type LeavesSqlRow,
+  leavesIn,
   owned,
   placedEventOf,
   rangeOf,
-} from "./sqlite-rows.ts";
+} from "./store-rows.ts";
 
 /** Answers at once: what the port allows to be a promise never is one here. */
 type AtOnce<Port> = {
@@ -57,15 +60,18 @@ const eventColumns = `events.position AS position, logs.device AS device,
 const notLogsOf = `AND log NOT IN
   (SELECT own.number FROM logs AS own WHERE own.tenant = ? AND own.device = ?)`;
 
-export function createSqliteReads(driver: SqliteDriver): SqliteReads {
+export function createSqliteReads(
+  crypto: Pick<Crypto, "sha256">,
+  driver: SqliteDriver,
+): SqliteReads {
   const names = nameReads(driver);
   return {
     ...names,
     ...tenantReads(driver, names),
-    ...deviceLogReads(driver, names),
+    ...deviceLogReads(crypto, driver, names),
     ...eventReads(driver, names),
     ...accessReads(driver, names),
-    ...serverLogReads(driver),
+    ...serverLogReads(crypto, driver),
     ...shardReads(driver, names),
     receiptOf(tenant, device, incarnation, noteDigest) {
       const number = names.logNumber(tenant, device, incarnation) ?? -1;
@@ -184,9 +190,10 @@ function tenantReads(
 }
 
 function deviceLogReads(
+  crypto: Pick<Crypto, "sha256">,
   driver: SqliteDriver,
   { tenantNumber, logNumber }: Names,
-): Pick<SqliteReads, "deviceLog" | "deviceLogs" | "deviceLeaves" | "leavesOf"> {
+): Pick<SqliteReads, "deviceLog" | "deviceLogs" | "deviceHashes" | "leavesOf"> {
   const columns = `number, device, incarnation, algorithm, spki, hpke, opening, size, head, range,
     note, receipt, received_at, enrolment, revocation, owed, cutoff FROM logs`;
   const logs = `SELECT ${columns} WHERE tenant = ? AND (? IS NULL OR device = ?) ORDER BY number`;
@@ -204,9 +211,9 @@ function deviceLogReads(
         .prepare(logs)
         .all<LogSqlRow>(tenantNumber(tenant) ?? -1, device ?? null, device ?? null)
         .map(deviceLogOf),
-    deviceLeaves(tenant, device, incarnation) {
+    deviceHashes(tenant, device, incarnation, spans) {
       const log = logNumber(tenant, device, incarnation) ?? -1;
-      return {
+      const source: LeafSource = {
         leaves: (from, to) => hashes(log, from, to),
         tileRoots: (from, to) =>
           driver
@@ -216,13 +223,14 @@ function deviceLogReads(
             .all<{ root: Uint8Array }>(log, from, to)
             .map(({ root }) => owned(root)),
       };
+      return spans.map((span) => spanFromTiles(crypto, source, span));
     },
     leavesOf: (tenant, device, incarnation, from, to) =>
       hashes(logNumber(tenant, device, incarnation) ?? -1, from, to).map((hash) => base64url(hash)),
   };
 }
 
-/** Leaves lie as they came: one row for each push, keyed by the index of its first leaf. */
+/** Leaves [from, to) of a device log. */
 export function leafHashes(
   driver: SqliteDriver,
   log: number,
@@ -237,20 +245,8 @@ export function leafHashes(
            (SELECT max(first) FROM leaves WHERE log = ? AND first <= ?), 0)
        ORDER BY first`,
     )
-    .all<{ first: number; hashes: Uint8Array }>(log, to, log, from);
-  const out: Bytes[] = [];
-  for (const row of rows) {
-    const count = row.hashes.length / hashBytes;
-    const start = Math.max(from, row.first);
-    if (row.first + count <= start) continue;
-    if (start !== from + out.length) break;
-    const end = Math.min(to, row.first + count);
-    for (let at = start - row.first; at < end - row.first; at++) {
-      out.push(owned(row.hashes.subarray(at * hashBytes, (at + 1) * hashBytes)));
-    }
-  }
-  if (out.length !== to - from) throw new HoldfastError("proof_source_short", { from, to });
-  return out;
+    .all<LeavesSqlRow>(log, to, log, from);
+  return leavesIn(rows, from, to);
 }
 
 /** Rows of the largest events that are in memory at once beside a page. */
@@ -274,7 +270,7 @@ function createPage(most: number) {
 function eventReads(
   driver: SqliteDriver,
   { tenantNumber }: Names,
-): Pick<SqliteReads, "leafOfId" | "eventByLeaf" | "events" | "headersOfStream" | "sharedStreams"> {
+): Pick<SqliteReads, "placedIds" | "events" | "headersOfStream" | "sharedStreams"> {
   const ofAll = `SELECT ${eventColumns}
     WHERE events.tenant = ? AND position > ? ${notLogsOf} ORDER BY position LIMIT ?`;
   const ofScope = `SELECT position FROM events
@@ -309,15 +305,10 @@ function eventReads(
   }
 
   return {
-    leafOfId: (tenant, id) =>
-      driver
-        .prepare("SELECT leaf FROM events WHERE tenant = ? AND id = ?")
-        .get<{ leaf: string }>(tenantNumber(tenant) ?? -1, id)?.leaf,
-    eventByLeaf(tenant, leaf) {
-      const row = driver
-        .prepare(`SELECT ${eventColumns} WHERE events.tenant = ? AND leaf = ?`)
-        .get<EventSqlRow>(tenantNumber(tenant) ?? -1, leaf);
-      return row === undefined ? undefined : placedEventOf(row);
+    placedIds(tenant, ids) {
+      const number = tenantNumber(tenant) ?? -1;
+      const found = driver.prepare("SELECT 1 FROM events WHERE tenant = ? AND id = ?");
+      return new Set(ids.filter((id) => found.get(number, id) !== undefined));
     },
     events(tenant, scopes, after, limit, except, bytes = Infinity) {
       const number = tenantNumber(tenant) ?? -1;
@@ -387,6 +378,22 @@ function accessReads(
   };
 }
 
+/** Leaf hashes [from, to) of a server log. */
+export function serverLeafHashes(
+  driver: SqliteDriver,
+  { shard, log }: ServerLogName,
+  from: number,
+  to: number,
+): readonly Bytes[] {
+  return driver
+    .prepare(
+      `SELECT hash FROM server_leaves WHERE shard = ? AND log = ? AND leaf_index >= ?
+         AND leaf_index < ? ORDER BY leaf_index`,
+    )
+    .all<{ hash: Uint8Array }>(shard, log, from, to)
+    .map(({ hash }) => owned(hash));
+}
+
 interface ShardSqlRow {
   readonly shard: string;
   readonly log: number;
@@ -396,8 +403,9 @@ interface ShardSqlRow {
 }
 
 function serverLogReads(
+  crypto: Pick<Crypto, "sha256">,
   driver: SqliteDriver,
-): Pick<SqliteReads, "head" | "serverLeaves" | "serverTree" | "serverRange" | "checkpoint"> {
+): Pick<SqliteReads, "head" | "serverLeaves" | "serverHashes" | "serverRange" | "checkpoint"> {
   function shardRow(shard: string): ShardSqlRow {
     const row = driver
       .prepare("SELECT shard, log, events, leaves, range FROM shards WHERE shard = ?")
@@ -425,23 +433,21 @@ function serverLogReads(
         )
         .all<{ text: string }>(shard, log ?? null, shard, from, to)
         .map(({ text }) => text),
-    serverTree: (shard, log): LeafSource => ({
-      leaves: (from, to) =>
-        driver
-          .prepare(
-            `SELECT hash FROM server_leaves WHERE ${ofLog} AND leaf_index >= ? AND leaf_index < ?
-             ORDER BY leaf_index`,
-          )
-          .all<{ hash: Uint8Array }>(shard, log ?? null, shard, from, to)
-          .map(({ hash }) => owned(hash)),
-      tileRoots: (from, to) =>
-        driver
-          .prepare(
-            `SELECT root FROM server_tiles WHERE ${ofLog} AND tile >= ? AND tile < ? ORDER BY tile`,
-          )
-          .all<{ root: Uint8Array }>(shard, log ?? null, shard, from, to)
-          .map(({ root }) => owned(root)),
-    }),
+    serverHashes(shard, spans, log) {
+      const of = { shard, log: log ?? shardRow(shard).log };
+      const source: LeafSource = {
+        leaves: (from, to) => serverLeafHashes(driver, of, from, to),
+        tileRoots: (from, to) =>
+          driver
+            .prepare(
+              `SELECT root FROM server_tiles WHERE shard = ? AND log = ? AND tile >= ? AND tile < ?
+               ORDER BY tile`,
+            )
+            .all<{ root: Uint8Array }>(shard, of.log, from, to)
+            .map(({ root }) => owned(root)),
+      };
+      return spans.map((span) => spanFromTiles(crypto, source, span));
+    },
     checkpoint(shard, size, log) {
       const of = [shard, log ?? null, shard] as const;
       const row =

@@ -75,6 +75,22 @@ serverStoreSuite(runner, {
   make: () => storeOn({ open: encrypted, onFile: true, reader: true }),
 });
 
+describe("a sealed shard", () => {
+  test("keeps its row as it was", async () => {
+    const driver = plain(":memory:", false);
+    const store = createSqliteServerStore({ crypto, driver });
+    await store.write("t", async (tx) => {
+      await tx.addTenant({ tenant: "t", shard: "a", founder: "d", node: "n" });
+      await tx.succeedLog("t", { shard: "b", log: 1 });
+    });
+    const change = (shard: string): number =>
+      driver.prepare("UPDATE shards SET events = 0 WHERE shard = ?").run(shard);
+    expect(change("b")).toBe(1);
+    expect(() => change("a")).toThrow(/store_constraint|sealed/);
+    await store.close();
+  });
+});
+
 describe("opening", () => {
   test("refuses a database of something else, and one of a newer format", () => {
     const foreign = plain(":memory:", false);

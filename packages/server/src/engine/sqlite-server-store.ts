@@ -10,8 +10,8 @@ import {
   type MaybePromise,
   type SqliteDriver,
 } from "@holdfast/core";
-import type { ServerReads, ServerStore, ServerWrites } from "./server-store.ts";
-import { createSqliteReads, type SqliteReads } from "./sqlite-reads.ts";
+import type { ServerStore, ServerWrites } from "./server-store.ts";
+import { createSqliteReads } from "./sqlite-reads.ts";
 import { ensureServerSchema } from "./sqlite-schema.ts";
 import { createSqliteWrites } from "./sqlite-writes.ts";
 
@@ -38,18 +38,21 @@ export function createSqliteServerStore(deps: SqliteServerStoreDeps): ServerStor
   durableBarrier(driver);
   driver.exec(`PRAGMA cache_size = -${cacheKib}`);
   if (reader !== undefined) configure(reader);
-  const reads = createSqliteReads(driver);
+  const reads = createSqliteReads(deps.crypto, driver);
   const tx: ServerWrites = { ...reads, ...createSqliteWrites(deps, reads) };
   const writing = createTurns();
   const reading = reader === undefined ? writing : createTurns();
-  const outside = reader === undefined ? reads : createSqliteReads(reader);
+  const outside = reader === undefined ? reads : createSqliteReads(deps.crypto, reader);
   return {
-    ...gated(outside, reading),
-    write: (work) => writing.take(() => inWrite(driver, () => work(tx))),
-    read: (work) =>
+    capabilities: { isolated: false, replica: false },
+    write: (_tenant, work) => writing.take(() => inWrite(driver, () => work(tx))),
+    read: (_tenant, work) =>
       reading.take(() =>
         reader === undefined ? work(outside) : inSnapshot(reader, () => work(outside)),
       ),
+    async check() {
+      await writing.take(() => driver.prepare("SELECT 1").get());
+    },
     close() {
       reader?.close();
       driver.close();
@@ -59,16 +62,12 @@ export function createSqliteServerStore(deps: SqliteServerStoreDeps): ServerStor
 
 /** Work in turn: SQLite has one transaction a connection, and ours may wait for promises inside. */
 interface Turns {
-  readonly busy: Promise<unknown> | undefined;
   take<T>(work: () => MaybePromise<T>): Promise<T>;
 }
 
 function createTurns(): Turns {
   let last: Promise<unknown> | undefined;
   return {
-    get busy() {
-      return last;
-    },
     take(work) {
       const turn = (async () => {
         // A turn that failed has told its own caller.
@@ -111,41 +110,4 @@ async function inSnapshot<T>(reader: SqliteDriver, work: () => MaybePromise<T>):
   } finally {
     if (reader.inTransaction) reader.prepare("COMMIT").run();
   }
-}
-
-/** Reads outside of a transaction wait while one is open on their connection. */
-function gated(reads: SqliteReads, turns: Turns): ServerReads {
-  const gate =
-    <Args extends readonly unknown[], Answer>(read: (...args: Args) => Answer) =>
-    (...args: Args): MaybePromise<Answer> =>
-      turns.busy === undefined ? read(...args) : turns.take(() => read(...args));
-  return {
-    tenant: gate(reads.tenant),
-    head: gate(reads.head),
-    shards: gate(reads.shards),
-    successions: gate(reads.successions),
-    device: gate(reads.device),
-    devices: gate(reads.devices),
-    deviceLog: gate(reads.deviceLog),
-    deviceLogs: gate(reads.deviceLogs),
-    // Leaves are never changed: whoever knows a committed size reads them at any time.
-    deviceLeaves: reads.deviceLeaves,
-    leavesOf: gate(reads.leavesOf),
-    leafOfId: gate(reads.leafOfId),
-    eventByLeaf: gate(reads.eventByLeaf),
-    events: gate(reads.events),
-    sharedStreams: gate(reads.sharedStreams),
-    headersOfStream: gate(reads.headersOfStream),
-    access: gate(reads.access),
-    accessChanges: gate(reads.accessChanges),
-    serverLeaves: gate(reads.serverLeaves),
-    serverTree: reads.serverTree,
-    serverRange: gate(reads.serverRange),
-    checkpoint: gate(reads.checkpoint),
-    receiptOf: gate(reads.receiptOf),
-    code: gate(reads.code),
-    grants: gate(reads.grants),
-    quarantine: gate(reads.quarantine),
-    quarantined: gate(reads.quarantined),
-  };
 }

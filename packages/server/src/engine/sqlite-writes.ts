@@ -1,19 +1,17 @@
 /** What a transaction changes in a server's SQLite. */
 import {
-  type Bytes,
   createTreeBuilder,
   type Crypto,
-  emptyRange,
   HoldfastError,
   invariant,
   leafHash,
   type SqliteDriver,
-  tileLeaves,
   utf8,
 } from "@holdfast/core";
+import { completedFrom, completedTiles } from "./log/completed-tiles.ts";
 import type { EventToPlace, ServerReads, ServerWrites } from "./server-store.ts";
-import { leafHashes, type SqliteReads } from "./sqlite-reads.ts";
-import { rangeBytes } from "./sqlite-rows.ts";
+import { leafHashes, serverLeafHashes, type SqliteReads } from "./sqlite-reads.ts";
+import { rangeBytes } from "./store-rows.ts";
 
 export interface SqliteWriteDeps {
   readonly crypto: Pick<Crypto, "sha256">;
@@ -170,16 +168,12 @@ function deviceLogWrites(
         driver
           .prepare("INSERT INTO leaves (log, first, hashes) VALUES (?, ?, ?)")
           .run(log, from, rangeBytes({ size: 0, hashes: leaves }));
-        addTiles(
-          crypto,
-          from,
-          leaves,
-          (start) => leafHashes(driver, log, start, from),
-          (tile, root) =>
-            driver
-              .prepare("INSERT INTO tiles (log, tile, root) VALUES (?, ?, ?)")
-              .run(log, tile, root),
-        );
+        const tiles = driver.prepare("INSERT INTO tiles (log, tile, root) VALUES (?, ?, ?)");
+        const start = completedFrom(from, leaves.length);
+        const tail = start === undefined ? [] : leafHashes(driver, log, start, from);
+        for (const { tile, root } of completedTiles(crypto, start, [...tail, ...leaves])) {
+          tiles.run(log, tile, root);
+        }
       }
       driver
         .prepare(
@@ -212,25 +206,6 @@ function deviceLogWrites(
         );
     },
   };
-}
-
-/** Tells the root of every tile that the new leaves complete; `before` reads from the tile's start on. */
-function addTiles(
-  crypto: Pick<Crypto, "sha256">,
-  from: number,
-  leaves: readonly Bytes[],
-  before: (start: number) => readonly Bytes[],
-  add: (tile: number, root: Bytes) => void,
-): void {
-  const first = Math.floor(from / tileLeaves);
-  const last = Math.floor((from + leaves.length) / tileLeaves);
-  if (first === last) return;
-  const start = first * tileLeaves;
-  const builder = createTreeBuilder(crypto, emptyRange, (tile, root) => {
-    add(first + tile, root);
-  });
-  for (const leaf of before(start)) builder.append(leaf);
-  for (const leaf of leaves.slice(0, last * tileLeaves - from)) builder.append(leaf);
 }
 
 function placeEvents(
@@ -276,16 +251,15 @@ function serverLogWrites(
         builder.append(hash);
         insert.run(shard, log, first + at, texts[at] as string, hash);
       }
-      addTiles(
-        crypto,
-        first,
-        hashes,
-        (start) => reads.serverTree(shard).leaves(start, first),
-        (tile, root) =>
-          driver
-            .prepare("INSERT INTO server_tiles (shard, log, tile, root) VALUES (?, ?, ?, ?)")
-            .run(shard, log, tile, root),
+      const tiles = driver.prepare(
+        "INSERT INTO server_tiles (shard, log, tile, root) VALUES (?, ?, ?, ?)",
       );
+      const start = completedFrom(first, hashes.length);
+      const tail =
+        start === undefined ? [] : serverLeafHashes(driver, { shard, log }, start, first);
+      for (const { tile, root } of completedTiles(crypto, start, [...tail, ...hashes])) {
+        tiles.run(shard, log, tile, root);
+      }
       driver
         .prepare("UPDATE shards SET leaves = ?, range = ? WHERE shard = ?")
         .run(builder.size, rangeBytes(builder.range()), shard);

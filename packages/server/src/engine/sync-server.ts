@@ -50,6 +50,8 @@ export interface AssertionKey {
  */
 export interface SyncServer {
   hello(): Promise<Hello>;
+  /** Does the storage take writes and keep them as promised? Throws when not. */
+  ready(): Promise<void>;
   enrol(request: EnrolRequest): Promise<EnrolAnswer>;
   /** Registers a code that founds a tenant: an act of the operator, not of any device. */
   addFoundingCode(digest: string, expires: number): Promise<void>;
@@ -74,7 +76,14 @@ export interface SyncServer {
   moveTenant(request: MoveRequest): Promise<MoveAnswer>;
   /** Every shard, sealed ones included: for the operator. */
   shards(): Promise<readonly ShardRow[]>;
-  /** Told of every commit that placed events; returns the end of it. */
+  /** Device id of this node in a tenant, where it is enrolled by then. Throws `caller_unknown`. */
+  node(tenant: string): Promise<string>;
+  /**
+   * Tells how far a tenant's events reach whenever they are seen to have grown, whichever node placed them; returns
+   * the end of it. Hints: one may stand for many, and those of other nodes may be late.
+   */
+  watch(tenant: string, listener: (head: number) => void): () => void;
+  /** Told of every commit of this process that placed events; returns the end of it. */
   onEvents(listener: (tenant: string, head: number) => void): () => void;
   close(): Promise<void>;
 }

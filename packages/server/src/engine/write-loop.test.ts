@@ -50,18 +50,18 @@ function sizeOf(answer: PushAnswer): number {
 
 describe("a group", () => {
   test("has one checkpoint, and one that is refused concerns nobody else", async () => {
-    const { founder, store, tenant } = here;
+    const { founder, reads, tenant } = here;
     const devices = [founder, await here.join(), await here.join()];
-    const shard = (await store.tenant(tenant))?.shard ?? "";
-    const before = (await store.head(shard)).leaves;
+    const shard = (await reads.tenant(tenant))?.shard ?? "";
+    const before = (await reads.head(shard)).leaves;
     const forged = { ...founder.push(0), note: "nothing" };
     const pushes = devices.map((device) => here.push(device, device.push(0)));
     const refused = here.push(founder, forged);
     const answers = await Promise.all(pushes);
     expect(await settledCodes([refused])).toEqual(["push_note_malformed"]);
     expect(answers.map(sizeOf)).toEqual([before + 3, before + 3, before + 3]);
-    expect(await store.checkpoint(shard, before + 1)).toBeUndefined();
-    expect(await store.checkpoint(shard, before + 2)).toBeUndefined();
+    expect(await reads.checkpoint(shard, before + 1)).toBeUndefined();
+    expect(await reads.checkpoint(shard, before + 2)).toBeUndefined();
     expect(answers.map((one) => one.status === "receipted" && one.receipt.index)).toEqual([
       before,
       before + 1,
@@ -81,27 +81,27 @@ describe("a group", () => {
     faults.plan({ sql, when, result: "SQLITE_FULL" });
     const answers = [founder, other].map((device) => here.push(device, device.push(0)));
     expect(await settledCodes(answers)).toEqual(["receipted", "receipted"]);
-    const events = await here.store.events(here.tenant, "*", 0, 9);
+    const events = await here.reads.events(here.tenant, "*", 0, 9);
     expect(events.map(({ position }) => position)).toEqual([1, 2]);
   });
 
   test("that the medium keeps refusing says so, and later pushes are taken", async () => {
-    const { founder, store, tenant } = here;
-    const shard = (await store.tenant(tenant))?.shard ?? "";
-    const before = await store.head(shard);
+    const { founder, reads, tenant } = here;
+    const shard = (await reads.tenant(tenant))?.shard ?? "";
+    const before = await reads.head(shard);
     faults.plan({ sql: /INSERT INTO receipts/, when: "before", result: "SQLITE_FULL", times: 9 });
     expect(await settledCodes([here.push(founder, founder.push(0))])).toEqual(["store_full"]);
-    expect(await store.head(shard)).toEqual(before);
-    expect(await store.events(tenant, "*", 0, 9)).toEqual([]);
+    expect(await reads.head(shard)).toEqual(before);
+    expect(await reads.events(tenant, "*", 0, 9)).toEqual([]);
     faults.heal();
     await here.receipted(founder, 0);
   });
 
   test("whose commit is unknown and was made is answered with the same receipt", async () => {
-    const { founder, store, tenant } = here;
+    const { founder, reads, tenant } = here;
     faults.plan({ sql: /COMMIT/, when: "after", result: "SQLITE_IOERR" });
     expect(await settledCodes([here.push(founder, founder.push(0))])).toEqual(["store_io_error"]);
-    const log = await store.deviceLog(tenant, founder.device, founder.incarnation);
+    const log = await reads.deviceLog(tenant, founder.device, founder.incarnation);
     const again = await here.receipted(founder, 0);
     expect(again.receipt.index).toBe(log?.receipt);
     expect(again.dispositions).toEqual([{ index: 0, disposition: "duplicate" }]);

@@ -159,7 +159,7 @@ async function commitJudged(deps: WriteLoopDeps, group: readonly Waiting[]): Pro
 
 function commitGroup(deps: WriteLoopDeps, group: readonly Waiting[]): Promise<Settled> {
   const tenant = group[0]?.call.tenant;
-  return deps.store.write(async (tx) => {
+  return deps.store.write(tenant, async (tx) => {
     const before = tenant === undefined ? undefined : await shardHead(tx, tenant);
     const staged: Staged[] = [];
     for (const { call } of group) staged.push(await stage(tx, call));

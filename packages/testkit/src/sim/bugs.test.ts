@@ -1,6 +1,6 @@
 import { createNodeCrypto } from "@holdfast/node";
 import { describe, expect, it } from "vitest";
-import { bugs, plantOf } from "./bugs.ts";
+import { bugs, isFoundBy, plantOf } from "./bugs.ts";
 import { runSeed } from "./run-seed.ts";
 import { loadSqlite } from "./sqlite-module.ts";
 
@@ -52,12 +52,12 @@ describe("planted bugs", () => {
   for (const [name, from] of Object.entries(foundBy)) {
     if (!full && !quick.includes(name)) continue;
     it(
-      `${name} is found`,
+      `${name} is found by its own oracle`,
       async () => {
         for (let seed = from; seed < from + (full ? 1_000 : 40); seed++) {
           const knobs = bugs[name]?.knobs ?? {};
           const verdict = await runSeed({ seed, sqlite, crypto, plant: plantOf(name), knobs });
-          if (verdict.code !== 0) return;
+          if (isFoundBy(name, verdict)) return;
         }
         expect.fail(`no seed from ${from} on finds it`);
       },

@@ -13,10 +13,13 @@ import {
 } from "./driver-bugs.ts";
 import type { Knobs } from "./knobs.ts";
 import { type Plant, noPlant } from "./plant.ts";
+import type { Verdict } from "./run-seed.ts";
 import {
   alteredHeader,
   breakerStuck,
   deliveredWhenLeased,
+  everybodyReads,
+  everyScopeServed,
   grantsNotSent,
   offByOne,
   pageLacksOne,
@@ -29,12 +32,24 @@ export interface Bug {
   readonly about: string;
   /** Made anew for each run. */
   readonly plant: () => Partial<Plant>;
+  /** The oracle that it is meant for: exit code and text of the verdict. */
+  readonly found: { readonly code: 1 | 2 | 3; readonly text: RegExp };
   /** What its scenario needs; the seed draws the rest. */
   readonly knobs?: Partial<Knobs>;
 }
 
+/** What an oracle says when what was answered is not there. */
+const lost = { code: 2, text: /acknowledged .* is lost/ } as const;
+const notDelivered = { code: 3, text: /after the last fault .* to push/ } as const;
+const cannotOpen = { code: 3, text: /after the last fault .* cannot open/ } as const;
+const halted = { code: 2, text: /halted without a cause: server_/ } as const;
+/** Kills between one access to the disk and the next. */
+const killed: Partial<Knobs> = { killEveryMs: 300, killAtAccess: true };
+
 /** Bugs of sync need somebody to sync with. */
 const synced: Partial<Knobs> = { server: true, devices: 2 };
+/** And somebody who may not read everything. */
+const divided: Partial<Knobs> = { server: true, devices: 3, subjects: 2, restricted: 1 };
 
 /** A disk that says that it synced files of that name. */
 function lyingDisk(pattern: RegExp): (disk: SimDisk) => SimDisk {
@@ -93,14 +108,17 @@ function withoutIds(store: Holdfast): Holdfast {
 export const bugs: Readonly<Record<string, Bug>> = {
   "synchronous-normal": {
     about: "acknowledged commits are not synced",
+    found: lost,
     plant: () => ({ driver: normalSynchronous }),
   },
   "ack-before-commit": {
     about: "append answers before COMMIT",
+    found: lost,
     plant: () => ({ driver: lazyCommit }),
   },
   "mark-before-commit": {
     about: "the high-water mark leads the store",
+    found: lost,
     plant: () => ({
       driver: commitAfterMark,
       medium: (medium, site) => ({
@@ -123,93 +141,129 @@ export const bugs: Readonly<Record<string, Bug>> = {
   },
   "projection-outside": {
     about: "read models are written in a transaction after the events'",
+    found: { code: 2, text: /read model is not the fold|verify says/ },
     plant: () => ({ driver: splitBefore(/(INTO|UPDATE|FROM) "?model_/) }),
+    knobs: killed,
   },
   "outbox-outside": {
     about: "outbox entries are written in a transaction after the events'",
+    found: { code: 2, text: /verify says|did not arrive/ },
     plant: () => ({ driver: splitBefore(/INSERT INTO outbox/) }),
+    knobs: killed,
   },
   "stream-heads-outside": {
     about: "heads of streams are written in a transaction after the events'",
+    found: { code: 2, text: /verify says/ },
     plant: () => ({ driver: splitBefore(/INSERT INTO streams|UPDATE streams/) }),
+    knobs: killed,
   },
   "wal-not-synced": {
     about: "syncs of the write-ahead log do nothing",
+    found: lost,
     plant: () => ({ disk: lyingDisk(/-wal$/) }),
   },
   "database-not-synced": {
     about: "syncs of the database file do nothing",
+    found: { code: 3, text: /store_corrupt/ },
     plant: () => ({ disk: lyingDisk(/store\.db$/) }),
   },
   "keyring-not-synced": {
     about: "a commit is acknowledged whose key is not durable",
+    found: { code: 2, text: /is altered|is lost/ },
     plant: () => ({ disk: lyingDisk(/keyring/) }),
+    knobs: { ...killed, powerLoss: 1 },
   },
   "crossed-answers": {
     about: "calls that wait together get each other's answers",
+    found: { code: 2, text: /acknowledged .* is altered/ },
     plant: () => ({ surface: crossedAnswers }),
   },
   "ids-not-heeded": {
     about: "a draft that is handed over again is recorded again",
+    found: { code: 2, text: /was recorded twice|acknowledged twice/ },
     plant: () => ({ surface: withoutIds }),
-    knobs: { killEveryMs: 300, killAtAccess: true },
+    knobs: killed,
   },
   "read-model-not-updated": {
     about: "rows of read models are not written",
+    found: { code: 2, text: /the read model is not the fold/ },
     plant: () => ({ driver: leaveOut(/INTO "?model_/) }),
   },
   "delivered-when-leased": {
     about: "entries leave the outbox before the server has them",
+    found: notDelivered,
     plant: () => ({ driver: deliveredWhenLeased }),
     knobs: synced,
   },
   "pull-off-by-one": {
     about: "a pull begins one position too late",
+    found: { code: 2, text: /verify says .*withheld/ },
     plant: () => ({ transport: offByOne }),
     knobs: synced,
   },
   "page-lacks-one": {
     about: "a page lacks its last event and claims to be whole",
+    found: halted,
     plant: () => ({ server: pageLacksOne }),
     knobs: synced,
   },
   "header-altered": {
     about: "an event is altered between server and device",
+    found: halted,
     plant: () => ({ server: alteredHeader }),
     knobs: synced,
   },
   "checkpoint-stale": {
     about: "a receipt comes with a checkpoint that does not hold it",
+    found: halted,
     plant: () => ({ server: staleCheckpoint }),
     knobs: synced,
   },
   "token-for-ever": {
     about: "an expired token is not replaced",
+    found: { code: 3, text: /after the last fault .* to push .*token_refused/ },
     plant: () => ({ transport: tokenForEver }),
     knobs: { ...synced, tokenMs: 2_000 },
   },
   "grants-not-sent": {
     about: "grants are said to be sent and are not",
+    found: cannotOpen,
     plant: () => ({ transport: grantsNotSent }),
     knobs: synced,
   },
   "breaker-stuck": {
     about: "a breaker that has opened never lets a probe through",
+    found: { code: 3, text: /after the last fault .* to push .*breaker_open/ },
     plant: () => ({ breaker: breakerStuck }),
     knobs: { ...synced, serverKillEveryMs: 500, serverRestartMs: 20_000 },
   },
   "server-synchronous-normal": {
     about: "the server's receipts are not synced before they are answered",
+    found: { code: 2, text: /receipt [0-9]+ is not in the server log|halted without a cause: server_/ },
     plant: () => ({ serverDriver: normalSynchronous }),
     knobs: { ...synced, serverKillEveryMs: 300, powerLoss: 1 },
   },
   "server-ack-before-commit": {
     about: "the server answers before COMMIT",
+    found: halted,
     plant: () => ({ serverDriver: lazyCommit }),
     knobs: { ...synced, serverKillEveryMs: 300 },
   },
+  "grants-to-all": {
+    about: "keys go to every device, whatever it may read",
+    found: { code: 2, text: /holds the key .* that it was not granted/ },
+    plant: () => ({ grants: everybodyReads }),
+    knobs: divided,
+  },
+  "scopes-not-heeded": {
+    about: "the server serves every scope to every device",
+    found: { code: 3, text: /after the last fault .* holds [0-9]+ events of [0-9]+/ },
+    plant: () => ({ serverStore: everyScopeServed }),
+    knobs: divided,
+  },
   "server-counters-outside": {
     about: "the counters of a shard move in a transaction after the events'",
+    found: { code: 2, text: /have other leaves|was placed twice|is not in the server log/ },
     plant: () => ({ serverDriver: splitBefore(/^UPDATE shards/) }),
     knobs: { ...synced, serverKillEveryMs: 200, killAtAccess: true },
   },
@@ -220,4 +274,10 @@ export function plantOf(name: string): Plant {
   const bug = bugs[name];
   if (bug === undefined) throw new Error(`there is no bug "${name}"`);
   return { ...noPlant, ...bug.plant() };
+}
+
+/** Did the oracle that the bug is meant for find it? Any other end of the run says nothing of that oracle. */
+export function isFoundBy(name: string, { code, text }: Pick<Verdict, "code" | "text">): boolean {
+  const found = bugs[name]?.found;
+  return found !== undefined && found.code === code && found.text.test(text);
 }

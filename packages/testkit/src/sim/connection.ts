@@ -30,7 +30,9 @@ export interface ConnectionPorts {
   readonly plant: Plant;
   readonly ledger: Ledger;
   readonly url: string;
-  readonly pollMs: number;
+  readonly tail: boolean;
+  /** Between two looks for what others did, now. */
+  readonly pollMs: () => number;
 }
 
 /** An open store that syncs. */
@@ -90,7 +92,12 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     timers: process.timers,
     random,
     observer: silentObserver,
-    options: { tail: false, pollMs: ports.pollMs },
+    options: {
+      tail: ports.tail,
+      get pollMs() {
+        return ports.pollMs();
+      },
+    },
   });
   life.listeners.add({
     committed: () => {
@@ -98,7 +105,7 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     },
     reopened: () => undefined,
   });
-  const grantStore = grantStoreOf(store);
+  const grantStore = plant.grants(grantStoreOf(store));
 
   async function token(): Promise<string> {
     const hello = await transport.hello({});
@@ -107,6 +114,21 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
       { audience: sync.server()?.host ?? "", serverTime: hello.time },
     );
     return (await transport.token({ assertion }, {})).accessToken;
+  }
+
+  let kept: string | undefined;
+  /** One token serves until it is refused: then a fresh one, once. */
+  async function withToken<T>(work: (token: string) => Promise<T>): Promise<T> {
+    const used = kept;
+    if (used !== undefined) {
+      try {
+        return await work(used);
+      } catch (error) {
+        if (!isHoldfastError(error) || error.code !== "token_refused") throw error;
+      }
+    }
+    kept = await token();
+    return work(kept);
   }
 
   return {
@@ -119,12 +141,13 @@ export function connect(device: SimDevice, open: OpenDevice, ports: ConnectionPo
     },
     async invite(scopes) {
       const hello = await transport.hello({});
-      const options = { token: await token() };
       const terms = { role: "device" as const, scopes, lifeMs: weekMs };
-      return invite(grantStore, transport, options, { url, hello }, terms);
+      return withToken((granted) =>
+        invite(grantStore, transport, { token: granted }, { url, hello }, terms),
+      );
     },
     async grants() {
-      return exchangeGrants(grantStore, transport, await token());
+      return withToken((granted) => exchangeGrants(grantStore, transport, granted));
     },
   };
 }

@@ -39,9 +39,9 @@ function planRewind(context: Context, { device, work }: Inhabitant): void {
 }
 
 /** Another machine begins with what the original has; nobody tells the server. */
-function addClone(context: Context, { device: original }: Inhabitant): void {
+function addClone(context: Context, { device: original, subjects }: Inhabitant): void {
   const { inhabitants, knobs } = context;
-  const clone = context.inhabit(inhabitants.length);
+  const clone = context.inhabit(inhabitants.length, subjects);
   const { device } = clone;
   original.markCopied();
   device.markCopied();

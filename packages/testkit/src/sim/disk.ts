@@ -36,7 +36,7 @@ export interface DiskUser {
  */
 export type DiskFaults = (
   access: Access,
-  file: string,
+  name: () => string,
 ) => { readonly failure: DiskFailure; readonly when: "before" | "after" } | undefined;
 
 const sectorBytes = 512;
@@ -160,10 +160,10 @@ export function createDisk(): SimDisk {
   let accesses = 0;
   let faults: DiskFaults | undefined;
 
-  function access<T>(user: DiskUser, kind: Access, name: string, effect: () => T): T {
+  function access<T>(user: DiskUser, kind: Access, on: string | SimFile, effect: () => T): T {
     if (!user.alive) throw new DiskError("dead");
     accesses += 1;
-    const fault = faults?.(kind, name);
+    const fault = faults?.(kind, () => (typeof on === "string" ? on : nameOf(on)));
     if (fault?.when === "before") throw new DiskError(fault.failure);
     const result = effect();
     if (fault !== undefined) throw new DiskError(fault.failure);
@@ -217,18 +217,18 @@ export function createDisk(): SimDisk {
       });
     },
     read: (user, file, offset, target) =>
-      access(user, "read", nameOf(file), () => {
+      access(user, "read", file, () => {
         const count = Math.max(0, Math.min(target.length, file.live.size - offset));
         target.set(file.live.bytes.subarray(offset, offset + count));
         return count;
       }),
     write(user, file, offset, bytes) {
-      access(user, "write", nameOf(file), () => {
+      access(user, "write", file, () => {
         alter(file, { kind: "write", offset, bytes: bytes.slice() });
       });
     },
     truncate(user, file, size) {
-      access(user, "truncate", nameOf(file), () => {
+      access(user, "truncate", file, () => {
         alter(file, { kind: "truncate", size });
       });
     },

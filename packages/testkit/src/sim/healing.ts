@@ -1,6 +1,7 @@
 /** The end of a run: no fault strikes any more, and within bounded time all must be well, and proven. */
 import { type Holdfast, lifeOf, type RecordedEvent } from "@holdfast/core";
 import type { Chance } from "../chance.ts";
+import type { SimDevice } from "./device.ts";
 import {
   type Context,
   asError,
@@ -10,6 +11,7 @@ import {
   throwFirst,
 } from "./inhabitants.ts";
 import type { Knobs } from "./knobs.ts";
+import { checkGrants } from "./grant-oracles.ts";
 import { LivenessError, SafetyError } from "./ledger.ts";
 import { checkServer } from "./server-oracles.ts";
 import {
@@ -20,6 +22,7 @@ import {
   checkReadModels,
   modelRows,
 } from "./store-oracles.ts";
+import { comparedAt, type Seen, seenOf, visibleTo } from "./visibility.ts";
 
 /** Every device works again, and all hold the same events. */
 export async function comeTogether(context: Context): Promise<void> {
@@ -27,13 +30,15 @@ export async function comeTogether(context: Context): Promise<void> {
   const { scheduler, backend, inhabitants } = context;
   if (backend === undefined) return;
   const until = scheduler.now + healMsMax;
+  const opened: Opened = new Map();
   while (scheduler.now < until) {
-    const apart = whatIsApart(inhabitants);
+    const apart = whatIsApart(inhabitants, opened);
     if (apart === undefined) return;
-    await scheduler.run({ at: scheduler.now + 2_000, done: () => context.failures.length > 0 });
+    await scheduler.run({ at: scheduler.now + lookAgainMs, done: () => context.failures.length > 0 });
     throwFirst(context);
   }
-  throw new LivenessError(`after the last fault ${whatIsApart(inhabitants) ?? "all is well"}`);
+  const apart = whatIsApart(inhabitants, opened);
+  throw new LivenessError(`after the last fault ${apart ?? "all is well"}`);
 }
 
 /** Devices that have copies, or are older than they were: what they wrote need not be everywhere. */
@@ -66,9 +71,62 @@ function heldBack(store: Holdfast): ReadonlySet<string> {
 
 const readable: ReadonlySet<string> = new Set(["opened", "none"]);
 
+const lookAgainMs = 5_000;
+
+/** Positions of each device up to which its events opened: keys come, and do not go. */
+type Opened = Map<string, number>;
+
+/** How many such events a store has that are not of those devices. */
+function countOf(
+  store: Holdfast,
+  counts: (seen: Seen) => boolean,
+  devices: ReadonlySet<string>,
+): number {
+  const rows = lifeOf(store)
+    .current()
+    .driver.prepare(
+      `SELECT incarnations.device AS author, streams.scope AS scope, events.type AS type,
+         count(*) AS count
+       FROM events CROSS JOIN incarnations ON incarnations.number = events.incarnation
+       CROSS JOIN streams ON streams.stream = events.stream
+       GROUP BY incarnations.device, streams.scope, events.type`,
+    )
+    .all<Seen & { readonly count: number }>();
+  return rows
+    .filter((row) => !devices.has(row.author) && counts(row))
+    .reduce((sum, { count }) => sum + count, 0);
+}
+
+/** Who has another number of events than the first device has for it. */
+function whoLacks(
+  inhabitants: readonly Inhabitant[],
+  copied: ReadonlySet<string>,
+): string | undefined {
+  const first = inhabitants[0]?.device.open?.store;
+  for (const inhabitant of inhabitants.slice(1)) {
+    const store = inhabitant.device.open?.store;
+    if (first === undefined || store === undefined) return "not all are open";
+    const wanted = countOf(first, visibleTo(inhabitant), copied);
+    const here = countOf(store, comparedAt(inhabitant), copied);
+    if (here !== wanted) return `${inhabitant.device.name} holds ${here} events of ${wanted}`;
+  }
+  return undefined;
+}
+
+/** How many events of others the device cannot open. */
+function countClosed(device: SimDevice, opened: Opened, others: ReadonlySet<string>): number {
+  const store = device.open?.store;
+  if (store === undefined) return 0;
+  const after = opened.get(device.name) ?? 0;
+  const events = allEvents(store, after);
+  const closed = ofOthers(events, others).filter(({ content }) => !readable.has(content));
+  const last = events.at(-1)?.position ?? after;
+  opened.set(device.name, closed[0] === undefined ? last : closed[0].position - 1);
+  return closed.length;
+}
+
 /** What still keeps the devices from holding the same. */
-function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
-  const heads = new Set<number>();
+function whatIsApart(inhabitants: readonly Inhabitant[], opened: Opened): string | undefined {
   for (const { device, connected } of inhabitants) {
     const { open } = device;
     if (open === undefined || connected?.open !== open) return `${device.name} is not open`;
@@ -81,18 +139,16 @@ function whatIsApart(inhabitants: readonly Inhabitant[]): string | undefined {
     const trouble = `${state.push}, ${state.pull}, ${state.lastFailure ?? "no failure"}`;
     if (waiting > 0) return `${device.name} has ${waiting} to push (${trouble})`;
     if (owed.length > 0) return `${device.name} owes ${JSON.stringify(owed)} (${trouble})`;
-    heads.add(ofOthers(allEvents(open.store), copiedIds(inhabitants)).length);
   }
-  if (heads.size > 1) return `the devices hold ${[...heads].join(", ")} events`;
+  const copied = copiedIds(inhabitants);
+  const lacks = whoLacks(inhabitants, copied);
+  if (lacks !== undefined) return lacks;
   for (const { device } of inhabitants) {
-    const events = device.open === undefined ? [] : allEvents(device.open.store);
     // An older keyring lacks what came since; who has it need not give it again. What an older copy had sealed
     // under a key that it had not shared yet, nobody can open.
     if (device.copied) continue;
-    const closed = ofOthers(events, copiedIds(inhabitants)).filter(
-      ({ content }) => !readable.has(content),
-    );
-    if (closed.length > 0) return `${device.name} cannot open ${closed.length} events`;
+    const closed = countClosed(device, opened, copied);
+    if (closed > 0) return `${device.name} cannot open ${closed} events`;
   }
   return undefined;
 }
@@ -173,8 +229,29 @@ export async function checkEnd(context: Context, chance: Chance): Promise<void> 
       return events.filter(({ leaf }) => !back.has(leaf));
     });
     await settle(context, "the server's answers", checkServer(backend.server, ledger, shared));
+    await settle(context, "the server's answers", checkGrants(context, held));
   }
   await reopenAfterPowerCut(context, chance);
+}
+
+/** What a device shows of such events. */
+function shown(
+  { device }: Inhabitant,
+  held: readonly RecordedEvent[],
+  counts: (seen: Seen) => boolean,
+  copied: ReadonlySet<string>,
+) {
+  const events = held.filter((event) => counts(seenOf(event)));
+  const streams = new Set(events.map(({ stream }) => stream));
+  const leaves = ofOthers(events, copied).map(({ leaf }) => leaf);
+  const store = device.open?.store;
+  const rows = store === undefined ? [] : [...modelRows(store)];
+  const conflicts = store?.conflicts({ all: true }) ?? [];
+  return {
+    leaves: leaves.toSorted().join(),
+    rows: JSON.stringify(rows.filter(([stream]) => streams.has(stream))),
+    conflicts: JSON.stringify(conflicts.filter(({ stream }) => streams.has(stream))),
+  };
 }
 
 /** Whoever holds the same events shows the same. */
@@ -183,29 +260,24 @@ function checkSame(
   held: readonly (readonly RecordedEvent[])[],
 ): void {
   const copied = inhabitants.some(({ device }) => device.copied);
-  const [first, ...others] = inhabitants.map(({ device }, at) => {
-    const store = device.open?.store;
-    const leaves = ofOthers(held[at] ?? [], copiedIds(inhabitants))
-      .map(({ leaf }) => leaf)
-      .toSorted();
-    return {
-      name: device.name,
-      leaves: leaves.join(),
-      rows: store === undefined ? "" : JSON.stringify([...modelRows(store)]),
-      conflicts: JSON.stringify(store?.conflicts({ all: true })),
-    };
-  });
-  for (const other of others) {
+  const ids = copiedIds(inhabitants);
+  const [first] = inhabitants;
+  if (first === undefined) return;
+  for (const [at, inhabitant] of inhabitants.entries()) {
+    const own = shown(inhabitant, held[at] ?? [], comparedAt(inhabitant), ids);
+    const there = shown(first, held[0] ?? [], visibleTo(inhabitant), ids);
     // A branch that is held back counts where it is held.
     const parts = copied ? (["leaves"] as const) : (["leaves", "rows", "conflicts"] as const);
     for (const part of parts) {
-      if (other[part] === first?.[part]) continue;
-      throw new SafetyError(`${other.name} and ${first?.name ?? "?"} have other ${part}`);
+      if (own[part] === there[part]) continue;
+      const [name, other] = [inhabitant.device.name, first.device.name];
+      throw new SafetyError(`${name} and ${other} have other ${part}`);
     }
   }
+  const arrived = new Set(held[0]?.map(({ leaf }) => leaf));
   for (const { word, leaf } of ledger.acknowledged.values()) {
-    if (!ledger.excused.has(leaf) && !copied && first?.leaves.includes(leaf) === false) {
-      throw new SafetyError(`${first.name}: the acknowledged ${word} did not arrive`);
+    if (!ledger.excused.has(leaf) && !copied && !arrived.has(leaf)) {
+      throw new SafetyError(`${first.device.name}: the acknowledged ${word} did not arrive`);
     }
   }
 }

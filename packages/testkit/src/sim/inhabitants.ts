@@ -14,6 +14,8 @@ import type { Work } from "./workload.ts";
 export interface Inhabitant {
   readonly device: SimDevice;
   readonly work: Work;
+  /** What it was invited to read, in words; `undefined`: everything. */
+  readonly subjects: readonly string[] | undefined;
   connected: { readonly open: OpenDevice; readonly connection: Connection } | undefined;
 }
 
@@ -36,13 +38,21 @@ export interface Context {
   readonly failures: Error[];
   phase: "settling in" | "faults" | "healing";
   /** Somebody else, with an empty disk. */
-  readonly inhabit: (number: number) => Inhabitant;
+  readonly inhabit: (number: number, subjects: readonly string[] | undefined) => Inhabitant;
   /** What a process does with the store once it has opened it. */
   readonly begin: (inhabitant: Inhabitant, open: OpenDevice) => Promise<void>;
 }
 
 /** How long after the last fault everything must be well, virtual milliseconds. */
 export const healMsMax = 30 * 60_000;
+
+/** Between two looks of a device when nothing strikes any more: most of that time nothing happens. */
+const quietPollMs = 20_000;
+
+/** Between two looks of a device for what others did. */
+export function pollMs({ phase, knobs }: Pick<Context, "phase" | "knobs">): number {
+  return phase === "healing" ? Math.max(knobs.pollMs, quietPollMs) : knobs.pollMs;
+}
 
 /** Anything thrown, as an error. */
 export function asError(error: unknown): Error {

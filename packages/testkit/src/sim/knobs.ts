@@ -18,6 +18,10 @@ export interface Knobs {
   readonly thinkMs: number;
   /** Streams that devices share, and that each has alone. */
   readonly streams: { readonly shared: number; readonly own: number };
+  /** Subjects, each with a scope of its own, among which streams are divided. */
+  readonly subjects: number;
+  /** Devices that may read the first subject alone; never the first device. */
+  readonly restricted: number;
   /** Mean time between two kills of a device's process; 0: none. */
   readonly killEveryMs: number;
   /** A kill strikes at an access to the disk, rather than between two steps. */
@@ -61,6 +65,8 @@ export interface Knobs {
   readonly serverErrors: OneIn;
   /** Mean time between two moves of the tenant to another shard; 0: none. */
   readonly moveEveryMs: number;
+  /** Do devices keep a live tail open? Hints are messages, and as uncertain. */
+  readonly tail: boolean;
   /** Life of an access token. */
   readonly tokenMs: number;
   /** Between two looks of a device for what others did. */
@@ -108,6 +114,9 @@ export function drawKnobs(chance: Chance): Knobs {
     cloneAfterMs: copied(),
     cloneUnnoticed: chance.oneIn(2),
     copyWhole: chance.oneIn(2),
+    subjects: between(1, 3),
+    restricted: sometimes(between(1, 2), 0),
+    tail: chance.oneIn(2),
     moveEveryMs: chance.oneIn(3) ? between(5, 40) * thinkMs : 0,
   };
 }

@@ -20,6 +20,8 @@ export interface Offered {
   readonly word: string;
   /** Words for the stream. */
   readonly stream: string;
+  /** Scope id: who was not granted it must not see the word. */
+  readonly scope: string | undefined;
   /** Chosen by the caller, when it may hand the draft over again. */
   readonly id: string | undefined;
 }

@@ -3,12 +3,19 @@
  * lost, come twice, overtake each other, or are held up by a partition. Whether the server acted on a request
  * whose answer did not come, nobody on this side can tell.
  */
-import { HoldfastError, type HttpAnswer, type HttpPort, type HttpRequest } from "@holdfast/core";
+import {
+  HoldfastError,
+  type HttpAnswer,
+  type HttpPort,
+  type HttpRequest,
+  type HttpStreamListener,
+} from "@holdfast/core";
 import type { Chance } from "../chance.ts";
 import type { Knobs, OneIn } from "./knobs.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { SimProcess } from "./sim-process.ts";
-import type { SimServer } from "./sim-server.ts";
+import { refusalAnswer, type SimServer } from "./sim-server.ts";
+import { hearStream } from "./sim-tail.ts";
 import { thinkTime } from "./workload.ts";
 
 /** What a network needs of its world. */
@@ -16,7 +23,7 @@ export interface NetworkPorts {
   readonly scheduler: Scheduler;
   readonly chance: Chance;
   readonly knobs: Knobs;
-  readonly server: SimServer;
+  readonly server: Pick<SimServer, "ask">;
 }
 
 /** What was sent so far. */
@@ -101,6 +108,47 @@ export function createNetwork(ports: NetworkPorts): SimNetwork {
     });
   }
 
+  /** Hints are messages like others: late, twice, or never. */
+  function stream(
+    device: string,
+    process: SimProcess,
+    wanted: HttpRequest,
+    listener: HttpStreamListener,
+  ): () => void {
+    traffic.requests += 1;
+    const server = { close: (): void => undefined };
+    const hearing = hearStream(process, wanted, listener, () => {
+      server.close();
+    });
+    const broken = (): void => {
+      hearing.ended(new HoldfastError("network_unreachable"));
+    };
+    travel(device, "→ tail", () => {
+      const close = ports.server.listen(copyOf(wanted), {
+        refused(error) {
+          travel(device, "← tail refused", () => {
+            hearing.refused(refusalAnswer(error));
+          });
+        },
+        chunk(bytes) {
+          const arrive = (): void => {
+            hearing.chunk(bytes);
+          };
+          travel(device, "← hint", arrive);
+          if (strikes(knobs.netDuplicate)) travel(device, "← hint", arrive);
+        },
+        ended() {
+          travel(device, "← tail ended", broken);
+        },
+      });
+      if (close === undefined) travel(device, "← nobody listens", broken);
+      else server.close = close;
+    });
+    return () => {
+      hearing.close();
+    };
+  }
+
   return {
     traffic,
     cut(device, cut) {
@@ -116,13 +164,7 @@ export function createNetwork(ports: NetworkPorts): SimNetwork {
     },
     portOf: (device, process) => ({
       request: (wanted) => request(device, process, wanted),
-      // Devices poll: a hint that is lost is harmless, and so are all of them.
-      stream(_wanted, listener) {
-        process.timers.soon(() => {
-          listener.ended(new HoldfastError("network_unreachable"));
-        });
-        return () => undefined;
-      },
+      stream: (wanted, listener) => stream(device, process, wanted, listener),
     }),
   };
 }

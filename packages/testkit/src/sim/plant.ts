@@ -3,6 +3,7 @@
  */
 import type {
   EndpointBreaker,
+  GrantStore,
   Holdfast,
   SqliteDriver,
   StoreMedium,
@@ -21,6 +22,7 @@ export interface Plant {
   readonly surface: (store: Holdfast) => Holdfast;
   readonly transport: (transport: Transport) => Transport;
   readonly sync: (store: SyncStore) => SyncStore;
+  readonly grants: (store: GrantStore) => GrantStore;
   readonly breaker: (breaker: EndpointBreaker) => EndpointBreaker;
   readonly serverDriver: (driver: SqliteDriver) => SqliteDriver;
   readonly serverStore: (store: ServerStore) => ServerStore;
@@ -35,6 +37,7 @@ export const noPlant: Plant = {
   surface: (store) => store,
   transport: (transport) => transport,
   sync: (store) => store,
+  grants: (store) => store,
   breaker: (breaker) => breaker,
   serverDriver: (driver) => driver,
   serverStore: (store) => store,

@@ -6,7 +6,7 @@
 import "@holdfast/core/grant";
 import { LivenessError, SafetyError } from "./ledger.ts";
 import { orderPlatform } from "./platform-turns.ts";
-import { createWorld, type WorldOptions } from "./world.ts";
+import { createWorld, type World, type WorldOptions } from "./world.ts";
 
 /** What a seed is run with. */
 export type SeedOptions = Omit<WorldOptions, "drain">;
@@ -33,10 +33,16 @@ function textOf(error: unknown): string {
   return known ? error.message : (error.stack ?? error.message);
 }
 
+/** A kind of world. */
+export type MakeWorld = (options: WorldOptions) => Pick<World, "scheduler" | "run">;
+
 /** Runs one seed once. */
-export async function runSeed(options: SeedOptions): Promise<Verdict> {
+export async function runSeed(
+  options: SeedOptions,
+  makeWorld: MakeWorld = createWorld,
+): Promise<Verdict> {
   using platform = orderPlatform();
-  const world = createWorld({ ...options, drain: () => platform.drain() });
+  const world = makeWorld({ ...options, drain: () => platform.drain() });
   const { scheduler } = world;
   const rejections: unknown[] = [];
   const onRejection = (error: unknown): void => {
@@ -59,9 +65,12 @@ export async function runSeed(options: SeedOptions): Promise<Verdict> {
 }
 
 /** Runs one seed twice: a run that cannot be repeated proves nothing. */
-export async function runSeedTwice(options: SeedOptions): Promise<Verdict> {
-  const first = await runSeed(options);
-  const second = await runSeed(options);
+export async function runSeedTwice(
+  options: SeedOptions,
+  makeWorld: MakeWorld = createWorld,
+): Promise<Verdict> {
+  const first = await runSeed(options, makeWorld);
+  const second = await runSeed(options, makeWorld);
   if (first.hash === second.hash) return first;
   const at = first.tail.findIndex((line, index) => line !== second.tail[index]);
   const text = `the trace is ${first.hash} once and ${second.hash} once, from "${first.tail[at] ?? "the end"}"`;

@@ -1,6 +1,7 @@
 /** What must hold of the server at the end of a run. */
 import type { RecordedEvent } from "@holdfast/core";
 import { serverLogOrigin } from "@holdfast/server/engine";
+import { committedReads } from "../committed-reads.ts";
 import { type Ledger, LivenessError, SafetyError } from "./ledger.ts";
 import { host, type SimServer } from "./sim-server.ts";
 import { plaintextMark } from "./workload.ts";
@@ -21,11 +22,12 @@ export async function checkServer(
   if (store === undefined) throw new LivenessError("the server is down without a fault");
   const [events = []] = held;
   const tenant = events[0]?.header.ten ?? "";
-  const row = await store.tenant(tenant);
+  const reads = committedReads(store, tenant);
+  const row = await reads.tenant(tenant);
   if (row === undefined) throw new SafetyError("the server has lost the tenant");
   const stated = new Map<string, string>();
-  for (const { shard, log, leaves } of await store.shards()) {
-    const texts = await store.serverLeaves(shard, 0, leaves);
+  for (const { shard, log, leaves } of await reads.shards()) {
+    const texts = await reads.serverLeaves(shard, 0, leaves);
     for (const [at, text] of texts.entries()) {
       stated.set(`${serverLogOrigin(host, shard, log)} ${at}`, text);
     }
@@ -35,7 +37,7 @@ export async function checkServer(
       throw new SafetyError(`receipt ${place} is not in the server log: ${text}`);
     }
   }
-  const placed = await store.events(tenant, "*", 0, 1_000_000);
+  const placed = await reads.events(tenant, "*", 0, 1_000_000);
   const seen = new Set<string>();
   for (const { leaf, position } of placed) {
     if (seen.has(leaf)) throw new SafetyError(`${leaf} was placed twice, at ${position} again`);

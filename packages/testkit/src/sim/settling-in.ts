@@ -9,7 +9,7 @@ import {
 import type { Chance } from "../chance.ts";
 import { attempt, connect, type Connection } from "./connection.ts";
 import type { OpenDevice } from "./device.ts";
-import { type Backend, type Context, type Inhabitant, settle } from "./inhabitants.ts";
+import { type Backend, type Context, type Inhabitant, pollMs, settle } from "./inhabitants.ts";
 import { LivenessError } from "./ledger.ts";
 import { initSimStore } from "./sim-store.ts";
 
@@ -38,7 +38,7 @@ export async function settleIn(context: Context, random: Chance): Promise<void> 
     });
     if (device.open === undefined) throw new LivenessError(`${device.name} does not open`);
     if (backend === undefined) continue;
-    const code = await codeFor(context, backend, random, founder === undefined);
+    const code = await codeFor(context, backend, random, founder === undefined, inhabitant);
     await settle(context, "enrolment", connectionOf(inhabitant).enrol(code));
     // The founder gives itself access before it can invite.
     if (founder === undefined) await exchange(context, inhabitant);
@@ -56,7 +56,8 @@ export function moveIn(context: Context, inhabitant: Inhabitant, open: OpenDevic
       plant,
       ledger,
       url: backend.server.url,
-      pollMs: knobs.pollMs,
+      tail: knobs.tail,
+      pollMs: () => pollMs(context),
     };
     inhabitant.connected = { open, connection: connect(inhabitant.device, open, ports) };
   }
@@ -75,10 +76,15 @@ async function codeFor(
   backend: Backend,
   random: Chance,
   founding: boolean,
+  { subjects }: Inhabitant,
 ): Promise<string> {
   const [first] = context.inhabitants;
   if (first === undefined) throw new LivenessError("nobody lives here");
-  if (!founding) return settle(context, "invitation", connectionOf(first).invite(["*"]));
+  if (!founding) {
+    const store = first.device.open?.store;
+    const scopes = subjects?.map((words) => store?.scopeId(words) ?? "") ?? ["*"];
+    return settle(context, "invitation", connectionOf(first).invite(scopes));
+  }
   const { crypto } = context.store;
   const { server } = backend;
   const secret = random.bytes(32);

@@ -39,6 +39,7 @@ import type { Knobs, OneIn } from "./knobs.ts";
 import type { Plant } from "./plant.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { type SimProcess, startProcess, type WallClock } from "./sim-process.ts";
+import { serveTail, type StreamEnds } from "./sim-tail.ts";
 import type { Sqlite } from "./sqlite-module.ts";
 import { openSimSqlite } from "./wasm-driver.ts";
 
@@ -69,6 +70,8 @@ export interface SimServer {
   readonly open: OpenServer | undefined;
   /** Answers in its own time; never, when it dies before. `undefined`: nobody listens. */
   ask(request: HttpRequest): Promise<HttpAnswer> | undefined;
+  /** Opens a tail; the function that it returns closes it. `undefined`: nobody listens. */
+  listen(request: HttpRequest, ends: StreamEnds): (() => void) | undefined;
   live(): void;
   kill(atAccess: boolean): void;
   pause(): void;
@@ -166,7 +169,8 @@ async function answerTo(
   return { status: body === undefined ? 204 : 200, headers: {}, body: body ?? none };
 }
 
-function refusalAnswer(error: unknown): HttpAnswer {
+/** What the API answers to a failure. */
+export function refusalAnswer(error: unknown): HttpAnswer {
   const { status, code, message, details, retryAfter } = refusalFor(error, engineStatus);
   return {
     status,
@@ -295,6 +299,7 @@ export function createSimServer(ports: SimServerPorts): SimServer {
         });
       });
     },
+    listen: (request, ends) => (open === undefined ? undefined : serveTail(open, request, ends)),
     live: run,
     kill(atAccess) {
       if (process?.alive !== true) return;

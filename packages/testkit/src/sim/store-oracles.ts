@@ -5,13 +5,13 @@ import { canonicalOrder, type Holdfast, type RecordedEvent } from "@holdfast/cor
 import { diary, wordOf } from "./domain.ts";
 import { type Ledger, SafetyError } from "./ledger.ts";
 
-/** All events of a store, in order of position. */
-export function allEvents(store: Holdfast): readonly RecordedEvent[] {
+/** All events of a store after that position, in order of position. */
+export function allEvents(store: Holdfast, after = 0): readonly RecordedEvent[] {
   const events: RecordedEvent[] = [];
   for (;;) {
-    const page = store.read({ after: events.length, limit: 1_000 });
-    if (page.length === 0) return events;
+    const page = store.read({ after: events.at(-1)?.position ?? after, limit: 1_000 });
     events.push(...page);
+    if (page.length < 1_000) return events;
   }
 }
 
@@ -70,8 +70,9 @@ export function modelRows(store: Holdfast): ReadonlyMap<string, string> {
 function foldedRows(events: readonly RecordedEvent[]): ReadonlyMap<string, string> {
   const byStream = new Map<string, RecordedEvent[]>();
   for (const event of events) {
-    const known = byStream.get(event.stream) ?? [];
-    byStream.set(event.stream, [...known, event]);
+    const known = byStream.get(event.stream);
+    if (known === undefined) byStream.set(event.stream, [event]);
+    else known.push(event);
   }
   const rows: (readonly [string, string])[] = [];
   for (const [stream, list] of byStream) {

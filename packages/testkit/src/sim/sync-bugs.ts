@@ -1,6 +1,12 @@
 /** Bugs between devices and server: messages left out, altered, or believed too early. */
-import type { EndpointBreaker, PullPage, SqliteDriver, Transport } from "@holdfast/core";
-import type { SyncServer } from "@holdfast/server/engine";
+import type {
+  EndpointBreaker,
+  GrantStore,
+  PullPage,
+  SqliteDriver,
+  Transport,
+} from "@holdfast/core";
+import type { ServerStore, SyncServer } from "@holdfast/server/engine";
 import { carriedDriver } from "./driver-bugs.ts";
 
 /** The page begins one position too late. */
@@ -93,4 +99,24 @@ export function deliveredWhenLeased(driver: SqliteDriver): SqliteDriver {
     }
     return result;
   });
+}
+
+/** Every device seems to have access to every scope. */
+export function everybodyReads(store: GrantStore): GrantStore {
+  return {
+    ...store,
+    access() {
+      const access = store.access();
+      const devices = [...access.devices].map(
+        ([id, device]) => [id, { ...device, scopes: new Map([["*", ""]]) }] as const,
+      );
+      return { ...access, devices: new Map(devices) };
+    },
+  };
+}
+
+/** Nobody asks which scopes a device may read. */
+export function everyScopeServed(store: ServerStore): ServerStore {
+  const access = (): readonly string[] => ["*"];
+  return { ...store, access, read: (work) => store.read((reads) => work({ ...reads, access })) };
 }

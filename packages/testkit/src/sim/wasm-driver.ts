@@ -221,10 +221,12 @@ function compile(connection: Connection, sql: string): number {
 
 function statementOver(connection: Connection, sql: string): SqlStatement {
   const { module } = connection;
-  const statement = compile(connection, sql);
+  // A store prepares a hundred statements at each opening, of which a run uses some.
+  let compiled = 0;
+  const handle = (): number => (compiled === 0 ? (compiled = compile(connection, sql)) : compiled);
   let names: readonly string[] = [];
 
-  const namesNow = (): readonly string[] => {
+  const namesNow = (statement: number): readonly string[] => {
     const count = module._sqlite3_column_count(statement);
     if (names.length !== count) {
       names = Array.from({ length: count }, (_, at) =>
@@ -235,24 +237,25 @@ function statementOver(connection: Connection, sql: string): SqlStatement {
   };
 
   /** Steps through the rows; `visit` says whether to go on. */
-  function execute(values: readonly SqlValue[], visit: () => boolean): void {
+  function execute(values: readonly SqlValue[], visit: (statement: number) => boolean): void {
     act(connection);
+    const statement = handle();
     bind(connection, statement, values);
     try {
       for (;;) {
         const code = module._sqlite3_step(statement);
         if (code === done) return;
         if (code !== row) throw failure(connection, code);
-        if (!visit()) return;
+        if (!visit(statement)) return;
       }
     } finally {
       module._sqlite3_reset(statement);
     }
   }
 
-  function readRow(): unknown {
+  function readRow(statement: number): unknown {
     const out: Record<string, SqlValue> = {};
-    const known = namesNow();
+    const known = namesNow(statement);
     for (let at = 0; at < known.length; at++) {
       out[known[at] as string] = columnOf(connection, statement, at);
     }
@@ -266,16 +269,16 @@ function statementOver(connection: Connection, sql: string): SqlStatement {
     },
     get<Row>(...values: readonly SqlValue[]) {
       let found: Row | undefined;
-      execute(values, () => {
-        found = readRow() as Row;
+      execute(values, (statement) => {
+        found = readRow(statement) as Row;
         return false;
       });
       return found;
     },
     all<Row>(...values: readonly SqlValue[]) {
       const rows: Row[] = [];
-      execute(values, () => {
-        rows.push(readRow() as Row);
+      execute(values, (statement) => {
+        rows.push(readRow(statement) as Row);
         return true;
       });
       return rows;

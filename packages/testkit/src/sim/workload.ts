@@ -9,6 +9,7 @@ import {
   type Holdfast,
   isHoldfastError,
   type AppendResult,
+  type RecordedEvent,
 } from "@holdfast/core";
 import type { Chance } from "../chance.ts";
 import type { OpenDevice, SimDevice } from "./device.ts";
@@ -26,6 +27,8 @@ export interface WorkPorts {
   readonly knobs: Knobs;
   /** Stands between people and the store: planted bugs. */
   readonly surface: (store: Holdfast) => Holdfast;
+  /** The subjects that the device may read, in words; `undefined`: all. */
+  readonly subjects: readonly string[] | undefined;
   /** Nobody works any more: what is there is brought together. */
   readonly ended: () => boolean;
 }
@@ -46,6 +49,11 @@ export interface Work {
   forget(): void;
   /** One append that must succeed; the code of its failure otherwise. */
   probe(open: OpenDevice): Promise<string | undefined>;
+}
+
+/** Subject words of that number. */
+export function subjectOf(number: number): string {
+  return `subject/${number + 1}`;
 }
 
 /** What a medium that fails may answer; anything else is a defect. */
@@ -82,19 +90,23 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
     return `${plaintextMark}${name}-${words}`;
   }
 
-  const someStream = (): string => {
+  /** A stream belongs to one subject, and people record where they may read. */
+  const someStream = (): { readonly stream: string; readonly scope: string } => {
     const at = chance.integer(knobs.streams.shared + knobs.streams.own);
-    return at < knobs.streams.shared ? `shared/${at}` : `${name}/${at}`;
+    const stream = at < knobs.streams.shared ? `shared/${at}` : `${name}/${at}`;
+    const scope = subjectOf(at % knobs.subjects);
+    if (ports.subjects?.includes(scope) !== false) return { stream, scope };
+    return { stream: "shared/0", scope: subjectOf(0) };
   };
 
   function nextDraft(newId: () => string): { readonly draft: Draft; readonly word: string } {
-    const stream = someStream();
+    const { stream, scope } = someStream();
     const weight = chance.oneIn(4);
     const word = weight ? `g${nextNumber()}` : nextWord();
     const draft: Draft = {
       type: weight ? "WeightMeasured" : "NoteTaken",
       stream: weight ? `${stream}/weights` : stream,
-      scope: "subject/1",
+      scope,
       actor: "nurse/7",
       data: weight ? { grams: Number(word.slice(1)) } : { text: word },
       ...(chance.oneIn(2) && { id: newId() }),
@@ -110,12 +122,13 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
     return device * 1_000_000 + words;
   }
 
-  function offer({ drafts, words: given }: Retry): void {
+  function offer(store: Holdfast, { drafts, words: given }: Retry): void {
     for (const [at, draft] of drafts.entries()) {
       ledger.offer({
         device: name,
         word: given[at] as string,
         stream: draft.stream,
+        scope: store.scopeId(draft.scope ?? ""),
         id: draft.id,
       });
     }
@@ -143,7 +156,7 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
       words: made.map(({ word }) => word),
     };
     if (again !== undefined) scheduler.note(`${name} again ${again.words.join(" ")}`);
-    offer(call);
+    offer(store, call);
     unanswered.add(call);
     try {
       const result = await open.hear(store.append(call.drafts));
@@ -156,11 +169,12 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
   }
 
   async function correct(open: OpenDevice, store: Holdfast): Promise<void> {
-    const leaf = someEvent(store, chance);
-    if (leaf === undefined) return;
+    const event = someEvent(store, chance);
+    if (event === undefined) return;
+    const { leaf, scope } = event;
     const word = nextWord();
     const call = { drafts: [{ type: "NoteTaken", stream: "", actor: "" }], words: [word] };
-    ledger.offer({ device: name, word, stream: "", id: undefined });
+    ledger.offer({ device: name, word, stream: "", scope, id: undefined });
     const change = { actor: "nurse/7", why: "mistyped", data: { text: word } };
     const answer = chance.oneIn(3)
       ? store.retract(leaf, { ...change, type: "NoteTaken" })
@@ -177,7 +191,8 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
     if (conflict === undefined) return;
     const word = nextWord();
     const call = { drafts: [{ type: "NoteTaken", stream: "", actor: "" }], words: [word] };
-    ledger.offer({ device: name, word, stream: "", id: undefined });
+    const [event] = store.read({ stream: conflict.stream, limit: 1, headersOnly: true });
+    ledger.offer({ device: name, word, stream: "", scope: event?.scope, id: undefined });
     try {
       const answer = store.resolve(conflict.stream, {
         actor: "doctor/1",
@@ -240,14 +255,14 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
           {
             type: "NoteTaken",
             stream: `${name}/probe`,
-            scope: "subject/1",
+            scope: subjectOf(0),
             actor: "nurse/7",
             data: { text: word },
           },
         ],
         words: [word],
       };
-      offer(call);
+      offer(open.store, call);
       try {
         hearAnswer(await open.hear(surfaceOf(open.store).append(call.drafts)), call);
         return undefined;
@@ -260,9 +275,11 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
 }
 
 /** An event of this store's own, to be corrected. */
-function someEvent(store: Holdfast, chance: Chance): string | undefined {
-  const own = store.read({ type: "NoteTaken", limit: 200 }).filter(({ op }) => op === "create");
-  return own.length === 0 ? undefined : chance.pick(own).leaf;
+function someEvent(store: Holdfast, chance: Chance): RecordedEvent | undefined {
+  const own = store
+    .read({ type: "NoteTaken", limit: 200, headersOnly: true })
+    .filter(({ op }) => op === "create");
+  return own.length === 0 ? undefined : chance.pick(own);
 }
 
 /** Exponential times: short ones in bursts, long ones now and then. */

@@ -10,19 +10,28 @@ import { planCopies } from "./copies.ts";
 import { createDevice, type OpenDevice, type SimDevice } from "./device.ts";
 import { diary } from "./domain.ts";
 import { checkEnd, comeTogether } from "./healing.ts";
-import { asError, type Backend, type Context, type Inhabitant, throwFirst } from "./inhabitants.ts";
+import {
+  asError,
+  type Backend,
+  type Context,
+  type Inhabitant,
+  pollMs,
+  throwFirst,
+} from "./inhabitants.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { planMoves } from "./moves.ts";
-import { createNetwork } from "./network.ts";
+import { createNetwork, type SimNetwork } from "./network.ts";
 import { type Plant, noPlant } from "./plant.ts";
+import { gatedPlant } from "./plant-gate.ts";
+import { rememberingCrypto } from "./remembering-crypto.ts";
 import { createScheduler, type Scheduler } from "./scheduler.ts";
 import { settleIn } from "./settling-in.ts";
 import { createSimServer } from "./sim-server.ts";
 import type { SimStorePorts } from "./sim-store.ts";
 import type { Sqlite } from "./sqlite-module.ts";
 import { checkAcknowledged } from "./store-oracles.ts";
-import { createWork, thinkTime } from "./workload.ts";
+import { createWork, subjectOf, thinkTime } from "./workload.ts";
 
 /** What a run is made of. */
 export interface WorldOptions {
@@ -48,19 +57,20 @@ export interface World {
 }
 
 /** Independent streams of chance from one seed. */
-function chanceOf(seed: number, purpose: number): Chance {
+export function chanceOf(seed: number, purpose: number): Chance {
   return createChance(Math.imul(seed, 0x9e3779b1) ^ Math.imul(purpose + 1, 0x85ebca6b));
 }
 
 /** Keys from the seed: their order decides orders of devices. */
-function seeded(crypto: Crypto, chance: Chance): Crypto {
+export function seeded(crypto: Crypto, chance: Chance): Crypto {
   const { generateSigningKey } = nobleCrypto(chance);
-  return { ...crypto, generateSigningKey };
+  return { ...rememberingCrypto(crypto), generateSigningKey };
 }
 
 /** A world from a seed. */
 export function createWorld(options: WorldOptions): World {
-  const { seed, sqlite, plant = noPlant } = options;
+  const { seed, sqlite } = options;
+  const plant = gatedPlant(options.plant ?? noPlant, () => context.phase !== "settling in");
   const scheduler = createScheduler(chanceOf(seed, 0), options.drain);
   const knobs: Knobs = { ...drawKnobs(chanceOf(seed, 1)), ...options.knobs };
   const ledger = createLedger(() => scheduler.now);
@@ -81,16 +91,20 @@ export function createWorld(options: WorldOptions): World {
   const fail = (error: unknown): void => {
     failures.push(asError(error));
   };
-  function inhabit(number: number): Inhabitant {
+  function inhabit(number: number, subjects: readonly string[] | undefined): Inhabitant {
     const chance = chanceOf(seed, 100 + number);
     const ports = { scheduler, store, knobs, chance, fail, disk: plant.disk };
     const device = createDevice(`d${number + 1}`, ports);
     const ended = (): boolean => context.phase === "healing";
-    const work = createWork(device, { scheduler, ledger, knobs, surface: plant.surface, ended });
-    return { device, work, connected: undefined };
+    const { surface } = plant;
+    const work = createWork(device, { scheduler, ledger, knobs, surface, ended, subjects });
+    return { device, work, subjects, connected: undefined };
   }
 
-  const inhabitants = Array.from({ length: knobs.devices }, (_, at) => inhabit(at));
+  const { devices, restricted } = knobs;
+  const inhabitants = Array.from({ length: devices }, (_, at) =>
+    inhabit(at, at > 0 && at >= devices - restricted ? [subjectOf(0)] : undefined),
+  );
   const backend = knobs.server ? createBackend() : undefined;
   const context: Context = {
     scheduler,
@@ -166,22 +180,26 @@ async function begin(context: Context, inhabitant: Inhabitant, open: OpenDevice)
 
 /** Keys that are due go out, and in, beside the engine. */
 async function grantsNowAndThen(
-  { scheduler, knobs }: Context,
+  context: Context,
   { device, connected }: Inhabitant,
   open: OpenDevice,
 ): Promise<void> {
   for (;;) {
-    await open.sleep(thinkTime(device.chance, 2 * knobs.pollMs));
+    await open.sleep(thinkTime(device.chance, 2 * pollMs(context)));
     if (connected?.open !== open) return;
     const code = await open.hear(attempt(connected.connection.grants()));
-    if (code !== undefined) scheduler.note(`${device.name} grants ${code}`);
+    if (code !== undefined) context.scheduler.note(`${device.name} grants ${code}`);
   }
 }
 
 type Every = (mean: number, label: string, run: () => void) => void;
 
-function repeatedly(context: Context, chance: Chance, name: string, until: number): Every {
-  const { scheduler } = context;
+function repeatedly(
+  { scheduler }: Pick<Context, "scheduler">,
+  chance: Chance,
+  name: string,
+  until: number,
+): Every {
   return function every(mean, label, run) {
     if (mean === 0) return;
     scheduler.after(thinkTime(chance, mean), `${name} ${label}`, () => {
@@ -192,8 +210,13 @@ function repeatedly(context: Context, chance: Chance, name: string, until: numbe
   };
 }
 
+/** As much of a run as the faults of one device need. */
+export type Stricken = Pick<Context, "scheduler" | "knobs"> & {
+  readonly backend: { readonly network: Pick<SimNetwork, "cut"> } | undefined;
+};
+
 /** Plans the faults of one device that are not those of its disk. */
-function strike(context: Context, device: SimDevice, chance: Chance, until: number): void {
+export function strike(context: Stricken, device: SimDevice, chance: Chance, until: number): void {
   const { scheduler, knobs, backend } = context;
   const every = repeatedly(context, chance, device.name, until);
   every(knobs.killEveryMs, "kill", () => {

@@ -1,6 +1,6 @@
 /**
  * `POST /v1/pull`: events of scopes after a position, with all that proves them. Own events of the asking device
- * are left out unless `own` is set.
+ * are left out unless `own` is set, as it is after the device was put back to an older copy.
  */
 import type { Bytes } from "../../std/bytes.ts";
 import type { ProvenLeaf } from "../../proof/server-leaf.ts";

@@ -1,6 +1,7 @@
 /** Moving a tenant to another shard, and the shards that there are: acts of the operator, not of any device. */
 import { base64url, HoldfastError } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
+import type { OwnNode } from "../founding/own-node.ts";
 import { serverLogOrigin } from "../log/checkpoints.ts";
 import { beginNextLog } from "../log/succession.ts";
 import type { ShardRow } from "../server-store.ts";
@@ -26,11 +27,15 @@ export interface MoveAnswer {
 const shardName = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** Throws `tenant_unknown`, `shard_taken`. What is under way lands wholly before the move or wholly after it. */
-export function moveTenant(
+export async function moveTenant(
   deps: EngineDeps,
   loop: WriteLoop,
+  own: OwnNode,
   { tenant, shard }: MoveRequest,
 ): Promise<MoveAnswer> {
+  const there = await deps.store.read(tenant, (reads) => reads.tenant(tenant));
+  if (there === undefined) throw new HoldfastError("tenant_unknown");
+  const node = await own.in(tenant);
   const to = shard ?? base64url(deps.random.bytes(16));
   return loop.submit<MoveAnswer>({
     tenant,
@@ -43,7 +48,10 @@ export function moveTenant(
       if (taken || !shardName.test(to)) throw new HoldfastError("shard_taken");
       return async (tx) => {
         const now = (): number => deps.clock.now();
-        const begun = await beginNextLog({ ...deps, now }, tx, row, { shard: to, log: 1 });
+        const begun = await beginNextLog({ ...deps, now }, tx, row, {
+          to: { shard: to, log: 1 },
+          node,
+        });
         const { from, logs } = begun;
         const log = serverLogOrigin(deps.host, from.shard, from.log);
         return () => {
@@ -62,5 +70,5 @@ export function moveTenant(
 
 /** Every shard, sealed ones included. */
 export async function listShards({ store }: EngineDeps): Promise<readonly ShardRow[]> {
-  return store.shards();
+  return store.read(undefined, (reads) => reads.shards());
 }

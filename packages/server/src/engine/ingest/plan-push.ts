@@ -6,12 +6,13 @@ import {
   type ErrorCode,
   type IndexRanges,
   noPrevious,
+  tileLeaves,
 } from "@holdfast/core";
 import { isReadOnly } from "../caller.ts";
 import type { DeviceRow, EventToPlace, ServerReads } from "../server-store.ts";
 import { accessChange, isAccessEvent } from "./access.ts";
 import { encodeFrames } from "./frames.ts";
-import { judgeBody } from "./judge-body.ts";
+import { type BodyVerdict, judgeBody } from "./judge-body.ts";
 import type { Offer, OfferedBody } from "./offer.ts";
 import { holdsIndex, withIndices, withoutIndices } from "./ranges.ts";
 import type { PushedLog } from "./verify-push.ts";
@@ -46,25 +47,18 @@ export async function planPush(
   const dispositions: Disposition[] = [];
   const quarantined = new Set<ErrorCode>();
   const taken = new Set<number>();
-  const ids = new Set<string>();
-  const { device: dev, incarnation } = log;
   // In the order of the log: fills come last in a push, and stand before its entries. Whoever pulls gets causes
   // before their effects, and need not fold a stream again.
-  for (const offered of offer.bodies.toSorted((a, b) => a.index - b.index)) {
+  const judged = await judgeBodies(reads, tenant, log, offer, size);
+  // An id stands for one event for ever. These events have no body here yet: whoever has their ids is another.
+  const ids = new Set(await reads.placedIds(tenant, judged.flatMap(idOf)));
+  for (const { offered, verdict } of judged) {
     const { index } = offered;
-    const held = index < log.size && !holdsIndex(log.owed, index);
-    if (held || taken.has(index)) {
+    if (verdict === undefined || taken.has(index)) {
       dispositions.push({ index, disposition: "duplicate" });
       continue;
     }
-    const found = await leavesAround(reads, tenant, log, offer, index, size);
-    if (found?.leaf !== offered.leaf) {
-      dispositions.push({ index, disposition: "rejected", code: "event_leaf_wrong" });
-      continue;
-    }
-    const at = { tenant, device: dev, incarnation, index, previous: found.previous };
-    const verdict = judgeBody(offered, at);
-    const code = "rejected" in verdict ? verdict.rejected : await idConflict(verdict.header.id);
+    const code = "rejected" in verdict ? verdict.rejected : idConflict(ids, verdict.header.id);
     if ("rejected" in verdict || code !== undefined) {
       dispositions.push({ index, disposition: "rejected", code: code as ErrorCode });
       continue;
@@ -96,38 +90,81 @@ export async function planPush(
     quarantined,
     changed: added.length > 0 || taken.size > 0,
   };
+}
 
-  /** An id stands for one event for ever; this event has no body here yet, so whoever has the id is another. */
-  async function idConflict(id: string): Promise<ErrorCode | undefined> {
-    const known = ids.has(id) || (await reads.leafOfId(tenant, id)) !== undefined;
-    return known ? "event_id_conflict" : undefined;
+interface JudgedBody {
+  readonly offered: OfferedBody;
+  /** `undefined`: it is here already. */
+  readonly verdict: BodyVerdict | undefined;
+}
+
+function idOf({ verdict }: JudgedBody): readonly string[] {
+  return verdict !== undefined && "header" in verdict ? [verdict.header.id] : [];
+}
+
+function idConflict(ids: ReadonlySet<string>, id: string): ErrorCode | undefined {
+  return ids.has(id) ? "event_id_conflict" : undefined;
+}
+
+async function judgeBodies(
+  reads: ServerReads,
+  tenant: string,
+  log: PushedLog,
+  offer: Offer,
+  size: number,
+): Promise<readonly JudgedBody[]> {
+  const { device, incarnation } = log;
+  const stored = createLeafWindow(reads, tenant, log);
+  const judged: JudgedBody[] = [];
+  for (const offered of offer.bodies.toSorted((a, b) => a.index - b.index)) {
+    const { index, leaf } = offered;
+    if (index < log.size && !holdsIndex(log.owed, index)) {
+      judged.push({ offered, verdict: undefined });
+      continue;
+    }
+    const found = index < size ? await leavesAround(stored, log, offer, index) : undefined;
+    judged.push({
+      offered,
+      verdict:
+        found?.leaf === leaf
+          ? judgeBody(offered, { tenant, device, incarnation, index, previous: found.previous })
+          : { rejected: "event_leaf_wrong" },
+    });
   }
+  return judged;
 }
 
 /** The leaf at an index as the log has it after this push, and the one before. */
 async function leavesAround(
-  reads: ServerReads,
-  tenant: string,
+  stored: LeafWindow,
   log: PushedLog,
   { leafTexts, request: { from } }: Offer,
   index: number,
-  size: number,
-): Promise<{ readonly leaf: string; readonly previous: string } | undefined> {
-  if (index >= size) return undefined;
+): Promise<{ readonly leaf: string; readonly previous: string }> {
   const at = index - from;
   const offered = leafTexts[at];
   if (offered !== undefined && at > 0)
     return { leaf: offered, previous: leafTexts[at - 1] as string };
   if (offered !== undefined && index === log.size) return { leaf: offered, previous: log.head };
-  const stored = await reads.leavesOf(
-    tenant,
-    log.device,
-    log.incarnation,
-    Math.max(0, index - 1),
-    index + 1,
-  );
-  const leaf = stored.at(-1) as string;
-  return { leaf, previous: index === 0 ? noPrevious : (stored[0] as string) };
+  const leaf = await stored(index);
+  return { leaf, previous: index === 0 ? noPrevious : await stored(index - 1) };
+}
+
+/** A leaf that is here, base64url. */
+type LeafWindow = (index: number) => Promise<string>;
+
+/** Fills stand side by side mostly: their leaves are read some hundreds at a time. */
+function createLeafWindow(reads: ServerReads, tenant: string, log: PushedLog): LeafWindow {
+  let from = 0;
+  let leaves: readonly string[] = [];
+  return async (index) => {
+    if (index < from || index >= from + leaves.length) {
+      from = Math.max(0, index - 1);
+      const to = Math.min(log.size, from + tileLeaves);
+      leaves = await reads.leavesOf(tenant, log.device, log.incarnation, from, to);
+    }
+    return leaves[index - from] as string;
+  };
 }
 
 /** Why a body is held apart from the shared view; `undefined`: it is not. */

@@ -11,7 +11,8 @@ import {
 } from "@holdfast/core";
 import { known } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
-import { openDeviceLog } from "../founding/enrol.ts";
+import { openDeviceLog } from "../founding/first-words.ts";
+import type { OwnNode } from "../founding/own-node.ts";
 import { statementText } from "../log/statements.ts";
 import type { DeviceLogRow, ServerReads, ServerWrites, TenantRow } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
@@ -30,6 +31,7 @@ type WritePush = (tx: ServerWrites) => Promise<Answer<PushAnswer>>;
 export async function push(
   deps: EngineDeps,
   loop: WriteLoop,
+  own: OwnNode,
   caller: Caller,
   request: PushRequest,
   raw: Uint8Array,
@@ -40,10 +42,12 @@ export async function push(
   try {
     if (request.device !== caller.device) throw new HoldfastError("push_foreign");
     const offer = readOffer(deps.crypto, request);
+    const known = own.in(caller.tenant);
+    const node = typeof known === "string" ? known : await known;
     const answer = await loop.submit<PushAnswer>({
       tenant: caller.tenant,
       bytes: offer.bytes,
-      judge: (reads) => judgePush(deps, reads, caller, offer, raw),
+      judge: (reads) => judgePush(deps, reads, { caller, offer, raw, node }),
     });
     result = answer.status;
     return answer;
@@ -53,13 +57,20 @@ export async function push(
   }
 }
 
+interface AskedPush {
+  readonly caller: Caller;
+  readonly offer: Offer;
+  readonly raw: Uint8Array;
+  /** Device id of the node that states the receipt. */
+  readonly node: string;
+}
+
 async function judgePush(
   deps: EngineDeps,
   reads: ServerReads,
-  caller: Caller,
-  offer: Offer,
-  raw: Uint8Array,
+  asked: AskedPush,
 ): Promise<WritePush> {
+  const { caller, offer, raw } = asked;
   const { tenant } = caller;
   const device = await known(reads, caller);
   const row = await reads.tenant(tenant);
@@ -84,7 +95,7 @@ async function judgePush(
     const limit = "quarantineBytesMax";
     throw new HoldfastError("push_too_large", { limit, value: kept, most: limits[limit] });
   }
-  return (tx) => writePush(deps, tx, { row, log, continuation, plan, offer, raw });
+  return (tx) => writePush(deps, tx, { ...asked, row, log, continuation, plan });
 }
 
 function answered(answer: PushAnswer): WritePush {
@@ -121,19 +132,17 @@ function receiptedAnswer(plan: PushPlan, receipt: number, offer: Offer): Answer<
       owed: plan.owed,
       receipt: await proof.prove(receipt),
       checkpoint: proof.checkpoint.note,
-      consistency: proof.consistency(offer.request.checkpoint),
+      consistency: await proof.consistency(offer.request.checkpoint),
       dispositions: plan.dispositions,
     };
   };
 }
 
-interface JudgedPush {
+interface JudgedPush extends AskedPush {
   readonly row: TenantRow;
   readonly log: PushedLog;
   readonly continuation: Extract<Continuation, { status: "continues" }>;
   readonly plan: PushPlan;
-  readonly offer: Offer;
-  readonly raw: Uint8Array;
 }
 
 async function writePush(
@@ -141,7 +150,7 @@ async function writePush(
   tx: ServerWrites,
   judged: JudgedPush,
 ): Promise<Answer<PushAnswer>> {
-  const { row, log, continuation, plan, offer, raw } = judged;
+  const { row, log, continuation, plan, offer, raw, node } = judged;
   const { tenant } = row;
   const at = deps.clock.now();
   const held = log.row ?? (await beginLog(deps, tx, judged, at));
@@ -164,7 +173,7 @@ async function writePush(
     note: digest,
     owed: plan.owed,
     received: at,
-    node: row.node,
+    node,
   });
   const receipt = await tx.addServerLeaves(row.shard, [text]);
   const { size, head, owed } = plan;
@@ -179,13 +188,13 @@ async function writePush(
 async function beginLog(
   deps: EngineDeps,
   tx: ServerWrites,
-  { row, log, offer, raw }: JudgedPush,
+  { row, log, offer, raw, node }: JudgedPush,
   at: number,
 ): Promise<DeviceLogRow> {
   invariant(log.begins !== undefined, "a log that is not here begins with this push");
   const { opening, contended } = log.begins;
   const { noteDigest: digest } = offer;
-  const begun = { opening, noteDigest: digest, at, cutoff: log.cutoff };
+  const begun = { opening, noteDigest: digest, at, cutoff: log.cutoff, node };
   const held = await openDeviceLog(deps, tx, begun);
   if (contended) await quarantine(deps, tx, row.tenant, offer, "incarnation_contended", raw);
   return held;

@@ -4,13 +4,14 @@
  */
 import {
   type Bytes,
+  createStoredTree,
   createTreeBuilder,
   type Crypto,
   emptyRange,
   equalBytes,
   HoldfastError,
   limits,
-  rangeFromTiles,
+  rangeOfNodes,
   readIncarnationPub,
   rootOf,
 } from "@holdfast/core";
@@ -148,11 +149,25 @@ export async function judgeContinuation(
   const range =
     added.length > 0
       ? grown(crypto, log.range, added)
-      : rangeFromTiles(crypto, reads.deviceLeaves(tenant, device, incarnation), statement.size);
+      : await heldRange(crypto, reads, { tenant, device, incarnation }, statement.size);
   if (!equalBytes(rootOf(crypto, range), statement.root)) {
     throw new HoldfastError("push_root_wrong", { size: statement.size });
   }
   return { status: "continues", added, range: added.length > 0 ? range : log.range };
+}
+
+/** The tree of the first `size` leaves that are here. */
+function heldRange(
+  crypto: Crypto,
+  reads: ServerReads,
+  log: { readonly tenant: string; readonly device: string; readonly incarnation: string },
+  size: number,
+): Promise<DeviceLogRow["range"]> {
+  const { tenant, device, incarnation } = log;
+  const tree = createStoredTree(crypto, size, (spans) =>
+    reads.deviceHashes(tenant, device, incarnation, spans),
+  );
+  return tree.prove((_, hashOf) => rangeOfNodes(size, hashOf));
 }
 
 /** An enrolled log begins with the opening that enrolled it. */

@@ -4,7 +4,7 @@
  */
 import {
   type Bytes,
-  createHashSource,
+  createStoredTree,
   type Crypto,
   formatCheckpoint,
   formatNote,
@@ -42,7 +42,7 @@ export interface ShardProof {
   readonly checkpoint: CheckpointRow;
   prove(index: number): Promise<ProvenLeaf>;
   /** From the tree of that size; empty for 0. Throws `server_behind` when this log is smaller. */
-  consistency(before: number): readonly Bytes[];
+  consistency(before: number): Promise<readonly Bytes[]>;
 }
 
 export function createShardProof(
@@ -52,17 +52,19 @@ export function createShardProof(
   checkpoint: CheckpointRow,
 ): ShardProof {
   const { size } = checkpoint;
-  const hashOf = createHashSource(crypto, reads.serverTree(shard, log), size);
+  const tree = createStoredTree(crypto, size, (spans) => reads.serverHashes(shard, spans, log));
   return {
     checkpoint,
     async prove(index) {
       const [text] = await reads.serverLeaves(shard, index, index + 1, log);
       invariant(text !== undefined, "a proven leaf is in the server log");
-      return { text, index, path: proveInclusion(crypto, index, size, hashOf) };
+      const path = await tree.prove((by, hashOf) => proveInclusion(by, index, size, hashOf));
+      return { text, index, path };
     },
-    consistency(before) {
+    async consistency(before) {
       if (before > size) throw new HoldfastError("server_behind", { part: "checkpoint", size });
-      return before === 0 ? [] : proveConsistency(crypto, before, size, hashOf);
+      if (before === 0) return [];
+      return tree.prove((by, hashOf) => proveConsistency(by, before, size, hashOf));
     },
   };
 }

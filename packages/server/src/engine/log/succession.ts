@@ -24,12 +24,12 @@ export interface BegunLog {
   readonly logs: number;
 }
 
-/** Ends the tenant's log and begins that one; its checkpoint is signed with whatever else the transaction adds. */
+/** Ends the tenant's log and begins that one, as `node` states; its checkpoint is signed with whatever else the transaction adds. */
 export async function beginNextLog(
   deps: CheckpointDeps,
   tx: ServerWrites,
-  { tenant, shard, node }: TenantRow,
-  to: ServerLogName,
+  { tenant, shard }: TenantRow,
+  { to, node }: { readonly to: ServerLogName; readonly node: string },
 ): Promise<BegunLog> {
   const last = await keepCheckpoint(deps, tx, shard);
   const { log } = await tx.head(shard);

@@ -26,7 +26,7 @@ export function listConflicts(
   caller: Caller,
   stream: string | undefined,
 ): Promise<ConflictsAnswer> {
-  return store.read(async (reads) => {
+  return store.read(caller.tenant, async (reads) => {
     await admit(reads, caller);
     const allowed = new Set(await reads.access(caller.tenant, caller.device));
     const candidates: ConflictCandidate[] = [];

@@ -9,7 +9,7 @@ export function listDevices(
   { store }: EngineDeps,
   caller: Caller,
 ): Promise<readonly EnrolledDevice[]> {
-  return store.read(async (reads) => {
+  return store.read(caller.tenant, async (reads) => {
     await admit(reads, caller);
     const logs = await reads.deviceLogs(caller.tenant);
     const devices = await reads.devices(caller.tenant);

@@ -1,6 +1,6 @@
 /** How a server log of the caller's tenant went on in another one: what a device needs to follow it. */
 import {
-  createHashSource,
+  createStoredTree,
   type EpochAnswer,
   type EpochRequest,
   HoldfastError,
@@ -10,7 +10,7 @@ import {
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import { createShardProof, serverLogOrigin } from "../log/checkpoints.ts";
-import type { ServerReads } from "../server-store.ts";
+import type { ServerReads, SuccessionRow } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
 
 /** Throws `not_found` for a log of others, for one that is not there, and for one that nothing went on for. */
@@ -22,7 +22,7 @@ export function proveEpoch(
   if (!Number.isSafeInteger(size) || size < 0) {
     throw new HoldfastError("request_malformed", { part: "size" });
   }
-  return deps.store.read(async (reads) => {
+  return deps.store.read(caller.tenant, async (reads) => {
     await admit(reads, caller);
     const step = (await reads.successions(caller.tenant)).find(
       ({ from }) => serverLogOrigin(deps.host, from.shard, from.log) === log,
@@ -37,18 +37,19 @@ export function proveEpoch(
       epoch: await proof.prove(0),
       checkpoint: newest.note,
       last: last.note,
-      consistency: consistencyOf(deps, reads, step, size),
+      consistency: await consistencyOf(deps, reads, step, size),
     };
   });
 }
 
-function consistencyOf(
+async function consistencyOf(
   { crypto }: EngineDeps,
   reads: ServerReads,
-  { from, size: last }: { readonly from: { shard: string; log: number }; readonly size: number },
+  { from, size: last }: SuccessionRow,
   held: number,
-): EpochAnswer["consistency"] {
+): Promise<EpochAnswer["consistency"]> {
   if (held === 0 || held >= last) return [];
-  const hashOf = createHashSource(crypto, reads.serverTree(from.shard, from.log), last);
-  return proveConsistency(crypto, held, last, hashOf);
+  const { shard, log } = from;
+  const tree = createStoredTree(crypto, last, (spans) => reads.serverHashes(shard, spans, log));
+  return tree.prove((by, hashOf) => proveConsistency(by, held, last, hashOf));
 }

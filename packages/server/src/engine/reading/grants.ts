@@ -32,7 +32,7 @@ export function listGrants(
   if (!Number.isSafeInteger(after) || after < 0) {
     throw new HoldfastError("request_malformed", { part: "after" });
   }
-  return store.read(async (reads) => {
+  return store.read(caller.tenant, async (reads) => {
     await admit(reads, caller);
     const { tenant, device } = caller;
     const keys = new Set((await reads.deviceLogs(tenant, device)).map(grantRecipient));

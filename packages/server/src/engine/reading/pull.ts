@@ -3,7 +3,7 @@
  * made from one committed state, so that a consumer who goes on at `next` never passes over an event.
  */
 import {
-  createHashSource,
+  createStoredTree,
   everyScope,
   HoldfastError,
   invariant,
@@ -32,13 +32,28 @@ export async function pull(
   let result = "refused";
   try {
     checkRequest(request);
-    const page = await deps.store.read((reads) => pageOf(deps, reads, caller, request));
+    const page = await readPage(deps, caller, request);
     result = "answered";
     deps.observer.count("server_pulled_events", page.events.length);
     return page;
   } finally {
     deps.observer.count("server_pulls", 1, { result });
   }
+}
+
+/** Who may read what is asked of the newest state; a copy that lags behind may then answer. */
+async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest): Promise<PullPage> {
+  const { store } = deps;
+  const { tenant } = caller;
+  const admission = (reads: ServerReads) => readableScopes(reads, caller, request.scopes);
+  if (!store.capabilities.replica) {
+    return store.read(tenant, async (reads) =>
+      pageOf(deps, reads, caller, request, await admission(reads)),
+    );
+  }
+  const scopes = await store.read(tenant, admission);
+  const seen = { events: request.after, leaves: request.checkpoint };
+  return store.read(tenant, (reads) => pageOf(deps, reads, caller, request, scopes), seen);
 }
 
 function checkRequest({ scopes, after, events, bytes, checkpoint, held }: PullRequest): void {
@@ -64,11 +79,10 @@ async function pageOf(
   reads: ServerReads,
   caller: Caller,
   request: PullRequest,
+  scopes: readonly string[] | "*",
 ): Promise<PullPage> {
-  await admit(reads, caller);
   const row = await reads.tenant(caller.tenant);
   invariant(row !== undefined, "a device is of a tenant that is there");
-  const scopes = await readableScopes(reads, caller, request.scopes);
   const head = await reads.head(row.shard);
   if (request.after > head.events) {
     throw new HoldfastError("server_behind", { part: "after", size: head.events });
@@ -88,7 +102,7 @@ async function pageOf(
     next: events.length < found.length ? (events.at(-1)?.position ?? request.after) : head.events,
     head: head.events,
     checkpoint: checkpoint.note,
-    consistency: proof.consistency(request.checkpoint),
+    consistency: await proof.consistency(request.checkpoint),
     logs,
     events: events.map((event): PulledEvent => {
       const log = numbers.get(originKey(event.device, event.incarnation)) as number;
@@ -104,6 +118,7 @@ async function readableScopes(
   caller: Caller,
   asked: readonly string[] | "*",
 ): Promise<readonly string[] | "*"> {
+  await admit(reads, caller);
   const allowed = new Set(await reads.access(caller.tenant, caller.device));
   if (allowed.has(everyScope)) return asked === "*" || asked.includes(everyScope) ? "*" : asked;
   if (asked === "*") return [...allowed];
@@ -175,7 +190,9 @@ async function logOf(
   );
   const { size, note, opening } = log;
   if (held > size) throw new HoldfastError("server_behind", { part: "held", size });
-  const hashOf = createHashSource(crypto, reads.deviceLeaves(tenant, device, incarnation), size);
+  const tree = createStoredTree(crypto, size, (spans) =>
+    reads.deviceHashes(tenant, device, incarnation, spans),
+  );
   const proven = [...new Set([0, ...indices])].toSorted((a, b) => a - b);
   return {
     device,
@@ -184,7 +201,10 @@ async function logOf(
     receipt: await proof.prove(log.receipt),
     enrolment: await proof.prove(log.enrolment),
     opening,
-    hashes: proveInclusions(crypto, proven, size, hashOf),
-    consistency: held === 0 || held === size ? [] : proveConsistency(crypto, held, size, hashOf),
+    hashes: await tree.prove((by, hashOf) => proveInclusions(by, proven, size, hashOf)),
+    consistency:
+      held === 0 || held === size
+        ? []
+        : await tree.prove((by, hashOf) => proveConsistency(by, held, size, hashOf)),
   };
 }

@@ -6,7 +6,7 @@
 import {
   type ConsistencyAnswer,
   type ConsistencyRequest,
-  createHashSource,
+  createStoredTree,
   HoldfastError,
   type InclusionAnswer,
   type InclusionRequest,
@@ -14,6 +14,7 @@ import {
   type LeavesAnswer,
   proveConsistency,
   proveInclusion,
+  type StoredTree,
 } from "@holdfast/core";
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
@@ -36,7 +37,7 @@ function inCallersLog<T>(
   named: string | undefined,
   work: (log: CallersLog) => Promise<T> | T,
 ): Promise<T> {
-  return deps.store.read(async (reads) => {
+  return deps.store.read(caller.tenant, async (reads) => {
     await admit(reads, caller);
     const of = await logOf(deps, reads, caller.tenant, named);
     const newest = await reads.checkpoint(of.shard, undefined, of.log);
@@ -64,6 +65,15 @@ async function logOf(
   return found;
 }
 
+function treeOf(
+  { crypto }: EngineDeps,
+  reads: ServerReads,
+  { shard, log }: ServerLogName,
+  size: number,
+): StoredTree {
+  return createStoredTree(crypto, size, (spans) => reads.serverHashes(shard, spans, log));
+}
+
 /** Throws `not_found` for a log that is none of the caller's tenant, as all of these do. */
 export function newestCheckpoint(
   deps: EngineDeps,
@@ -84,8 +94,10 @@ export function proveLeaf(
     holdTo(index, 0, size - 1, "index");
     const [text] = await reads.serverLeaves(of.shard, index, index + 1, of.log);
     invariant(text !== undefined, "a leaf below the checkpoint is there");
-    const hashOf = createHashSource(deps.crypto, reads.serverTree(of.shard, of.log), size);
-    return { leaf: { text, index, path: proveInclusion(deps.crypto, index, size, hashOf) } };
+    const path = await treeOf(deps, reads, of, size).prove((by, hashOf) =>
+      proveInclusion(by, index, size, hashOf),
+    );
+    return { leaf: { text, index, path } };
   });
 }
 
@@ -95,11 +107,13 @@ export function proveGrowth(
   caller: Caller,
   { before, size, log }: ConsistencyRequest,
 ): Promise<ConsistencyAnswer> {
-  return inCallersLog(deps, caller, log, ({ reads, of, newest }) => {
+  return inCallersLog(deps, caller, log, async ({ reads, of, newest }) => {
     holdTo(size, 1, newest.size, "size");
     holdTo(before, 1, size, "before");
-    const hashOf = createHashSource(deps.crypto, reads.serverTree(of.shard, of.log), size);
-    return { path: proveConsistency(deps.crypto, before, size, hashOf) };
+    const path = await treeOf(deps, reads, of, size).prove((by, hashOf) =>
+      proveConsistency(by, before, size, hashOf),
+    );
+    return { path };
   });
 }
 

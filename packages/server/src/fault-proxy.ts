@@ -2,15 +2,17 @@
  * An HTTP proxy that does to requests what networks and servers do: refuses them, cuts them in the middle of
  * their body, swallows answers after the server has acted, answers in the server's place, slows down. The
  * fault of each request is chosen by a function, so that a test decides by path, by count or by a seed of its
- * own. Connections are kept alive on both sides, as on a real path.
+ * own. Connections are kept alive on both sides, as on a real path. For tests and for load tests; it listens on
+ * this machine alone, and knows no WebSockets: a request for one is passed on as if it had not asked.
  */
 import {
   Agent,
   createServer,
   type IncomingMessage,
-  request as send,
+  request as sendPlain,
   type ServerResponse,
 } from "node:http";
+import { Agent as TlsAgent, request as sendSecure } from "node:https";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -37,27 +39,40 @@ export interface Passing {
   readonly path: string;
 }
 
+/** A proxy that runs. */
 export interface FaultProxy {
   readonly url: string;
   /** How many requests met each kind. */
   readonly met: Readonly<Record<Fault["kind"], number>>;
-  /** How many requests passed to each path, and bytes of bodies each way. */
+  /** How many requests there were, and bytes of bodies each way. */
   readonly traffic: { readonly requests: number; readonly up: number; readonly down: number };
   /** Chooses the fault of the next requests. */
   choose(fault: (request: Passing) => Fault): void;
-  /** Points at another server. */
-  target(port: number): void;
+  /** Points at another server: its port on this machine, or its address. */
+  target(server: number | string): void;
   close(): Promise<void>;
 }
 
-const hopHeaders = new Set(["connection", "keep-alive", "host", "transfer-encoding", "expect"]);
+const hopHeaders = new Set([
+  "connection",
+  "keep-alive",
+  "host",
+  "transfer-encoding",
+  "expect",
+  "upgrade",
+]);
 
-export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
-  let port = targetPort;
+function addressOf(server: number | string): URL {
+  return new URL(typeof server === "number" ? `http://127.0.0.1:${server}` : server);
+}
+
+/** Starts one before a server: its port on this machine, or its address. */
+export async function startFaultProxy(before: number | string): Promise<FaultProxy> {
+  let upstreamUrl = addressOf(before);
   let choice: (request: Passing) => Fault = () => ({ kind: "pass" });
   const met = { pass: 0, refuse: 0, cut: 0, "drop-answer": 0, answer: 0 };
   const traffic = { requests: 0, up: 0, down: 0 };
-  const agent = new Agent({ keepAlive: true });
+  const agents = { plain: new Agent({ keepAlive: true }), tls: new TlsAgent({ keepAlive: true }) };
 
   const server = createServer((request, response) => {
     const path = (request.url ?? "/").split("?")[0] as string;
@@ -91,12 +106,14 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
     const headers = Object.fromEntries(
       Object.entries(request.headers).filter(([name]) => !hopHeaders.has(name)),
     );
-    const upstream = send({
-      host: "127.0.0.1",
-      port,
-      agent,
+    const secure = upstreamUrl.protocol === "https:";
+    const root = upstreamUrl.pathname.replace(/\/$/, "");
+    const upstream = (secure ? sendSecure : sendPlain)({
+      host: upstreamUrl.hostname.replace(/^\[(.*)\]$/, "$1"),
+      port: upstreamUrl.port,
+      agent: secure ? agents.tls : agents.plain,
       method: request.method,
-      path: request.url,
+      path: `${root}${request.url ?? "/"}`,
       headers,
     });
     const reset = (): void => {
@@ -143,10 +160,11 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
       choice = fault;
     },
     target(next) {
-      port = next;
+      upstreamUrl = addressOf(next);
     },
     async close() {
-      agent.destroy();
+      agents.plain.destroy();
+      agents.tls.destroy();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },

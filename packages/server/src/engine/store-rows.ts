@@ -1,4 +1,4 @@
-/** Rows of the server's tables as SQLite gives them, and what they stand for. */
+/** Rows of the server's tables as databases give them, and what they stand for. */
 import {
   type Bytes,
   type CompactRange,
@@ -74,6 +74,33 @@ function splitHashes(bytes: Uint8Array): readonly Bytes[] {
   return Array.from({ length: all.length / hashBytes }, (_, at) =>
     all.slice(at * hashBytes, (at + 1) * hashBytes),
   );
+}
+
+/** Leaves as they came: one row for each push, keyed by the index of its first leaf. */
+export interface LeavesSqlRow {
+  readonly first: number;
+  readonly hashes: Uint8Array;
+}
+
+/** Leaves [from, to) among rows in order. Throws `proof_source_short`. */
+export function leavesIn(
+  rows: readonly LeavesSqlRow[],
+  from: number,
+  to: number,
+): readonly Bytes[] {
+  const out: Bytes[] = [];
+  for (const row of rows) {
+    const count = row.hashes.length / hashBytes;
+    const start = Math.max(from, row.first);
+    if (row.first + count <= start) continue;
+    if (start !== from + out.length) break;
+    const end = Math.min(to, row.first + count);
+    for (let at = start - row.first; at < end - row.first; at++) {
+      out.push(owned(row.hashes.subarray(at * hashBytes, (at + 1) * hashBytes)));
+    }
+  }
+  if (out.length !== to - from) throw new HoldfastError("proof_source_short", { from, to });
+  return out;
 }
 
 export function rangeOf(size: number, hashes: Uint8Array): CompactRange {

@@ -1,0 +1,355 @@
+/** What is read from a server's PostgreSQL, within one transaction. */
+import { base64url, type Bytes, type HashSpan, invariant, type Role } from "@holdfast/core";
+import { textArray } from "./postgres-arrays.ts";
+import { setCode } from "./postgres-session.ts";
+import type { HeadRow, PostgresTransaction } from "./postgres-transaction.ts";
+import type { CheckpointRow, PlacedEvent, QuarantineRow, ServerReads } from "./server-store.ts";
+import {
+  type AccessChangeSqlRow,
+  accessChangeOf,
+  type DeviceSqlRow,
+  deviceLogOf,
+  deviceOf,
+  type EventSqlRow,
+  type LeavesSqlRow,
+  leavesIn,
+  type LogSqlRow,
+  owned,
+  placedEventOf,
+  rangeOf,
+} from "./store-rows.ts";
+
+/** Beyond so many scopes one pass over the log is cheaper than a look into the index for each. */
+const scopesApartMax = 32;
+
+export function createPostgresReads(tx: PostgresTransaction): ServerReads {
+  return {
+    ...tenantReads(tx),
+    ...deviceLogReads(tx),
+    ...eventReads(tx),
+    ...accessReads(tx),
+    ...serverLogReads(tx),
+  };
+}
+
+/** The head row of that shard, which is the tenant's. */
+export async function shardHead(tx: PostgresTransaction, shard: string): Promise<HeadRow> {
+  const row = await tx.head();
+  invariant(row?.shard === shard, "the shard is the tenant's");
+  return row;
+}
+
+function tenantReads(
+  tx: PostgresTransaction,
+): Pick<
+  ServerReads,
+  "tenant" | "device" | "devices" | "code" | "grants" | "quarantine" | "quarantined"
+> {
+  const deviceColumns = "device, role, status, enrolled_at, code, binding FROM holdfast.devices";
+  return {
+    async tenant(tenant) {
+      const row = tenant === tx.tenant ? await tx.head() : undefined;
+      if (row === undefined) return undefined;
+      const { shard, founder, node } = row;
+      return { tenant, shard, founder, node };
+    },
+    async device(tenant, device) {
+      const row = await tx.row<DeviceSqlRow>(
+        `SELECT ${deviceColumns} WHERE tenant = $1 AND device = $2`,
+        tenant,
+        device,
+      );
+      return row === undefined ? undefined : deviceOf(row);
+    },
+    async devices(tenant) {
+      const rows = await tx.rows<DeviceSqlRow>(
+        `SELECT ${deviceColumns} WHERE tenant = $1 ORDER BY enrolled_at, device`,
+        tenant,
+      );
+      return rows.map(deviceOf);
+    },
+    async code(digest) {
+      await tx.exec(setCode(digest));
+      const row = await tx.row<{
+        tenant: string | null;
+        role: Role;
+        expires: number;
+        used_at: number | null;
+      }>("SELECT tenant, role, expires, used_at FROM holdfast.codes WHERE digest = $1", digest);
+      if (row === undefined) return undefined;
+      const { role, expires } = row;
+      const usedAt = row.used_at ?? undefined;
+      return { digest, role, expires, usedAt, tenant: row.tenant ?? undefined };
+    },
+    grants: (tenant, recipient, after, limit) =>
+      tx.rows<{ number: number; grant: string }>(
+        `SELECT number, wrapped AS "grant" FROM holdfast.grants
+         WHERE tenant = $1 AND recipient = $2 AND number > $3 ORDER BY number LIMIT $4`,
+        tenant,
+        recipient,
+        after,
+        limit,
+      ),
+    async quarantine(tenant, limit) {
+      const rows = await tx.rows<Omit<QuarantineRow, "from" | "tenant"> & { first: number }>(
+        `SELECT device, incarnation, code, note, first, bytes, at FROM holdfast.quarantine
+         WHERE tenant = $1 ORDER BY number DESC LIMIT $2`,
+        tenant,
+        limit,
+      );
+      return rows.map(({ first, ...row }) => ({ ...row, tenant, from: first }));
+    },
+    async quarantined(tenant, device) {
+      const row = await tx.row<{ bytes: number }>(
+        `SELECT coalesce(sum(octet_length(bytes)), 0)::bigint AS bytes FROM holdfast.quarantine
+         WHERE tenant = $1 AND device = $2`,
+        tenant,
+        device,
+      );
+      return row?.bytes ?? 0;
+    },
+  };
+}
+
+const theLog = `(SELECT number FROM holdfast.logs
+  WHERE tenant = $1 AND device = $2 AND incarnation = $3)`;
+
+function deviceLogReads(
+  tx: PostgresTransaction,
+): Pick<ServerReads, "deviceLog" | "deviceLogs" | "deviceHashes" | "leavesOf" | "receiptOf"> {
+  const columns = `number, device, incarnation, algorithm, spki, hpke, opening, size, head, range,
+    note, receipt, received_at, enrolment, owed, cutoff FROM holdfast.logs WHERE tenant = $1`;
+  const leavesOf = async (log: LogName, from: number, to: number): Promise<readonly Bytes[]> => {
+    if (from >= to) return [];
+    return leavesIn(await tx.rows<LeavesSqlRow>(leafRows, ...log, to, from), from, to);
+  };
+  return {
+    async deviceLog(tenant, device, incarnation) {
+      const sql = `SELECT ${columns} AND device = $2 AND incarnation = $3`;
+      const row = await tx.row<LogSqlRow>(sql, tenant, device, incarnation);
+      if (row === undefined) return undefined;
+      tx.logNumbers.set(`${device}/${incarnation}`, row.number);
+      return deviceLogOf(row);
+    },
+    async deviceLogs(tenant, device) {
+      const rows =
+        device === undefined
+          ? tx.rows<LogSqlRow>(`SELECT ${columns} ORDER BY number`, tenant)
+          : tx.rows<LogSqlRow>(`SELECT ${columns} AND device = $2 ORDER BY number`, tenant, device);
+      return (await rows).map(deviceLogOf);
+    },
+    deviceHashes: (tenant, device, incarnation, spans) => {
+      const log = [tenant, device, incarnation] as const;
+      return inOneGo(spans, ({ height, from, to }) =>
+        height === 0
+          ? leavesOf(log, from, to)
+          : hashesOf(tx, deviceTiles, ...log, height, from, to),
+      );
+    },
+    async leavesOf(tenant, device, incarnation, from, to) {
+      const hashes = await leavesOf([tenant, device, incarnation], from, to);
+      return hashes.map((hash) => base64url(hash));
+    },
+    async receiptOf(tenant, device, incarnation, noteDigest) {
+      const row = await tx.row<{ value: number | null }>(
+        `SELECT max(leaf_index) AS value FROM holdfast.receipts
+         WHERE tenant = $1 AND log = ${theLog} AND note = $4`,
+        tenant,
+        device,
+        incarnation,
+        noteDigest,
+      );
+      return row?.value ?? undefined;
+    },
+  };
+}
+
+type LogName = readonly [tenant: string, device: string, incarnation: string];
+
+const leafRows = `SELECT first, hashes FROM holdfast.leaves
+  WHERE tenant = $1 AND log = ${theLog} AND first < $4 AND first >= coalesce((
+    SELECT max(first) FROM holdfast.leaves WHERE tenant = $1 AND log = ${theLog} AND first <= $5), 0)
+  ORDER BY first`;
+const deviceTiles = `SELECT root AS hash FROM holdfast.tiles
+  WHERE tenant = $1 AND log = ${theLog} AND height = $4 AND tile >= $5 AND tile < $6 ORDER BY tile`;
+
+/** All spans are under way together: one round trip. */
+function inOneGo(
+  spans: readonly HashSpan[],
+  read: (span: HashSpan) => Promise<readonly Bytes[]>,
+): Promise<readonly (readonly Bytes[])[]> {
+  return Promise.all(spans.map(read));
+}
+
+async function hashesOf(
+  tx: PostgresTransaction,
+  sql: string,
+  ...values: readonly (string | number)[]
+): Promise<readonly Bytes[]> {
+  const rows = await tx.rows<{ hash: Uint8Array }>(sql, ...values);
+  return rows.map(({ hash }) => owned(hash));
+}
+
+function eventReads(
+  tx: PostgresTransaction,
+): Pick<ServerReads, "placedIds" | "events" | "headersOfStream" | "sharedStreams"> {
+  const shardOf = async (tenant: string): Promise<string> =>
+    (tenant === tx.tenant ? (await tx.head())?.shard : undefined) ?? "";
+  return {
+    async placedIds(tenant, ids) {
+      if (ids.length === 0) return new Set();
+      const rows = await tx.rows<{ id: string }>(
+        "SELECT id FROM holdfast.event_ids WHERE tenant = $1 AND id = ANY($2::text[])",
+        tenant,
+        textArray(ids),
+      );
+      return new Set(rows.map(({ id }) => id));
+    },
+    async events(tenant, scopes, after, limit, except, bytes) {
+      // No device has an empty name. A bound that is not met by any page is none.
+      const most = Math.min(bytes ?? Infinity, Number.MAX_SAFE_INTEGER);
+      const values = [tenant, await shardOf(tenant), after, limit, except ?? "", most] as const;
+      const rows =
+        scopes === "*"
+          ? await tx.rows<EventSqlRow>(eventsOfAll, ...values)
+          : await tx.rows<EventSqlRow>(
+              scopes.length > scopesApartMax ? eventsOfMany : eventsOfFew,
+              ...values,
+              textArray([...new Set(scopes)]),
+            );
+      return rows.map(placedEventOf);
+    },
+    async sharedStreams(tenant, after, limit) {
+      const rows = await tx.rows<{ stream: string }>(
+        `SELECT stream FROM holdfast.events WHERE tenant = $1 AND shard = $2 AND stream > $3
+         GROUP BY stream HAVING min(log) < max(log) ORDER BY stream LIMIT $4`,
+        tenant,
+        await shardOf(tenant),
+        after,
+        limit,
+      );
+      return rows.map(({ stream }) => stream);
+    },
+    async headersOfStream(tenant, stream, limit) {
+      const rows = await tx.rows<Pick<PlacedEvent, "leaf" | "scope" | "header">>(
+        `SELECT leaf, scope, header FROM holdfast.events
+         WHERE tenant = $1 AND shard = $2 AND stream = $3 ORDER BY position DESC LIMIT $4`,
+        tenant,
+        await shardOf(tenant),
+        stream,
+        limit,
+      );
+      return rows.toReversed();
+    },
+  };
+}
+
+const ofShard = `events.tenant = $1 AND events.shard = $2 AND events.position > $3
+  AND events.log NOT IN (
+    SELECT own.number FROM holdfast.logs AS own WHERE own.tenant = $1 AND own.device = $5)`;
+
+/** A page of what `found` selects: the second event at the earliest is the last, and the one beyond the bound. */
+function pageOf(found: string): string {
+  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.leaf, page.id,
+      page.scope, page.stream, page.type, page.header, page.frames
+    FROM (
+      SELECT found.*, row_number() OVER (ORDER BY found.position) AS place,
+        sum(octet_length(found.header) + octet_length(found.frames)) OVER (
+          ORDER BY found.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+      FROM (${found}) AS found
+    ) AS page
+    JOIN holdfast.logs AS logs ON logs.tenant = $1 AND logs.number = page.log
+    WHERE page.place <= 2 OR page.before <= $6
+    ORDER BY page.position`;
+}
+
+const eventsOfAll = pageOf(`SELECT events.* FROM holdfast.events AS events
+  WHERE ${ofShard} ORDER BY events.position LIMIT $4`);
+const eventsOfMany = pageOf(`SELECT events.* FROM holdfast.events AS events
+  WHERE ${ofShard} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $4`);
+const eventsOfFew = pageOf(`SELECT events.* FROM (
+    SELECT apart.position FROM unnest($7::text[]) AS wanted (scope)
+    CROSS JOIN LATERAL (
+      SELECT events.position FROM holdfast.events AS events
+      WHERE ${ofShard} AND events.scope = wanted.scope ORDER BY events.position LIMIT $4) AS apart
+    ORDER BY apart.position LIMIT $4) AS placed
+  JOIN holdfast.events AS events
+    ON events.tenant = $1 AND events.shard = $2 AND events.position = placed.position`);
+
+function accessReads(tx: PostgresTransaction): Pick<ServerReads, "access" | "accessChanges"> {
+  return {
+    async access(tenant, device) {
+      const rows = await tx.rows<{ scope: string }>(
+        "SELECT scope FROM holdfast.access WHERE tenant = $1 AND device = $2",
+        tenant,
+        device,
+      );
+      return rows.map(({ scope }) => scope).toSorted();
+    },
+    async accessChanges(tenant, device) {
+      const rows = await tx.rows<AccessChangeSqlRow>(
+        `SELECT device, position, kind, scopes, origin AS "by", leaf_index
+         FROM holdfast.access_changes WHERE tenant = $1 AND device = $2 ORDER BY position`,
+        tenant,
+        device,
+      );
+      return rows.map(accessChangeOf);
+    },
+  };
+}
+
+function serverLogReads(
+  tx: PostgresTransaction,
+): Pick<ServerReads, "head" | "serverLeaves" | "serverHashes" | "serverRange" | "checkpoint"> {
+  const tenant = (): string => tx.tenant ?? "";
+  const columns = `SELECT size, root, note, at FROM holdfast.checkpoints
+    WHERE tenant = $1 AND shard = $2`;
+  return {
+    async head(shard) {
+      const { log, events, leaves } = await shardHead(tx, shard);
+      return { shard, log, events, leaves };
+    },
+    async serverRange(shard) {
+      const { leaves, range } = await shardHead(tx, shard);
+      return rangeOf(leaves, range);
+    },
+    async serverLeaves(shard, from, to) {
+      const rows = await tx.rows<{ text: string }>(
+        `SELECT text FROM holdfast.server_leaves
+         WHERE tenant = $1 AND shard = $2 AND leaf_index >= $3 AND leaf_index < $4
+         ORDER BY leaf_index`,
+        tenant(),
+        shard,
+        from,
+        to,
+      );
+      return rows.map(({ text }) => text);
+    },
+    serverHashes: (shard, spans) =>
+      inOneGo(spans, (span) => serverHashes(tx, tenant(), shard, span)),
+    async checkpoint(shard, size) {
+      const row =
+        size === undefined
+          ? await tx.row<CheckpointRow>(`${columns} ORDER BY size DESC LIMIT 1`, tenant(), shard)
+          : await tx.row<CheckpointRow>(`${columns} AND size = $3`, tenant(), shard, size);
+      return row === undefined ? undefined : { ...row, root: owned(row.root) };
+    },
+  };
+}
+
+/** One span of the tree of a server log. */
+export function serverHashes(
+  tx: PostgresTransaction,
+  tenant: string,
+  shard: string,
+  { height, from, to }: HashSpan,
+): Promise<readonly Bytes[]> {
+  return height === 0
+    ? hashesOf(tx, serverLeafHashes, tenant, shard, from, to)
+    : hashesOf(tx, serverTileRoots, tenant, shard, height, from, to);
+}
+
+const serverLeafHashes = `SELECT hash FROM holdfast.server_leaves
+  WHERE tenant = $1 AND shard = $2 AND leaf_index >= $3 AND leaf_index < $4 ORDER BY leaf_index`;
+const serverTileRoots = `SELECT root AS hash FROM holdfast.server_tiles
+  WHERE tenant = $1 AND shard = $2 AND height = $3 AND tile >= $4 AND tile < $5 ORDER BY tile`;

@@ -1,0 +1,173 @@
+/** A PostgreSQL for tests: one for a whole run, started by the first test that asks, a database for each suite. */
+import { spawn } from "node:child_process";
+import {
+  appendFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { isMainThread } from "node:worker_threads";
+import { createNodeCrypto } from "@holdfast/node";
+import {
+  createPostgresDriver,
+  createPostgresServerStore,
+  migratePostgres,
+  type PostgresConnection,
+  type PostgresDriver,
+  prepareSession,
+  type ServerStore,
+  type TableLayout,
+} from "@holdfast/server";
+
+/** The process that the run ends with: workers are threads or children of it. */
+const run = isMainThread ? process.ppid : process.pid;
+const port = 5_432;
+const crypto = createNodeCrypto();
+
+/** Starts a keeper in that folder unless there is one; resolves when its PostgreSQL answers. */
+export async function startCluster(
+  folder: string,
+  settings: Readonly<Record<string, string>> = {},
+  prepare: (folder: string) => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  if (madeFolder(folder)) {
+    await prepare(folder);
+    const keeper = new URL("keeper.ts", import.meta.url).pathname;
+    const words = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
+    spawn(process.execPath, [keeper, folder, String(run), ...words], {
+      detached: true,
+      stdio: "ignore",
+    }).unref();
+  }
+  while (!existsSync(join(folder, "ready"))) {
+    const failed = join(folder, "failed");
+    if (existsSync(failed)) throw new Error(readFileSync(failed, "utf8"));
+    await wait(50);
+  }
+}
+
+/** `false`: another worker was first. */
+function madeFolder(folder: string): boolean {
+  try {
+    mkdirSync(folder);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+/** A standby of that primary, copied from it while it runs. Its name for the primary is `standby`. */
+export async function startStandby(folder: string, primary: string): Promise<void> {
+  await startCluster(folder, {}, async () => {
+    const main = plainDriver(urlOf(primary, "postgres"));
+    await main.lend(async (connection) => {
+      await connection.rows("SELECT pg_backup_start('standby', true)");
+      const data = join(folder, "data");
+      cpSync(join(primary, "data"), data, {
+        recursive: true,
+        filter: (path) => basename(path) !== "postmaster.pid",
+      });
+      const [backup] = await connection.rows<{ label: string }>(
+        "SELECT labelfile AS label FROM pg_backup_stop(false)",
+      );
+      writeFileSync(join(data, "backup_label"), backup?.label ?? "");
+      writeFileSync(join(data, "standby.signal"), "");
+      const source = `host=${primary} port=${port} user=postgres application_name=standby`;
+      appendFileSync(join(data, "postgresql.auto.conf"), `primary_conninfo = '${source}'\n`);
+    });
+    await main.close();
+  });
+}
+
+/** Ends a cluster at once, as a crash does. */
+export function crash(folder: string): void {
+  const [pid = ""] = readFileSync(join(folder, "data", "postmaster.pid"), "utf8").split("\n");
+  process.kill(Number(pid), "SIGQUIT");
+}
+
+/** Address of a database of the cluster in that folder. */
+export function urlOf(folder: string, database: string): string {
+  return `postgres://postgres@localhost/${database}?host=${encodeURIComponent(folder)}&port=${port}`;
+}
+
+/** Connections as that role, without the server's settings. */
+export function plainDriver(url: string): PostgresDriver {
+  return createPostgresDriver({ ...bounds, url, prepare: () => Promise.resolve() });
+}
+
+const bounds = { connectionsMax: 4, waitingMax: 1_000, waitMs: 30_000, answerMs: 60_000 };
+const times = { statementMs: 30_000, idleMs: 30_000 };
+
+/** Connections as the server makes them. */
+export function serverDriver(url: string): PostgresDriver {
+  const prepare = (connection: PostgresConnection) => prepareSession(connection, times);
+  return createPostgresDriver({ ...bounds, url, prepare });
+}
+
+/** One database, with the tables of a server in it. */
+export interface TestDatabase {
+  readonly url: string;
+  /** As its owner, who is exempt from row-level security here. */
+  readonly owner: PostgresDriver;
+  /** As the server. */
+  readonly server: PostgresDriver;
+  open(): ServerStore;
+  /** Takes every row away. */
+  empty(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The cluster of this run. */
+export async function sharedCluster(): Promise<string> {
+  const folder = join(tmpdir(), `holdfast-postgres-${run}`);
+  await startCluster(folder);
+  return folder;
+}
+
+let made = 0;
+
+/** Address of a new, empty database of the run's cluster. */
+export async function createEmpty(): Promise<string> {
+  const folder = await sharedCluster();
+  made += 1;
+  const name = `test_${process.pid}_${made}`;
+  const main = plainDriver(urlOf(folder, "postgres"));
+  await main.lend((connection) => connection.exec(`CREATE DATABASE ${name}`));
+  await main.close();
+  return urlOf(folder, name);
+}
+
+/** A new database of the run's cluster, with the tables of a server. */
+export async function createDatabase(layout: TableLayout = "partitioned"): Promise<TestDatabase> {
+  const url = await createEmpty();
+  const owner = plainDriver(url);
+  await migratePostgres({ crypto, owner, layout });
+  const server = serverDriver(url);
+  return {
+    url,
+    owner,
+    server,
+    open: () => createPostgresServerStore({ crypto, driver: serverDriver(url) }),
+    empty: () =>
+      owner.lend(async (connection) => {
+        const tables = await connection.rows<{ name: string }>(
+          `SELECT relname::text AS name FROM pg_class JOIN pg_namespace AS place
+             ON place.oid = relnamespace
+           WHERE nspname = 'holdfast' AND relkind IN ('r', 'p') AND NOT relispartition
+             AND relname NOT LIKE 'migration%'`,
+        );
+        for (const { name: table } of tables)
+          await connection.exec(`DELETE FROM holdfast.${table}`);
+      }),
+    async close() {
+      await server.close();
+      await owner.close();
+    },
+  };
+}

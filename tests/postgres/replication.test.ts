@@ -1,0 +1,138 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { isHoldfastError } from "@holdfast/core";
+import { createNodeCrypto } from "@holdfast/node";
+import {
+  checkStandby,
+  createPostgresServerStore,
+  migratePostgres,
+  type PostgresDriver,
+  type ServerStore,
+  showStandbys,
+} from "@holdfast/server";
+import { addTenant, createChance, eventsFor, type Founded } from "@holdfast/testkit";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { crash, plainDriver, serverDriver, startCluster, startStandby, urlOf } from "./cluster.ts";
+
+const crypto = createNodeCrypto();
+const chance = createChance(1);
+const primary = join(tmpdir(), `holdfast-primary-${process.pid}`);
+const standby = join(tmpdir(), `holdfast-standby-${process.pid}`);
+const url = urlOf(primary, "app");
+/** What is set up before there is a standby must not wait for one. */
+const unwaiting = "&options=-c%20synchronous_commit%3Dlocal";
+const drivers: PostgresDriver[] = [];
+
+function opened(driver: PostgresDriver): PostgresDriver {
+  drivers.push(driver);
+  return driver;
+}
+
+let owner: PostgresDriver;
+
+beforeAll(async () => {
+  await startCluster(primary, { synchronous_standby_names: "standby" });
+  const main = plainDriver(`${urlOf(primary, "postgres")}${unwaiting}`);
+  await main.lend((connection) => connection.exec("CREATE DATABASE app"));
+  await main.close();
+  owner = opened(plainDriver(`${url}${unwaiting}`));
+  await migratePostgres({ crypto, owner, layout: "plain" });
+  await showStandbys(owner);
+});
+afterAll(async () => {
+  for (const driver of drivers.splice(0)) await driver.close();
+  crash(primary);
+});
+
+const found = (store: ServerStore): Promise<Founded> =>
+  addTenant({ made: undefined, store, crypto, chance, check: () => undefined });
+
+async function failureOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return "nothing";
+  } catch (error) {
+    return isHoldfastError(error)
+      ? `${error.code} ${String(error.details["part"])}`
+      : String(error);
+  }
+}
+
+async function until(driver: PostgresDriver, sql: string): Promise<void> {
+  for (;;) {
+    const rows = await driver.lend((connection) => connection.rows<{ yes: boolean }>(sql));
+    if (rows[0]?.yes === true) return;
+    await wait(20);
+  }
+}
+
+const standbys = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+
+describe("with a promise of replication", () => {
+  it("nothing is acknowledged without a synchronous standby, and everything is on it with one", async () => {
+    const strict = createPostgresServerStore({
+      crypto,
+      driver: opened(serverDriver(url)),
+      guard: checkStandby,
+    });
+    expect(await failureOf(strict.check())).toBe("durability_unmet standby");
+    expect(await failureOf(found(strict))).toBe("durability_unmet standby");
+    const rows = await owner.lend((connection) =>
+      connection.rows("SELECT tenant FROM holdfast.tenants"),
+    );
+    expect(rows).toEqual([]);
+
+    await startStandby(standby, primary);
+    await until(owner, `SELECT (${standbys}) > 0 AS yes`);
+    await strict.check();
+    const names = await found(strict);
+
+    // A copy answers what it holds; what it has not got to yet comes from the primary.
+    const lent: string[] = [];
+    const counted = (name: string, driver: PostgresDriver): PostgresDriver => ({
+      ...driver,
+      lend(work) {
+        lent.push(name);
+        return driver.lend(work);
+      },
+    });
+    const copy = opened(serverDriver(urlOf(standby, "app")));
+    const both = createPostgresServerStore({
+      crypto,
+      driver: counted("primary", opened(serverDriver(url))),
+      replica: counted("copy", copy),
+    });
+    const eventsSeen = async (events: number, leaves = 0): Promise<readonly [number, string]> => {
+      lent.length = 0;
+      const head = await both.read(names.tenant, (reads) => reads.head(names.shard), {
+        events,
+        leaves,
+      });
+      return [head.events, lent.join(" ")];
+    };
+    const place = (from: number) =>
+      strict.write(names.tenant, (tx) =>
+        tx.placeEvents(names.tenant, eventsFor({ chance }, names, 1, from)),
+      );
+    await place(0);
+    const held = opened(plainDriver(urlOf(standby, "app")));
+    await until(held, "SELECT coalesce(max(events), 0) = 1 AS yes FROM holdfast.shards");
+    expect(await eventsSeen(1)).toEqual([1, "copy"]);
+    await held.lend((connection) => connection.rows("SELECT pg_wal_replay_pause()"));
+    await until(held, "SELECT pg_get_wal_replay_pause_state() = 'paused' AS yes");
+    await place(1);
+    expect(await eventsSeen(1)).toEqual([1, "copy"]);
+    expect(await eventsSeen(2)).toEqual([2, "copy primary"]);
+    expect(await eventsSeen(1, 1)).toEqual([2, "copy primary"]);
+    await held.lend((connection) => connection.rows("SELECT pg_wal_replay_resume()"));
+    await until(held, "SELECT max(events) = 2 AS yes FROM holdfast.shards");
+    expect(await eventsSeen(2)).toEqual([2, "copy"]);
+
+    crash(standby);
+    await until(owner, `SELECT (${standbys}) = 0 AS yes`);
+    expect(await failureOf(strict.check())).toBe("durability_unmet standby");
+    expect(await failureOf(place(2))).toBe("durability_unmet standby");
+    expect(await eventsSeen(2)).toEqual([2, "copy primary"]);
+  });
+});

@@ -1,0 +1,44 @@
+import { createNodeCrypto } from "@holdfast/node";
+import { serverStoreSuite } from "@holdfast/testkit";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createDatabase, type TestDatabase } from "./cluster.ts";
+
+const runner = {
+  describe,
+  it,
+  check: (fact: boolean, text: string): void => {
+    if (!fact) expect.fail(text);
+  },
+};
+
+describe.each(["partitioned", "plain"] as const)("tables that are %s", (layout) => {
+  let database: TestDatabase;
+  beforeAll(async () => {
+    database = await createDatabase(layout);
+  });
+  afterAll(() => database.close());
+
+  serverStoreSuite(runner, {
+    name: `PostgreSQL, ${layout}`,
+    crypto: createNodeCrypto(),
+    async make() {
+      await database.empty();
+      const store = database.open();
+      return {
+        store,
+        reopen: () => database.open(),
+        tamper: async (table, act) => {
+          const column =
+            { leaves: "first", receipts: "note", checkpoints: "size" }[table] ?? "leaf_index";
+          const sql =
+            act === "update"
+              ? `UPDATE holdfast.${table} SET ${column} = ${column}`
+              : `DELETE FROM holdfast.${table}`;
+          const driver = database.server;
+          await driver.lend((connection) => connection.exec(sql));
+        },
+        close: () => store.close(),
+      };
+    },
+  });
+});
