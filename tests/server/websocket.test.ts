@@ -221,10 +221,10 @@ describe("a reader of a WebSocket", () => {
   const lab = () => {
     const clock = createManualClock();
     const script = scripted();
-    let tell: (tenant: string, head: number) => void = () => undefined;
+    let tell: (head: number) => void = () => undefined;
     let ended = 0;
     const server = {
-      onEvents(listener: typeof tell) {
+      watch(_tenant: string, listener: typeof tell) {
         tell = listener;
         return () => undefined;
       },
@@ -237,7 +237,7 @@ describe("a reader of a WebSocket", () => {
       ...script,
       clock,
       tell: (head: number) => {
-        tell("t", head);
+        tell(head);
       },
       ended: () => ended,
     };

@@ -33,5 +33,5 @@ export { createSyncServer } from "./engine/create-sync-server.ts";
 export { type Asked, type Route, routes } from "./api/routes.ts";
 export { type Refusal, refusalFor } from "./api/status.ts";
 export { engineStatus } from "./api/engine-status.ts";
-export { openTail } from "./api/tail.ts";
+export { openEventTail } from "./api/event-tail.ts";
 export type { Tokens } from "./api/tokens.ts";

@@ -239,7 +239,10 @@ export const bugs: Readonly<Record<string, Bug>> = {
   },
   "server-synchronous-normal": {
     about: "the server's receipts are not synced before they are answered",
-    found: { code: 2, text: /receipt [0-9]+ is not in the server log|halted without a cause: server_/ },
+    found: {
+      code: 2,
+      text: /receipt [0-9]+ is not in the server log|halted without a cause: server_/,
+    },
     plant: () => ({ serverDriver: normalSynchronous }),
     knobs: { ...synced, serverKillEveryMs: 300, powerLoss: 1 },
   },

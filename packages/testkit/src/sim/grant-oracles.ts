@@ -3,6 +3,7 @@
  * no word of one on its disk. That what it was granted does open is among what devices come together for.
  */
 import type { Header, RecordedEvent } from "@holdfast/core";
+import { committedReads } from "../committed-reads.ts";
 import type { OpenDevice, SimDevice } from "./device.ts";
 import type { Context, Inhabitant } from "./inhabitants.ts";
 import { type Ledger, SafetyError } from "./ledger.ts";
@@ -40,7 +41,10 @@ function checkDisk(device: SimDevice, granted: ReadonlySet<string>, ledger: Ledg
 async function foreignKeys(context: Context, reader: Inhabitant): Promise<ReadonlySet<string>> {
   const store = context.backend?.server.open?.store;
   const tenant = reader.device.open?.store.status().tenant ?? "";
-  const placed = (await store?.events(tenant, "*", 0, 1_000_000)) ?? [];
+  const placed =
+    store === undefined
+      ? []
+      : await committedReads(store, tenant).events(tenant, "*", 0, 1_000_000);
   const sees = visibleTo(reader);
   const headers = placed.map(({ header }) => JSON.parse(header) as Header);
   return new Set(

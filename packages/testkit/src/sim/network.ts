@@ -23,7 +23,8 @@ export interface NetworkPorts {
   readonly scheduler: Scheduler;
   readonly chance: Chance;
   readonly knobs: Knobs;
-  readonly server: Pick<SimServer, "ask">;
+  /** One that has no `listen` has no live tail. */
+  readonly server: Pick<SimServer, "ask"> & Partial<Pick<SimServer, "listen">>;
 }
 
 /** What was sent so far. */
@@ -124,7 +125,7 @@ export function createNetwork(ports: NetworkPorts): SimNetwork {
       hearing.ended(new HoldfastError("network_unreachable"));
     };
     travel(device, "→ tail", () => {
-      const close = ports.server.listen(copyOf(wanted), {
+      const close = ports.server.listen?.(copyOf(wanted), {
         refused(error) {
           travel(device, "← tail refused", () => {
             hearing.refused(refusalAnswer(error));

@@ -89,7 +89,14 @@ export function createRestWorld(
     const device = createDevice(`d${at + 1}`, ports);
     const ended = (): boolean => context.phase === "healing";
     const { surface } = plant;
-    const work = createWork(device, { scheduler, ledger, knobs, surface, ended });
+    const work = createWork(device, {
+      scheduler,
+      ledger,
+      knobs,
+      surface,
+      ended,
+      subjects: undefined,
+    });
     return { device, work, engine: undefined };
   });
   const context: RestContext = {

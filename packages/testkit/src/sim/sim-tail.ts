@@ -9,7 +9,7 @@ import {
   type HttpRequest,
   type HttpStreamListener,
 } from "@holdfast/core";
-import { openTail, type SyncServer, type Tokens } from "@holdfast/server/engine";
+import { openEventTail, type SyncServer, type Tokens } from "@holdfast/server/engine";
 import type { SimProcess } from "./sim-process.ts";
 
 /** What a server tells of a stream that it was asked for. */
@@ -36,7 +36,11 @@ export function serveTail(
   tokens.admit([request.headers["authorization"] ?? ""]).then(
     (caller) => {
       if (gone || !process.alive) return;
-      const stream = openTail({ server, clock, timers }, caller, () => undefined).body.getReader();
+      const stream = openEventTail(
+        { server, clock, timers },
+        caller,
+        () => undefined,
+      ).body.getReader();
       reader.cancel = () => void stream.cancel();
       const pump = async (): Promise<void> => {
         const { done, value } = await stream.read();

@@ -118,5 +118,8 @@ export function everybodyReads(store: GrantStore): GrantStore {
 /** Nobody asks which scopes a device may read. */
 export function everyScopeServed(store: ServerStore): ServerStore {
   const access = (): readonly string[] => ["*"];
-  return { ...store, access, read: (work) => store.read((reads) => work({ ...reads, access })) };
+  return {
+    ...store,
+    read: (tenant, work, seen) => store.read(tenant, (reads) => work({ ...reads, access }), seen),
+  };
 }
