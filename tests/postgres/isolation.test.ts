@@ -40,6 +40,7 @@ async function fill(seed: number): Promise<Founded> {
     await tx.addGrants(tenant, [{ recipient: "r", key: "k", generation: 1, grant: "g" }]);
     const kept = { tenant, device, incarnation, code: "c", note: "n", from: 0, at: 1 };
     await tx.addQuarantine({ ...kept, bytes: head });
+    await tx.succeedLog(tenant, { shard: `${shard}-2`, log: 1 });
     const code = { digest: `digest-${seed}`, tenant, role: "device", expires: 1 } as const;
     await tx.addCode({ ...code, usedAt: undefined });
   });
@@ -110,7 +111,7 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 describe("rows of a tenant", () => {
   it("are there for its own transactions and no other, in every table", async () => {
     const tenanted = (await tables()).filter((table) => table.tenanted);
-    expect(tenanted.length).toBe(17);
+    expect(tenanted.length).toBe(18);
     for (const { name } of tenanted) {
       const all = await database.owner.lend((connection) =>
         connection.rows<{ found: number }>(
@@ -166,6 +167,27 @@ describe("rows of a tenant", () => {
     for (let at = 0; at < 8; at++)
       await store.read(own.tenant, (reads) => reads.devices(own.tenant));
     expect(await countIn(undefined, "devices")).toBe(0);
+  });
+
+  it("of shards are there for the operator, who says so, and do not change for that", async () => {
+    const seen = await store.read(undefined, (reads) => reads.shards());
+    const mine = seen.filter(({ tenant }) => tenant === own.tenant);
+    expect(mine.map(({ sealed }) => sealed)).toEqual([true, false]);
+    expect(new Set(seen.map(({ tenant }) => tenant))).toEqual(
+      new Set([own.tenant, foreign.tenant]),
+    );
+    await store.read(own.tenant, async (reads) => {
+      await reads.shards();
+      // Whatever was asked before: the rest of the transaction is of its tenant.
+      expect(await reads.successions(foreign.tenant)).toEqual([]);
+    });
+    const changed = await within(own.tenant, async (connection) => {
+      await connection.exec("SET LOCAL holdfast.operator = 'shards'");
+      return connection.run(
+        `UPDATE holdfast.shards SET events = 0 WHERE tenant = '${foreign.tenant}'`,
+      );
+    });
+    expect(changed).toBe(0);
   });
 
   it("of codes are there for who holds the code", async () => {

@@ -6,14 +6,15 @@ import {
   type EnrolledDevice,
   isHoldfastError,
   type JsonValue,
+  parseEpoch,
   parseStatement,
   type Transport,
 } from "@holdfast/core";
-import type { RunningServer } from "@holdfast/server/serve";
+import { loadConfig, openShards, type RunningServer } from "@holdfast/server/serve";
 import type { PushingDevice } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createDatabase, type TestDatabase } from "./cluster.ts";
-import { assertionOf, createNodes, type Nodes } from "./nodes.ts";
+import { assertionOf, createNodes, type Nodes, serverName } from "./nodes.ts";
 
 let database: TestDatabase;
 let nodes: Nodes;
@@ -133,6 +134,39 @@ describe("nodes on one database", () => {
     atB = nodes.transport(b);
     founder.record([{}]);
     expect(await pushed(atB, founder.events.length - 1)).toBe(before);
+  });
+
+  it("answer from the shard that a tenant was moved to, whoever moved it, while they run", async () => {
+    const data = join(nodes.folder, "operator");
+    const keys = join(nodes.folder, "a", "server.keys");
+    const flags = { data, keys, node: "a", name: serverName, database_url: database.url };
+    const shards = openShards(loadConfig({ flags }));
+    const origins = async (): Promise<readonly string[]> => {
+      const answers = [atA, atB].map(async (at) => at.checkpoint({ token }));
+      return (await Promise.all(answers)).map(({ checkpoint }) => checkpoint.split("\n")[0] ?? "");
+    };
+    const [before = ""] = await origins();
+    const { tenant } = founder;
+    const moved = await shards.split({ tenant, shard: "moved" });
+    expect(moved.sealed.log).toBe(before);
+    expect(await origins()).toEqual([moved.log, moved.log]);
+    for (const at of [atB, atA]) {
+      const epoch = await at.epoch({ log: before, size: 1 }, { token });
+      expect(parseEpoch(epoch.epoch.text).origin).toBe(before);
+      founder.record([{}]);
+      await pushed(at, founder.events.length - 1);
+    }
+    const listed = (await shards.list()).filter((one) => one.tenant === tenant);
+    expect(listed).toMatchObject([
+      { sealed: true, leaves: moved.sealed.size },
+      { shard: "moved", sealed: false },
+    ]);
+    expect(await refusal(shards.split({ tenant, shard: "moved" }))).toMatchObject({
+      code: "shard_taken",
+    });
+    expect(await refusal(shards.split({ tenant: "A".repeat(22) }))).toMatchObject({
+      code: "tenant_unknown",
+    });
   });
 
   it("tell the tails of one of what was pushed at the other", async () => {

@@ -103,12 +103,11 @@ describe("with a promise of replication", () => {
       driver: counted("primary", opened(serverDriver(url))),
       replica: counted("copy", copy),
     });
+    let shard = names.shard;
     const eventsSeen = async (events: number, leaves = 0): Promise<readonly [number, string]> => {
       lent.length = 0;
-      const head = await both.read(names.tenant, (reads) => reads.head(names.shard), {
-        events,
-        leaves,
-      });
+      const seen = { shard, log: 1, events, leaves };
+      const head = await both.read(names.tenant, (reads) => reads.head(shard), seen);
       return [head.events, lent.join(" ")];
     };
     const place = (from: number) =>
@@ -125,8 +124,12 @@ describe("with a promise of replication", () => {
     expect(await eventsSeen(1)).toEqual([1, "copy"]);
     expect(await eventsSeen(2)).toEqual([2, "copy primary"]);
     expect(await eventsSeen(1, 1)).toEqual([2, "copy primary"]);
+    // A copy that has not heard of a move must not answer who has: in its log there is no way to the newer one.
+    shard = `${names.shard}-2`;
+    await strict.write(names.tenant, (tx) => tx.succeedLog(names.tenant, { shard, log: 1 }));
+    expect(await eventsSeen(1)).toEqual([2, "copy primary"]);
     await held.lend((connection) => connection.rows("SELECT pg_wal_replay_resume()"));
-    await until(held, "SELECT max(events) = 2 AS yes FROM holdfast.shards");
+    await until(held, `SELECT max(shard) = '${shard}' AS yes FROM holdfast.shards`);
     expect(await eventsSeen(2)).toEqual([2, "copy"]);
 
     crash(standby);

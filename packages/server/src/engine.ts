@@ -29,6 +29,7 @@ export {
   type ReplayMemory,
   type UsedAssertion,
 } from "./engine/replay-memory.ts";
+export { beginNextLog, type BegunLog } from "./engine/log/succession.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
 export { type Asked, type Route, routes } from "./api/routes.ts";
 export { type Refusal, refusalFor } from "./api/status.ts";

@@ -86,7 +86,7 @@ async function replica(server: TestServer) {
   await sync.enrolled("https://server.test", await server.server.hello(), answer, fingerprint);
   const store = storeOver(life);
   const { device } = store.status();
-  await server.store.write((tx) => tx.setAccess(tenant, device, ["*"]));
+  await server.store.write(tenant, (tx) => tx.setAccess(tenant, device, ["*"]));
   return { store, sync, life, clock, device };
 }
 
@@ -238,17 +238,17 @@ test("whatever is under way while a tenant moves, nothing is skipped and nothing
 
 /** Positions have no gap; each log begins with the epoch of the one before, and all its leaves are signed. */
 async function expectServerWhole(here: TestServer, moves: number): Promise<void> {
-  const { store, tenant } = here;
-  const placed = await store.events(tenant, "*", 0, 10_000);
+  const { reads, tenant } = here;
+  const placed = await reads.events(tenant, "*", 0, 10_000);
   expect(placed.map(({ position }) => position)).toEqual(placed.map((_, at) => at + 1));
-  const shards = await store.shards();
+  const shards = await reads.shards();
   expect(shards.map(({ sealed }) => sealed)).toEqual([...shards.slice(1).map(() => true), false]);
   expect(shards).toHaveLength(moves + 1);
   let before: string | undefined;
   for (const { shard, leaves } of shards) {
-    const checkpoint = await store.checkpoint(shard);
+    const checkpoint = await reads.checkpoint(shard);
     expect(checkpoint?.size).toBe(leaves);
-    const [first = "", ...rest] = await store.serverLeaves(shard, 0, leaves);
+    const [first = "", ...rest] = await reads.serverLeaves(shard, 0, leaves);
     if (before === undefined) expect(parseStatement(first).kind).toBe("enrol");
     else expect(parseEpoch(first).origin).toBe(before);
     for (const text of rest) parseStatement(text);

@@ -144,7 +144,7 @@ async function pullAll({ sync, store }: Device, server: ReferenceServer, wish = 
     const request = sync.planPull(wish);
     if (request === undefined) return events;
     const outcome = await sync.takePull(request, server.pull(store.status().device, request));
-    if (outcome.status !== "stored") throw new Error(outcome.code);
+    if (outcome.status !== "stored") throw new Error(outcome.status);
     events += outcome.events;
     if (!outcome.more) return events;
   }

@@ -1,9 +1,10 @@
 /** What is read from a server's PostgreSQL, within one transaction. */
-import { base64url, type Bytes, type HashSpan, invariant, type Role } from "@holdfast/core";
+import { base64url, type Bytes, type Role } from "@holdfast/core";
 import { textArray } from "./postgres-arrays.ts";
 import { setCode } from "./postgres-session.ts";
-import type { HeadRow, PostgresTransaction } from "./postgres-transaction.ts";
-import type { CheckpointRow, PlacedEvent, QuarantineRow, ServerReads } from "./server-store.ts";
+import { hashesOf, inOneGo, serverLogReads } from "./postgres-server-logs.ts";
+import type { PostgresTransaction } from "./postgres-transaction.ts";
+import type { PlacedEvent, QuarantineRow, ServerReads } from "./server-store.ts";
 import {
   type AccessChangeSqlRow,
   accessChangeOf,
@@ -14,9 +15,7 @@ import {
   type LeavesSqlRow,
   leavesIn,
   type LogSqlRow,
-  owned,
   placedEventOf,
-  rangeOf,
 } from "./store-rows.ts";
 
 /** Beyond so many scopes one pass over the log is cheaper than a look into the index for each. */
@@ -30,13 +29,6 @@ export function createPostgresReads(tx: PostgresTransaction): ServerReads {
     ...accessReads(tx),
     ...serverLogReads(tx),
   };
-}
-
-/** The head row of that shard, which is the tenant's. */
-export async function shardHead(tx: PostgresTransaction, shard: string): Promise<HeadRow> {
-  const row = await tx.head();
-  invariant(row?.shard === shard, "the shard is the tenant's");
-  return row;
 }
 
 function tenantReads(
@@ -118,7 +110,7 @@ function deviceLogReads(
   tx: PostgresTransaction,
 ): Pick<ServerReads, "deviceLog" | "deviceLogs" | "deviceHashes" | "leavesOf" | "receiptOf"> {
   const columns = `number, device, incarnation, algorithm, spki, hpke, opening, size, head, range,
-    note, receipt, received_at, enrolment, owed, cutoff FROM holdfast.logs WHERE tenant = $1`;
+    note, receipt, received_at, enrolment, revocation, owed, cutoff FROM holdfast.logs WHERE tenant = $1`;
   const leavesOf = async (log: LogName, from: number, to: number): Promise<readonly Bytes[]> => {
     if (from >= to) return [];
     return leavesIn(await tx.rows<LeavesSqlRow>(leafRows, ...log, to, from), from, to);
@@ -153,11 +145,12 @@ function deviceLogReads(
     async receiptOf(tenant, device, incarnation, noteDigest) {
       const row = await tx.row<{ value: number | null }>(
         `SELECT max(leaf_index) AS value FROM holdfast.receipts
-         WHERE tenant = $1 AND log = ${theLog} AND note = $4`,
+         WHERE tenant = $1 AND log = ${theLog} AND note = $4 AND successions = $5`,
         tenant,
         device,
         incarnation,
         noteDigest,
+        (await tx.head())?.successions ?? 0,
       );
       return row?.value ?? undefined;
     },
@@ -173,28 +166,11 @@ const leafRows = `SELECT first, hashes FROM holdfast.leaves
 const deviceTiles = `SELECT root AS hash FROM holdfast.tiles
   WHERE tenant = $1 AND log = ${theLog} AND height = $4 AND tile >= $5 AND tile < $6 ORDER BY tile`;
 
-/** All spans are under way together: one round trip. */
-function inOneGo(
-  spans: readonly HashSpan[],
-  read: (span: HashSpan) => Promise<readonly Bytes[]>,
-): Promise<readonly (readonly Bytes[])[]> {
-  return Promise.all(spans.map(read));
-}
-
-async function hashesOf(
-  tx: PostgresTransaction,
-  sql: string,
-  ...values: readonly (string | number)[]
-): Promise<readonly Bytes[]> {
-  const rows = await tx.rows<{ hash: Uint8Array }>(sql, ...values);
-  return rows.map(({ hash }) => owned(hash));
-}
-
 function eventReads(
   tx: PostgresTransaction,
 ): Pick<ServerReads, "placedIds" | "events" | "headersOfStream" | "sharedStreams"> {
-  const shardOf = async (tenant: string): Promise<string> =>
-    (tenant === tx.tenant ? (await tx.head())?.shard : undefined) ?? "";
+  const homeOf = async (tenant: string): Promise<string> =>
+    (tenant === tx.tenant ? (await tx.head())?.home : undefined) ?? "";
   return {
     async placedIds(tenant, ids) {
       if (ids.length === 0) return new Set();
@@ -208,7 +184,7 @@ function eventReads(
     async events(tenant, scopes, after, limit, except, bytes) {
       // No device has an empty name. A bound that is not met by any page is none.
       const most = Math.min(bytes ?? Infinity, Number.MAX_SAFE_INTEGER);
-      const values = [tenant, await shardOf(tenant), after, limit, except ?? "", most] as const;
+      const values = [tenant, await homeOf(tenant), after, limit, except ?? "", most] as const;
       const rows =
         scopes === "*"
           ? await tx.rows<EventSqlRow>(eventsOfAll, ...values)
@@ -221,10 +197,10 @@ function eventReads(
     },
     async sharedStreams(tenant, after, limit) {
       const rows = await tx.rows<{ stream: string }>(
-        `SELECT stream FROM holdfast.events WHERE tenant = $1 AND shard = $2 AND stream > $3
+        `SELECT stream FROM holdfast.events WHERE tenant = $1 AND home = $2 AND stream > $3
          GROUP BY stream HAVING min(log) < max(log) ORDER BY stream LIMIT $4`,
         tenant,
-        await shardOf(tenant),
+        await homeOf(tenant),
         after,
         limit,
       );
@@ -233,9 +209,9 @@ function eventReads(
     async headersOfStream(tenant, stream, limit) {
       const rows = await tx.rows<Pick<PlacedEvent, "leaf" | "scope" | "header">>(
         `SELECT leaf, scope, header FROM holdfast.events
-         WHERE tenant = $1 AND shard = $2 AND stream = $3 ORDER BY position DESC LIMIT $4`,
+         WHERE tenant = $1 AND home = $2 AND stream = $3 ORDER BY position DESC LIMIT $4`,
         tenant,
-        await shardOf(tenant),
+        await homeOf(tenant),
         stream,
         limit,
       );
@@ -244,7 +220,7 @@ function eventReads(
   };
 }
 
-const ofShard = `events.tenant = $1 AND events.shard = $2 AND events.position > $3
+const ofTenant = `events.tenant = $1 AND events.home = $2 AND events.position > $3
   AND events.log NOT IN (
     SELECT own.number FROM holdfast.logs AS own WHERE own.tenant = $1 AND own.device = $5)`;
 
@@ -264,17 +240,17 @@ function pageOf(found: string): string {
 }
 
 const eventsOfAll = pageOf(`SELECT events.* FROM holdfast.events AS events
-  WHERE ${ofShard} ORDER BY events.position LIMIT $4`);
+  WHERE ${ofTenant} ORDER BY events.position LIMIT $4`);
 const eventsOfMany = pageOf(`SELECT events.* FROM holdfast.events AS events
-  WHERE ${ofShard} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $4`);
+  WHERE ${ofTenant} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $4`);
 const eventsOfFew = pageOf(`SELECT events.* FROM (
     SELECT apart.position FROM unnest($7::text[]) AS wanted (scope)
     CROSS JOIN LATERAL (
       SELECT events.position FROM holdfast.events AS events
-      WHERE ${ofShard} AND events.scope = wanted.scope ORDER BY events.position LIMIT $4) AS apart
+      WHERE ${ofTenant} AND events.scope = wanted.scope ORDER BY events.position LIMIT $4) AS apart
     ORDER BY apart.position LIMIT $4) AS placed
   JOIN holdfast.events AS events
-    ON events.tenant = $1 AND events.shard = $2 AND events.position = placed.position`);
+    ON events.tenant = $1 AND events.home = $2 AND events.position = placed.position`);
 
 function accessReads(tx: PostgresTransaction): Pick<ServerReads, "access" | "accessChanges"> {
   return {
@@ -297,59 +273,3 @@ function accessReads(tx: PostgresTransaction): Pick<ServerReads, "access" | "acc
     },
   };
 }
-
-function serverLogReads(
-  tx: PostgresTransaction,
-): Pick<ServerReads, "head" | "serverLeaves" | "serverHashes" | "serverRange" | "checkpoint"> {
-  const tenant = (): string => tx.tenant ?? "";
-  const columns = `SELECT size, root, note, at FROM holdfast.checkpoints
-    WHERE tenant = $1 AND shard = $2`;
-  return {
-    async head(shard) {
-      const { log, events, leaves } = await shardHead(tx, shard);
-      return { shard, log, events, leaves };
-    },
-    async serverRange(shard) {
-      const { leaves, range } = await shardHead(tx, shard);
-      return rangeOf(leaves, range);
-    },
-    async serverLeaves(shard, from, to) {
-      const rows = await tx.rows<{ text: string }>(
-        `SELECT text FROM holdfast.server_leaves
-         WHERE tenant = $1 AND shard = $2 AND leaf_index >= $3 AND leaf_index < $4
-         ORDER BY leaf_index`,
-        tenant(),
-        shard,
-        from,
-        to,
-      );
-      return rows.map(({ text }) => text);
-    },
-    serverHashes: (shard, spans) =>
-      inOneGo(spans, (span) => serverHashes(tx, tenant(), shard, span)),
-    async checkpoint(shard, size) {
-      const row =
-        size === undefined
-          ? await tx.row<CheckpointRow>(`${columns} ORDER BY size DESC LIMIT 1`, tenant(), shard)
-          : await tx.row<CheckpointRow>(`${columns} AND size = $3`, tenant(), shard, size);
-      return row === undefined ? undefined : { ...row, root: owned(row.root) };
-    },
-  };
-}
-
-/** One span of the tree of a server log. */
-export function serverHashes(
-  tx: PostgresTransaction,
-  tenant: string,
-  shard: string,
-  { height, from, to }: HashSpan,
-): Promise<readonly Bytes[]> {
-  return height === 0
-    ? hashesOf(tx, serverLeafHashes, tenant, shard, from, to)
-    : hashesOf(tx, serverTileRoots, tenant, shard, height, from, to);
-}
-
-const serverLeafHashes = `SELECT hash FROM holdfast.server_leaves
-  WHERE tenant = $1 AND shard = $2 AND leaf_index >= $3 AND leaf_index < $4 ORDER BY leaf_index`;
-const serverTileRoots = `SELECT root AS hash FROM holdfast.server_tiles
-  WHERE tenant = $1 AND shard = $2 AND height = $3 AND tile >= $4 AND tile < $5 ORDER BY tile`;

@@ -2,7 +2,10 @@
  * Tables of a server on PostgreSQL. Every key begins with the tenant, so that a tenant's rows may lie together on one
  * node of a distributed engine; `spec/postgres-sql.md` lists what of SQL is used. There are no triggers, sequences or
  * foreign keys: what was received or signed is immutable because the server's role may not change it, numbers come
- * from the head row of the shard, and row-level security hides other tenants' rows.
+ * from the head row of the tenant (`shards`), and row-level security hides other tenants' rows.
+ *
+ * A move changes the head row in place, so that whoever waits for its lock goes on with the shard that is the newest
+ * by then; `successions` says which logs there were before.
  */
 
 /** Role in which the server works: owner of nothing, and not exempt from row-level security. */
@@ -24,7 +27,7 @@ CREATE TABLE holdfast.server_identity (
 );
 CREATE TABLE holdfast.tenants (
   tenant ${text} NOT NULL CHECK (tenant <> ''),
-  shard ${text} NOT NULL,
+  home ${text} NOT NULL,
   founder ${text} NOT NULL,
   node ${text} NOT NULL,
   PRIMARY KEY (tenant)
@@ -37,7 +40,20 @@ CREATE TABLE holdfast.shards (
   leaves bigint NOT NULL CHECK (leaves >= 0),
   grants bigint NOT NULL CHECK (grants >= 0),
   range bytea NOT NULL,
-  PRIMARY KEY (tenant, shard)
+  successions bigint NOT NULL CHECK (successions >= 0),
+  PRIMARY KEY (tenant)
+);
+CREATE TABLE holdfast.successions (
+  tenant ${text} NOT NULL,
+  number bigint NOT NULL CHECK (number > 0),
+  shard ${text} NOT NULL,
+  log bigint NOT NULL,
+  events bigint NOT NULL,
+  leaves bigint NOT NULL,
+  range bytea NOT NULL,
+  next_shard ${text} NOT NULL,
+  next_log bigint NOT NULL,
+  PRIMARY KEY (tenant, number)
 );
 CREATE TABLE holdfast.devices (
   tenant ${text} NOT NULL,
@@ -65,6 +81,7 @@ CREATE TABLE holdfast.logs (
   receipt bigint,
   received_at bigint NOT NULL,
   enrolment bigint NOT NULL,
+  revocation bigint,
   owed ${text} NOT NULL,
   cutoff bigint,
   PRIMARY KEY (tenant, device, incarnation),
@@ -146,44 +163,51 @@ CREATE TABLE holdfast.tiles (
 CREATE TABLE holdfast.server_leaves (
   tenant ${text} NOT NULL,
   shard ${text} NOT NULL,
+  log bigint NOT NULL,
   leaf_index bigint NOT NULL,
   text ${text} NOT NULL,
   hash bytea NOT NULL,
-  PRIMARY KEY (tenant, shard, leaf_index)
+  PRIMARY KEY (tenant, shard, log, leaf_index)
 );
 CREATE TABLE holdfast.server_tiles (
   tenant ${text} NOT NULL,
   shard ${text} NOT NULL,
+  log bigint NOT NULL,
   height bigint NOT NULL CHECK (height > 0),
   tile bigint NOT NULL,
   root bytea NOT NULL,
-  PRIMARY KEY (tenant, shard, height, tile)
+  PRIMARY KEY (tenant, shard, log, height, tile)
 );
 CREATE TABLE holdfast.receipts (
   tenant ${text} NOT NULL,
   log bigint NOT NULL,
   note ${text} NOT NULL,
+  successions bigint NOT NULL,
   leaf_index bigint NOT NULL,
-  PRIMARY KEY (tenant, log, note, leaf_index)
+  PRIMARY KEY (tenant, log, note, successions, leaf_index)
 );
 CREATE TABLE holdfast.checkpoints (
   tenant ${text} NOT NULL,
   shard ${text} NOT NULL,
+  log bigint NOT NULL,
   size bigint NOT NULL,
   root bytea NOT NULL,
   note ${text} NOT NULL,
   at bigint NOT NULL,
-  PRIMARY KEY (tenant, shard, size)
+  PRIMARY KEY (tenant, shard, log, size)
 );
 `;
 
-/** Ids stand apart: a key of the partitioned table would have to contain the position. */
+/**
+ * `home` is the shard that the tenant was founded with: its events stay there, wherever its server log goes on. Ids
+ * stand apart: a key of the partitioned table would have to contain the position.
+ */
 function eventTables(layout: TableLayout): string {
   const partitioned = layout === "partitioned";
   return `
 CREATE TABLE holdfast.events (
   tenant ${text} NOT NULL,
-  shard ${text} NOT NULL,
+  home ${text} NOT NULL,
   position bigint NOT NULL CHECK (position > 0),
   log bigint NOT NULL,
   leaf_index bigint NOT NULL,
@@ -194,10 +218,10 @@ CREATE TABLE holdfast.events (
   type ${text} NOT NULL,
   header ${text} NOT NULL,
   frames bytea NOT NULL,
-  PRIMARY KEY (tenant, shard, position)
-)${partitioned ? " PARTITION BY HASH (shard)" : ""};
-CREATE INDEX events_by_scope ON holdfast.events (tenant, shard, scope, position);
-CREATE INDEX events_by_stream ON holdfast.events (tenant, shard, stream, position, log);
+  PRIMARY KEY (tenant, home, position)
+)${partitioned ? " PARTITION BY HASH (home)" : ""};
+CREATE INDEX events_by_scope ON holdfast.events (tenant, home, scope, position);
+CREATE INDEX events_by_stream ON holdfast.events (tenant, home, stream, position, log);
 CREATE TABLE holdfast.event_ids (
   tenant ${text} NOT NULL,
   id ${text} NOT NULL,
@@ -206,7 +230,7 @@ CREATE TABLE holdfast.event_ids (
 ${partitioned ? partitions() : ""}`;
 }
 
-/** Parts of the hash; shards are independent of each other, so they spread over them. */
+/** Parts of the hash; tenants are independent of each other, so they spread over them. */
 const hashParts = 8;
 /** Positions are in order of time: full parts grow cold. Each part is four times the one before. */
 const positionBounds = ["MINVALUE", 4_194_304, 16_777_216, 67_108_864, "MAXVALUE"] as const;
@@ -238,6 +262,7 @@ function partitions(): string {
 const tables: Readonly<Record<string, "" | ", UPDATE" | ", DELETE">> = {
   tenants: "",
   shards: ", UPDATE",
+  successions: "",
   devices: ", UPDATE",
   logs: ", UPDATE",
   codes: ", UPDATE",
@@ -273,7 +298,7 @@ function privileges(): string {
       `CREATE POLICY of_tenant ON holdfast.${table} USING (${ofTenant}) WITH CHECK (${ofTenant});`,
     );
   }
-  return [...statements, codePolicies].join("\n");
+  return [...statements, codePolicies, operatorPolicies].join("\n");
 }
 
 const ofTenant = "tenant = current_setting('holdfast.tenant', true)";
@@ -287,6 +312,14 @@ CREATE POLICY used_by_holder ON holdfast.codes FOR UPDATE
 CREATE POLICY of_tenant ON holdfast.codes FOR INSERT
   WITH CHECK (${ofTenant} OR (tenant IS NULL AND current_setting('holdfast.tenant', true) = ''));
 `;
+
+/** Names and counters of shards, for who sees to the server: whoever asks says so (`postgres-session.ts`). */
+const operatorPolicies = ["shards", "successions"]
+  .map(
+    (table) => `CREATE POLICY by_operator ON holdfast.${table} FOR SELECT
+  USING (current_setting('holdfast.operator', true) = 'shards');`,
+  )
+  .join("\n");
 
 /** Statements that make the tables of an empty schema. */
 export function tablesSql(layout: TableLayout): string {

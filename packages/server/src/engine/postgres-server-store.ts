@@ -107,8 +107,10 @@ async function readBehind<T>(
   const holds = async (reads: ServerReads): Promise<boolean> => {
     const row = tenant === undefined ? undefined : await reads.tenant(tenant);
     if (row === undefined) return false;
-    const { events, leaves } = await reads.head(row.shard);
-    return events >= seen.events && leaves >= seen.leaves;
+    const { log, events, leaves } = await reads.head(row.shard);
+    // Sizes of another log say nothing about this one.
+    const sameLog = row.shard === seen.shard && log === seen.log;
+    return sameLog && events >= seen.events && leaves >= seen.leaves;
   };
   try {
     return await replica.lend((connection) =>
@@ -148,6 +150,8 @@ async function inWrite<T>(
   }
   const head = await tx.head();
   await commit(connection);
+  // Other nodes know the tenant by the shard that it was in: they look when that one is named.
+  if (before !== undefined && head?.shard !== before.shard) hints?.grown(before.shard);
   if (head !== undefined && head.events > (before?.events ?? 0)) hints?.grown(head.shard);
   return result;
 }

@@ -71,6 +71,11 @@ export function setCode(digest: string): string {
   return `SET LOCAL holdfast.code = '${digest}';`;
 }
 
+/** Statement that shows the shards of all tenants to the transaction, or hides them again. */
+export function setOperator(shown: boolean): string {
+  return `SET LOCAL holdfast.operator = '${shown ? "shards" : ""}';`;
+}
+
 function malformed(part: string): HoldfastError {
   return new HoldfastError("request_malformed", { part });
 }

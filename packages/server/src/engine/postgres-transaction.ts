@@ -5,9 +5,11 @@
 import { HoldfastError, invariant } from "@holdfast/core";
 import type { PostgresConnection, PostgresValue } from "./postgres-driver.ts";
 
-/** Row of the tenant and of its shard, as the transaction leaves them. */
+/** Row of the tenant and of its newest shard, as the transaction leaves them. */
 export interface HeadRow {
   readonly tenant: string;
+  /** Under which its events lie. */
+  readonly home: string;
   readonly shard: string;
   readonly founder: string;
   readonly node: string;
@@ -16,6 +18,8 @@ export interface HeadRow {
   readonly leaves: number;
   readonly grants: number;
   readonly range: Uint8Array;
+  /** How often its server log went on in another one. */
+  readonly successions: number;
 }
 
 export interface PostgresTransaction {
@@ -35,10 +39,9 @@ export interface PostgresTransaction {
   readonly logNumbers: Map<string, number>;
 }
 
-const headColumns = `tenants.tenant, tenants.shard, tenants.founder, tenants.node, shards.log,
-  shards.events, shards.leaves, shards.grants, shards.range
-  FROM holdfast.tenants JOIN holdfast.shards
-    ON shards.tenant = tenants.tenant AND shards.shard = tenants.shard
+const headColumns = `tenants.tenant, tenants.home, tenants.founder, tenants.node, shards.shard,
+  shards.log, shards.events, shards.leaves, shards.grants, shards.range, shards.successions
+  FROM holdfast.tenants JOIN holdfast.shards ON shards.tenant = tenants.tenant
   WHERE tenants.tenant = $1`;
 const readHead = `SELECT ${headColumns}`;
 /** Whoever writes to the tenant waits here, so that what a writer reads stays true until it commits. */

@@ -11,10 +11,10 @@ import {
 import { completedFrom, type CompletedTile, completedTiles } from "./log/completed-tiles.ts";
 import { accessWrites } from "./postgres-access-writes.ts";
 import { bytesArray, integerArray, textArray } from "./postgres-arrays.ts";
-import { serverHashes, shardHead } from "./postgres-reads.ts";
+import { serverHashes, writableHead } from "./postgres-server-logs.ts";
 import { setCode } from "./postgres-session.ts";
 import { type HeadRow, ownHead, type PostgresTransaction } from "./postgres-transaction.ts";
-import type { EventToPlace, ServerReads, ServerWrites } from "./server-store.ts";
+import type { EventToPlace, ServerLogName, ServerReads, ServerWrites } from "./server-store.ts";
 import { rangeBytes, rangeOf } from "./store-rows.ts";
 
 type HashCrypto = Pick<Crypto, "sha256">;
@@ -44,26 +44,32 @@ export async function sendHead(
   if (head === undefined || head === before) return;
   tx.send(
     1,
-    `UPDATE holdfast.shards SET events = $3, leaves = $4, grants = $5, range = $6
-     WHERE tenant = $1 AND shard = $2`,
+    `UPDATE holdfast.shards SET shard = $2, log = $3, events = $4, leaves = $5, grants = $6,
+       range = $7, successions = $8
+     WHERE tenant = $1`,
     head.tenant,
     head.shard,
+    head.log,
     head.events,
     head.leaves,
     head.grants,
     head.range,
+    head.successions,
   );
 }
 
 function tenantWrites(
   tx: PostgresTransaction,
-): Pick<PostgresWrites, "addTenant" | "addDevice" | "revokeDevice" | "addCode" | "useCode"> {
+): Pick<
+  PostgresWrites,
+  "addTenant" | "succeedLog" | "addDevice" | "revokeDevice" | "addCode" | "useCode"
+> {
   return {
     async addTenant({ tenant, shard, founder, node }) {
       invariant((await tx.head()) === undefined, "a tenant is founded once");
       tx.send(
         1,
-        "INSERT INTO holdfast.tenants (tenant, shard, founder, node) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO holdfast.tenants (tenant, home, founder, node) VALUES ($1, $2, $3, $4)",
         tenant,
         shard,
         founder,
@@ -72,14 +78,17 @@ function tenantWrites(
       const range = new Uint8Array(0);
       tx.send(
         1,
-        `INSERT INTO holdfast.shards (tenant, shard, log, events, leaves, grants, range)
-         VALUES ($1, $2, 1, 0, 0, 0, $3)`,
+        `INSERT INTO holdfast.shards
+           (tenant, shard, log, events, leaves, grants, range, successions)
+         VALUES ($1, $2, 1, 0, 0, 0, $3, 0)`,
         tenant,
         shard,
         range,
       );
-      tx.moveHead({ tenant, shard, founder, node, log: 1, events: 0, leaves: 0, grants: 0, range });
+      const counters = { events: 0, leaves: 0, grants: 0, successions: 0 };
+      tx.moveHead({ tenant, home: shard, shard, founder, node, log: 1, ...counters, range });
     },
+    succeedLog: (tenant, to) => succeedLog(tx, tenant, to),
     addDevice(tenant, row) {
       tx.send(
         1,
@@ -125,6 +134,34 @@ function tenantWrites(
       );
     },
   };
+}
+
+async function succeedLog(
+  tx: PostgresTransaction,
+  tenant: string,
+  to: ServerLogName,
+): Promise<void> {
+  const head = await ownHead(tx, tenant);
+  const { shard, log } = head;
+  if (to.shard === shard) invariant(to.log > log, "a log of the same shard has a later number");
+  else invariant(to.log === 1, "a shard begins with its first log");
+  const successions = head.successions + 1;
+  tx.send(
+    1,
+    `INSERT INTO holdfast.successions
+       (tenant, number, shard, log, events, leaves, range, next_shard, next_log)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    tenant,
+    successions,
+    shard,
+    log,
+    head.events,
+    head.leaves,
+    head.range,
+    to.shard,
+    to.log,
+  );
+  tx.moveHead({ ...head, ...to, leaves: 0, range: new Uint8Array(0), successions });
 }
 
 /** Reads hashes [from, to) of a height; adds tiles of a height. */
@@ -193,8 +230,9 @@ function deviceLogWrites(
       tx.send(
         1,
         `INSERT INTO holdfast.logs (tenant, number, device, incarnation, algorithm, spki, hpke,
-           opening, size, head, range, note, receipt, received_at, enrolment, owed, cutoff)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+           opening, size, head, range, note, receipt, received_at, enrolment, revocation, owed,
+           cutoff)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
         tenant,
         number,
         row.device,
@@ -210,6 +248,7 @@ function deviceLogWrites(
         row.receipt ?? null,
         row.receivedAt,
         row.enrolment,
+        row.revocation ?? null,
         JSON.stringify(row.owed),
         row.cutoff ?? null,
       );
@@ -232,8 +271,8 @@ function deviceLogWrites(
       tx.send(
         1,
         `UPDATE holdfast.logs SET size = $4, head = $5, range = $6, note = $7, receipt = $8,
-           received_at = $9, owed = $10, cutoff = $11
-         WHERE tenant = $1 AND device = $2 AND incarnation = $3 AND size = $12`,
+           received_at = $9, enrolment = $10, revocation = $11, owed = $12, cutoff = $13
+         WHERE tenant = $1 AND device = $2 AND incarnation = $3 AND size = $14`,
         tenant,
         device,
         incarnation,
@@ -243,18 +282,23 @@ function deviceLogWrites(
         row.note ?? null,
         row.receipt ?? null,
         row.receivedAt,
+        row.enrolment,
+        row.revocation ?? null,
         JSON.stringify(row.owed),
         row.cutoff ?? null,
         from,
       );
     },
     async addReceipt(tenant, device, incarnation, noteDigest, index) {
+      const { successions } = await ownHead(tx, tenant);
       tx.send(
         1,
-        `INSERT INTO holdfast.receipts (tenant, log, note, leaf_index) VALUES ($1, $2, $3, $4)`,
+        `INSERT INTO holdfast.receipts (tenant, log, note, successions, leaf_index)
+         VALUES ($1, $2, $3, $4, $5)`,
         tenant,
         await logNumber(tx, tenant, device, incarnation),
         noteDigest,
+        successions,
         index,
       );
     },
@@ -305,14 +349,14 @@ async function placeEvents(
   tx.send(
     events.length,
     `INSERT INTO holdfast.events
-       (tenant, shard, position, log, leaf_index, leaf, id, scope, stream, type, header, frames)
+       (tenant, home, position, log, leaf_index, leaf, id, scope, stream, type, header, frames)
      SELECT $1, $2, $3::bigint + placed.place, placed.log, placed.leaf_index, placed.leaf, placed.id,
        placed.scope, placed.stream, placed.type, placed.header, placed.frames
      FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
        $10::text[], $11::text[], $12::bytea[]) WITH ORDINALITY AS placed
        (log, leaf_index, leaf, id, scope, stream, type, header, frames, place)`,
     tenant,
-    head.shard,
+    head.home,
     head.events,
     integerArray(logs),
     integerArray(events.map(({ index }) => index)),
@@ -334,21 +378,22 @@ function serverLogWrites(
 ): Pick<PostgresWrites, "addServerLeaves" | "addCheckpoint"> {
   return {
     async addServerLeaves(shard, texts) {
-      const head = await shardHead(tx, shard);
-      const { tenant } = head;
+      const head = await writableHead(tx, shard);
+      const { tenant, log } = head;
       const builder = createTreeBuilder(crypto, rangeOf(head.leaves, head.range));
       const hashes = texts.map((text) => leafHash(crypto, utf8(text)));
       for (const hash of hashes) builder.append(hash);
       const table: TileTable = {
-        read: (height, from, to) => serverHashes(tx, tenant, shard, { height, from, to }),
+        read: (height, from, to) => serverHashes(tx, { tenant, shard, log }, { height, from, to }),
         add(height, tiles) {
           tx.send(
             tiles.length,
-            `INSERT INTO holdfast.server_tiles (tenant, shard, height, tile, root)
-             SELECT $1, $2, $3, made.tile, made.root
-             FROM unnest($4::bigint[], $5::bytea[]) AS made (tile, root)`,
+            `INSERT INTO holdfast.server_tiles (tenant, shard, log, height, tile, root)
+             SELECT $1, $2, $3, $4, made.tile, made.root
+             FROM unnest($5::bigint[], $6::bytea[]) AS made (tile, root)`,
             tenant,
             shard,
+            log,
             height,
             integerArray(tiles.map(({ tile }) => tile)),
             bytesArray(tiles.map(({ root }) => root)),
@@ -358,11 +403,12 @@ function serverLogWrites(
       await addTiles(crypto, table, head.leaves, hashes);
       tx.send(
         texts.length,
-        `INSERT INTO holdfast.server_leaves (tenant, shard, leaf_index, text, hash)
-         SELECT $1, $2, $3::bigint + made.place - 1, made.text, made.hash
-         FROM unnest($4::text[], $5::bytea[]) WITH ORDINALITY AS made (text, hash, place)`,
+        `INSERT INTO holdfast.server_leaves (tenant, shard, log, leaf_index, text, hash)
+         SELECT $1, $2, $3, $4::bigint + made.place - 1, made.text, made.hash
+         FROM unnest($5::text[], $6::bytea[]) WITH ORDINALITY AS made (text, hash, place)`,
         tenant,
         shard,
+        log,
         head.leaves,
         textArray(texts),
         bytesArray(hashes),
@@ -371,13 +417,14 @@ function serverLogWrites(
       return head.leaves;
     },
     async addCheckpoint(shard, { size, root, note, at }) {
-      const { tenant } = await shardHead(tx, shard);
+      const { tenant, log } = await writableHead(tx, shard);
       tx.send(
         1,
-        `INSERT INTO holdfast.checkpoints (tenant, shard, size, root, note, at)
-         VALUES ($1, $2, $3, $4, $5, $6)`,
+        `INSERT INTO holdfast.checkpoints (tenant, shard, log, size, root, note, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)`,
         tenant,
         shard,
+        log,
         size,
         root,
         note,

@@ -301,8 +301,11 @@ export interface ServerWrites extends ServerReads {
   addQuarantine(row: QuarantineRow): MaybePromise<void>;
 }
 
-/** What a caller has seen of a shard: a state that is older than that must not answer. */
-export type SeenHead = Pick<ShardHead, "events" | "leaves">;
+/**
+ * What a caller has seen: a state that is older must not answer, and none in which the tenant's newest server log is
+ * another one.
+ */
+export type SeenHead = ShardHead;
 
 /** The storage itself; see the module header. Its methods throw the storage codes (`store_*`). */
 export interface ServerStore {

@@ -20,7 +20,7 @@ import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import { decodeFrames } from "../ingest/frames.ts";
 import { createShardProof, type ShardProof } from "../log/checkpoints.ts";
-import type { PlacedEvent, ServerReads } from "../server-store.ts";
+import type { PlacedEvent, ServerReads, ShardHead } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
 
 /** Throws `caller_unknown`, `device_revoked`, `request_malformed`, `scope_denied`, `server_behind`. */
@@ -51,9 +51,19 @@ async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest):
       pageOf(deps, reads, caller, request, await admission(reads)),
     );
   }
-  const scopes = await store.read(tenant, admission);
-  const seen = { events: request.after, leaves: request.checkpoint };
+  const { scopes, head } = await store.read(tenant, async (reads) => ({
+    scopes: await admission(reads),
+    head: await headOf(reads, tenant),
+  }));
+  // The device names a size and no log: a copy that has not heard of a move would answer with a log that went on.
+  const seen = { ...head, events: request.after, leaves: request.checkpoint };
   return store.read(tenant, (reads) => pageOf(deps, reads, caller, request, scopes), seen);
+}
+
+async function headOf(reads: ServerReads, tenant: string): Promise<ShardHead> {
+  const row = await reads.tenant(tenant);
+  invariant(row !== undefined, "a device is of a tenant that is there");
+  return reads.head(row.shard);
 }
 
 function checkRequest({ scopes, after, events, bytes, checkpoint, held }: PullRequest): void {
