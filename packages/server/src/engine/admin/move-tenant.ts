@@ -1,5 +1,5 @@
 /** Moving a tenant to another shard, and the shards that there are: acts of the operator, not of any device. */
-import { base64url, HoldfastError } from "@holdfast/core";
+import { base64url, HoldfastError, isHoldfastError } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
 import type { OwnNode } from "../founding/own-node.ts";
 import { serverLogOrigin } from "../log/checkpoints.ts";
@@ -33,9 +33,9 @@ export async function moveTenant(
   own: OwnNode,
   { tenant, shard }: MoveRequest,
 ): Promise<MoveAnswer> {
-  const there = await deps.store.read(tenant, (reads) => reads.tenant(tenant));
-  if (there === undefined) throw new HoldfastError("tenant_unknown");
-  const node = await own.in(tenant);
+  // In its turn among the calls of this moment, as a push is.
+  const known = own.in(tenant);
+  const node = typeof known === "string" ? known : await nodeIn(known);
   const to = shard ?? base64url(deps.random.bytes(16));
   return loop.submit<MoveAnswer>({
     tenant,
@@ -66,6 +66,17 @@ export async function moveTenant(
       };
     },
   });
+}
+
+/** Device id of the node that states it. Throws `tenant_unknown`, also for what is no tenant's id. */
+async function nodeIn(enrolled: ReturnType<OwnNode["in"]>): Promise<string> {
+  try {
+    return await enrolled;
+  } catch (error) {
+    const unknown = ["caller_unknown", "request_malformed"] as const;
+    if (!unknown.some((code) => isHoldfastError(error, code))) throw error;
+    throw new HoldfastError("tenant_unknown", {}, { cause: error });
+  }
 }
 
 /** Every shard, sealed ones included. */
