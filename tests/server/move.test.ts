@@ -345,7 +345,7 @@ describe.each([onSqlite(), onPostgres()])("on $name", (medium) => {
     test("is refused for tenants that are not there, and shards that are", async () => {
       const { server, tenant, reads } = here;
       const { shard = "" } = (await reads.tenant(tenant)) ?? {};
-      expect(await refusalOf(server.moveTenant({ tenant: "nobody" }))).toBe("tenant_unknown");
+      expect(await refusalOf(server.moveTenant({ tenant: createPseudonym(here.chance) }))).toBe("tenant_unknown");
       for (const name of [shard, "", "a/b", "a b", "x".repeat(65)]) {
         expect(await refusalOf(server.moveTenant({ tenant, shard: name }))).toBe("shard_taken");
       }
