@@ -4,12 +4,22 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { base64, base64url, canonicalJson, mediaTypes, utf8 } from "@holdfast/core";
-import { createInvitationCode, createPushingDevice, type PushingDevice } from "@holdfast/testkit";
-import { routes } from "@holdfast/server";
-import { crypto, postToken, startTestApi, type TestApi } from "../server/lab.ts";
-import { digestOf, foundOther, joinOther, pushOver } from "./lab.ts";
+import {
+  createInvitationCode,
+  createPushingDevice,
+  createRecordingObserver,
+  createTestEngine,
+  type PushingDevice,
+  type TestEngine,
+} from "@holdfast/testkit";
+import { createPostgresReplayMemory, routes } from "@holdfast/server";
+import { createDatabase } from "../postgres/cluster.ts";
+import { crypto, postToken, serveEngine, startTestApi, type TestApi } from "../server/lab.ts";
+import { digestOf, digestOfDatabase, foundOther, joinOther, pushOver } from "./lab.ts";
 
-let lab: TestApi;
+let lab: TestApi<TestEngine>;
+/** Everything that the server keeps, whoever's it is. */
+let digest: () => Promise<string>;
 let mine: PushingDevice;
 let admin: string;
 /** A device of the other tenant, and its admin. */
@@ -17,8 +27,30 @@ let theirs: PushingDevice;
 let theirFounder: PushingDevice;
 /** A plain device of one's own tenant that may read nothing. */
 let plain: string;
-beforeAll(async () => {
-  lab = await startTestApi();
+
+/** Starts a server, and ends what it stands on. */
+type Ground = () => Promise<() => Promise<void>>;
+
+const onSqlite: Ground = async () => {
+  const started = await startTestApi();
+  lab = started;
+  digest = () => Promise.resolve(digestOf(started.engine));
+  return () => lab.close();
+};
+
+const onPostgres: Ground = async () => {
+  const database = await createDatabase();
+  const observer = createRecordingObserver();
+  const engine = await createTestEngine(database.open(), { crypto, observer });
+  lab = await serveEngine(engine, observer, {}, createPostgresReplayMemory(database.server));
+  digest = () => digestOfDatabase(database.owner);
+  return async () => {
+    await lab.close();
+    await database.close();
+  };
+};
+
+async function populate(): Promise<void> {
   mine = lab.engine.founder;
   mine.record([{}, {}]);
   await lab.engine.receipted(mine, 0);
@@ -30,8 +62,7 @@ beforeAll(async () => {
   theirs.record([{}]);
   await lab.engine.receipted(theirs, 0);
   plain = await lab.token(await lab.engine.join());
-});
-afterAll(() => lab.close());
+}
 
 const absentId = "B".repeat(21) + "A";
 
@@ -50,11 +81,11 @@ async function alike(
   absent: () => Promise<Response>,
   status: number,
 ): Promise<void> {
-  const before = digestOf(lab.engine);
+  const before = await digest();
   const one = await seen(await foreign());
   expect(one).toEqual(await seen(await absent()));
   expect(one).toMatchObject({ status });
-  expect(digestOf(lab.engine)).toBe(before);
+  expect(await digest()).toBe(before);
 }
 
 const pull = (changes: object, as: string): Promise<Response> =>
@@ -180,7 +211,17 @@ function enrolWith(secret: Uint8Array): Promise<Response> {
 const lists = ["devices", "grants", "checkpoint", "inclusion", "consistency", "leaves", "tail"];
 const open = ["hello"];
 
-describe("row 28: others' things look like what is not there", () => {
+describe.each([
+  { name: "SQLite", ground: onSqlite },
+  { name: "PostgreSQL", ground: onPostgres },
+])("row 28: others' things look like what is not there, on $name", ({ ground }) => {
+  let end: () => Promise<void>;
+  beforeAll(async () => {
+    end = await ground();
+    await populate();
+  });
+  afterAll(() => end());
+
   it.each(attacks.map((attack, at) => [attack.route, at, attack] as const))(
     "%s, attack %i",
     async (_route, _at, { foreign, absent, status }) => {
