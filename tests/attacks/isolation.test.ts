@@ -58,9 +58,14 @@ async function populate(): Promise<void> {
   theirFounder = await foundOther(lab.engine);
   theirFounder.record([{}, {}]);
   await lab.engine.receipted(theirFounder, 0);
+  theirFounder.record([{}]);
+  await lab.engine.receipted(theirFounder, 3);
   theirs = await joinOther(lab.engine, theirFounder);
   theirs.record([{}]);
   await lab.engine.receipted(theirs, 0);
+  const { tenant, device, incarnation } = theirFounder;
+  const grants = [grantTo(theirs.hpke, tenant)];
+  await lab.engine.server.sendGrants({ tenant, device, incarnation }, { grants });
   plain = await lab.token(await lab.engine.join());
 }
 
@@ -148,6 +153,43 @@ const attacks: readonly Attack[] = [
     status: 404,
     foreign: () => pushOver(lab, theirs.push(0), admin),
     absent: () => pushOver(lab, { ...theirs.push(0), device: absentId }, admin),
+  },
+  // Places that only the other tenant's log has, and places that none has.
+  {
+    route: "push",
+    status: 409,
+    foreign: () => pushOver(lab, { ...mine.push(0), checkpoint: 6 }, admin),
+    absent: () => pushOver(lab, { ...mine.push(0), checkpoint: 50 }, admin),
+  },
+  {
+    route: "pull",
+    status: 409,
+    foreign: () => pull({ checkpoint: 6 }, admin),
+    absent: () => pull({ checkpoint: 50 }, admin),
+  },
+  {
+    route: "inclusion",
+    status: 422,
+    foreign: () => lab.get("/v1/log/inclusion?index=5&size=6", admin),
+    absent: () => lab.get("/v1/log/inclusion?index=49&size=50", admin),
+  },
+  {
+    route: "consistency",
+    status: 422,
+    foreign: () => lab.get("/v1/log/consistency?before=4&size=6", admin),
+    absent: () => lab.get("/v1/log/consistency?before=4&size=50", admin),
+  },
+  {
+    route: "leaves",
+    status: 422,
+    foreign: () => lab.get("/v1/log/leaves?from=5&to=6", admin),
+    absent: () => lab.get("/v1/log/leaves?from=49&to=50", admin),
+  },
+  {
+    route: "grants",
+    status: 200,
+    foreign: () => lab.get("/v1/grants?after=0", plain),
+    absent: () => lab.get("/v1/grants?after=99", plain),
   },
   {
     route: "conflicts",

@@ -22,8 +22,8 @@ import {
   type PushingDevice,
 } from "@holdfast/testkit";
 
-export const crypto = createNodeCrypto();
-export const serverName = "nodes.test";
+const crypto = createNodeCrypto();
+const serverName = "nodes.test";
 
 export interface Nodes {
   readonly folder: string;
