@@ -34,7 +34,10 @@ export async function comeTogether(context: Context): Promise<void> {
   while (scheduler.now < until) {
     const apart = whatIsApart(inhabitants, opened);
     if (apart === undefined) return;
-    await scheduler.run({ at: scheduler.now + lookAgainMs, done: () => context.failures.length > 0 });
+    await scheduler.run({
+      at: scheduler.now + lookAgainMs,
+      done: () => context.failures.length > 0,
+    });
     throwFirst(context);
   }
   const apart = whatIsApart(inhabitants, opened);
