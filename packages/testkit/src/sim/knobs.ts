@@ -63,6 +63,8 @@ export interface Knobs {
   readonly serverRestartMs: number;
   /** Accesses to the server's disk that fail. */
   readonly serverErrors: OneIn;
+  /** Is there a second server node, which takes the folder over when the first one dies? */
+  readonly standby: boolean;
   /** Do devices keep a live tail open? Hints are messages, and as uncertain. */
   readonly tail: boolean;
   /** Life of an access token. */
@@ -115,5 +117,6 @@ export function drawKnobs(chance: Chance): Knobs {
     subjects: between(1, 3),
     restricted: sometimes(between(1, 2), 0),
     tail: chance.oneIn(2),
+    standby: chance.oneIn(2),
   };
 }
