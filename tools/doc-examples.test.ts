@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { createEmpty } from "../tests/postgres/cluster.ts";
 import type { Example } from "./doc-examples.ts";
 import { blocksOf, readExamples, runExample, tagBlocksOf } from "./doc-examples.ts";
 
@@ -12,8 +13,10 @@ const runnable = examples.filter(({ run }) => run);
 describe("documents", () => {
   it.each(runnable.map((example) => [`${example.path}:${example.line}`, example] as const))(
     "%s runs",
-    (_place, example) => {
-      const { status, output } = runExample(example);
+    async (_place, example) => {
+      const wanted = example.code.includes("$DATABASE_URL");
+      const given: Record<string, string> = wanted ? { DATABASE_URL: await createEmpty() } : {};
+      const { status, output } = runExample(example, given);
       expect({ status, output: status === 0 ? "" : output }).toEqual({ status: 0, output: "" });
     },
   );

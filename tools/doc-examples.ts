@@ -101,7 +101,7 @@ function runProgram(code: string, folder: string): Outcome {
   }
 }
 
-function runScript(code: string, folder: string): Outcome {
+function runScript(code: string, folder: string, given: Environment): Outcome {
   const bin = join(folder, ".bin");
   mkdirSync(bin);
   const command = join(bin, "holdfast");
@@ -111,6 +111,7 @@ function runScript(code: string, folder: string): Outcome {
   symlinkSync(join(root, "examples"), join(folder, "examples"));
   const env = {
     ...process.env,
+    ...given,
     PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`,
     HOLDFAST_STATE: join(folder, ".state"),
   };
@@ -119,11 +120,13 @@ function runScript(code: string, folder: string): Outcome {
   );
 }
 
-/** Run one block in a folder of its own. */
-export function runExample({ kind, code }: Example): Outcome {
+type Environment = Readonly<Record<string, string>>;
+
+/** Run one block in a folder of its own, a script with those variables. */
+export function runExample({ kind, code }: Example, given: Environment = {}): Outcome {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-docs-"));
   try {
-    return kind === "ts" ? runProgram(code, folder) : runScript(code, folder);
+    return kind === "ts" ? runProgram(code, folder) : runScript(code, folder, given);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -27,7 +27,6 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "100" },
     from: { type: "string", default: "1" },
     jobs: { type: "string", default: "2" },
-    step: { type: "string", default: "1" },
     bug: { type: "string" },
     bugs: { type: "boolean", default: false },
     twice: { type: "boolean", default: false },
@@ -61,44 +60,52 @@ function print({ seed, code, text, hash, tail }: Verdict): void {
   for (const line of tail) console.log(`  ${line}`);
 }
 
-/** Runs every seed of its share and tells each verdict. */
+/** Runs every seed of its portion and tells each verdict. */
 async function work(): Promise<void> {
-  for (let seed = from; seed < until; seed += Number(values.step)) {
+  for (let seed = from; seed < until; seed++) {
     process.send?.(await run(seed, values.bug));
   }
   process.disconnect?.();
 }
 
-/** Shares the seeds among processes: worker k takes every so many-th. */
+/** Seeds of one process: SQLite's memory only grows, so that a process is not kept for all of them. */
+const portionMax = 50;
+
+/** Shares the seeds among processes: each takes the next portion. */
 async function share(): Promise<readonly Verdict[]> {
   const verdicts: Verdict[] = [];
-  const common = [
-    ...(values.bug === undefined ? [] : ["--bug", values.bug]),
-    ...(values.twice ? ["--twice"] : []),
-  ];
-  const ended = Array.from({ length: jobs }, async (_, at) => {
-    const own = ["--worker", "--from", String(from + at), "--seeds", String(until - from - at)];
-    const child = fork(
-      fileURLToPath(import.meta.url),
-      [...own, "--step", String(jobs), ...common],
-      {
-        execArgv: ["--conditions=@holdfast/source", "--max-semi-space-size=64"],
-      },
-    );
-    child.on("message", (message) => {
-      const verdict = message as Verdict;
-      verdicts.push(verdict);
-      if (verdict.code !== 0) print(verdict);
-    });
-    const code = await new Promise<number>((resolve) => {
-      child.on("close", (left) => {
-        resolve(left ?? 1);
-      });
-    });
-    if (code !== 0) throw new Error(`a worker ended with ${code}`);
-  });
-  await Promise.all(ended);
+  const portion = Math.min(portionMax, Math.ceil((until - from) / jobs));
+  let next = from;
+  async function serve(): Promise<void> {
+    while (next < until) {
+      const first = next;
+      next = Math.min(until, first + portion);
+      await runApart(first, next - first, verdicts);
+    }
+  }
+  await Promise.all(Array.from({ length: jobs }, serve));
   return verdicts;
+}
+
+/** Runs seeds in a process of their own. */
+async function runApart(first: number, seeds: number, verdicts: Verdict[]): Promise<void> {
+  const args = ["--worker", "--from", String(first), "--seeds", String(seeds)];
+  if (values.bug !== undefined) args.push("--bug", values.bug);
+  if (values.twice) args.push("--twice");
+  const child = fork(fileURLToPath(import.meta.url), args, {
+    execArgv: ["--conditions=@holdfast/source", "--max-semi-space-size=64"],
+  });
+  child.on("message", (message) => {
+    const verdict = message as Verdict;
+    verdicts.push(verdict);
+    if (verdict.code !== 0) print(verdict);
+  });
+  const code = await new Promise<number>((resolve) => {
+    child.on("close", (left) => {
+      resolve(left ?? 1);
+    });
+  });
+  if (code !== 0) throw new Error(`a worker ended with ${code}`);
 }
 
 /** Looks for the first seed whose oracle finds each bug, and prints a table of them. */

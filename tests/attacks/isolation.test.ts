@@ -4,12 +4,22 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { base64, base64url, canonicalJson, mediaTypes, utf8 } from "@holdfast/core";
-import { createInvitationCode, createPushingDevice, type PushingDevice } from "@holdfast/testkit";
-import { routes } from "@holdfast/server";
-import { crypto, postToken, startTestApi, type TestApi } from "../server/lab.ts";
-import { digestOf, foundOther, joinOther, pushOver } from "./lab.ts";
+import {
+  createInvitationCode,
+  createPushingDevice,
+  createRecordingObserver,
+  createTestEngine,
+  type PushingDevice,
+  type TestEngine,
+} from "@holdfast/testkit";
+import { createPostgresReplayMemory, routes } from "@holdfast/server";
+import { createDatabase } from "../postgres/cluster.ts";
+import { crypto, postToken, serveEngine, startTestApi, type TestApi } from "../server/lab.ts";
+import { digestOf, digestOfDatabase, foundOther, joinOther, pushOver } from "./lab.ts";
 
-let lab: TestApi;
+let lab: TestApi<TestEngine>;
+/** Everything that the server keeps, whoever's it is. */
+let digest: () => Promise<string>;
 let mine: PushingDevice;
 let admin: string;
 /** A device of the other tenant, and its admin. */
@@ -17,8 +27,30 @@ let theirs: PushingDevice;
 let theirFounder: PushingDevice;
 /** A plain device of one's own tenant that may read nothing. */
 let plain: string;
-beforeAll(async () => {
-  lab = await startTestApi();
+
+/** Starts a server, and ends what it stands on. */
+type Ground = () => Promise<() => Promise<void>>;
+
+const onSqlite: Ground = async () => {
+  const started = await startTestApi();
+  lab = started;
+  digest = () => Promise.resolve(digestOf(started.engine));
+  return () => lab.close();
+};
+
+const onPostgres: Ground = async () => {
+  const database = await createDatabase();
+  const observer = createRecordingObserver();
+  const engine = await createTestEngine(database.open(), { crypto, observer });
+  lab = await serveEngine(engine, observer, {}, createPostgresReplayMemory(database.server));
+  digest = () => digestOfDatabase(database.owner);
+  return async () => {
+    await lab.close();
+    await database.close();
+  };
+};
+
+async function populate(): Promise<void> {
   mine = lab.engine.founder;
   mine.record([{}, {}]);
   await lab.engine.receipted(mine, 0);
@@ -26,12 +58,16 @@ beforeAll(async () => {
   theirFounder = await foundOther(lab.engine);
   theirFounder.record([{}, {}]);
   await lab.engine.receipted(theirFounder, 0);
+  theirFounder.record([{}]);
+  await lab.engine.receipted(theirFounder, 3);
   theirs = await joinOther(lab.engine, theirFounder);
   theirs.record([{}]);
   await lab.engine.receipted(theirs, 0);
+  const { tenant, device, incarnation } = theirFounder;
+  const grants = [grantTo(theirs.hpke, tenant)];
+  await lab.engine.server.sendGrants({ tenant, device, incarnation }, { grants });
   plain = await lab.token(await lab.engine.join());
-});
-afterAll(() => lab.close());
+}
 
 const absentId = "B".repeat(21) + "A";
 
@@ -50,11 +86,11 @@ async function alike(
   absent: () => Promise<Response>,
   status: number,
 ): Promise<void> {
-  const before = digestOf(lab.engine);
+  const before = await digest();
   const one = await seen(await foreign());
   expect(one).toEqual(await seen(await absent()));
   expect(one).toMatchObject({ status });
-  expect(digestOf(lab.engine)).toBe(before);
+  expect(await digest()).toBe(before);
 }
 
 const pull = (changes: object, as: string): Promise<Response> =>
@@ -118,6 +154,43 @@ const attacks: readonly Attack[] = [
     foreign: () => pushOver(lab, theirs.push(0), admin),
     absent: () => pushOver(lab, { ...theirs.push(0), device: absentId }, admin),
   },
+  // Places that only the other tenant's log has, and places that none has.
+  {
+    route: "push",
+    status: 409,
+    foreign: () => pushOver(lab, { ...mine.push(0), checkpoint: 6 }, admin),
+    absent: () => pushOver(lab, { ...mine.push(0), checkpoint: 50 }, admin),
+  },
+  {
+    route: "pull",
+    status: 409,
+    foreign: () => pull({ checkpoint: 6 }, admin),
+    absent: () => pull({ checkpoint: 50 }, admin),
+  },
+  {
+    route: "inclusion",
+    status: 422,
+    foreign: () => lab.get("/v1/log/inclusion?index=5&size=6", admin),
+    absent: () => lab.get("/v1/log/inclusion?index=49&size=50", admin),
+  },
+  {
+    route: "consistency",
+    status: 422,
+    foreign: () => lab.get("/v1/log/consistency?before=4&size=6", admin),
+    absent: () => lab.get("/v1/log/consistency?before=4&size=50", admin),
+  },
+  {
+    route: "leaves",
+    status: 422,
+    foreign: () => lab.get("/v1/log/leaves?from=5&to=6", admin),
+    absent: () => lab.get("/v1/log/leaves?from=49&to=50", admin),
+  },
+  {
+    route: "grants",
+    status: 200,
+    foreign: () => lab.get("/v1/grants?after=0", plain),
+    absent: () => lab.get("/v1/grants?after=99", plain),
+  },
   {
     route: "conflicts",
     status: 200,
@@ -180,7 +253,17 @@ function enrolWith(secret: Uint8Array): Promise<Response> {
 const lists = ["devices", "grants", "checkpoint", "inclusion", "consistency", "leaves", "tail"];
 const open = ["hello"];
 
-describe("row 28: others' things look like what is not there", () => {
+describe.each([
+  { name: "SQLite", ground: onSqlite },
+  { name: "PostgreSQL", ground: onPostgres },
+])("row 28: others' things look like what is not there, on $name", ({ ground }) => {
+  let end: () => Promise<void>;
+  beforeAll(async () => {
+    end = await ground();
+    await populate();
+  });
+  afterAll(() => end());
+
   it.each(attacks.map((attack, at) => [attack.route, at, attack] as const))(
     "%s, attack %i",
     async (_route, _at, { foreign, absent, status }) => {

@@ -28,8 +28,10 @@ import {
   createPseudonym,
   createPushingDevice,
   type PushingDevice,
+  type TestEngine,
   type TestServer,
 } from "@holdfast/testkit";
+import type { PostgresDriver } from "@holdfast/server";
 import { bearer, crypto, type TestApi } from "../server/lab.ts";
 
 /** Everything that the server keeps, row by row. */
@@ -50,8 +52,26 @@ export function digestOf({ driver }: Pick<TestServer, "driver">): string {
   return hash.digest("hex");
 }
 
+/** As {@link digestOf}, on PostgreSQL: every row of every table, whoever's it is. */
+export async function digestOfDatabase(owner: PostgresDriver): Promise<string> {
+  const hash = createHash("sha256");
+  await owner.lend(async (connection) => {
+    const tables = await connection.rows<{ name: string }>(
+      `SELECT relname::text AS name FROM pg_class JOIN pg_namespace AS place
+         ON place.oid = relnamespace
+       WHERE nspname = 'holdfast' AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1`,
+    );
+    for (const { name } of tables) {
+      hash.update(name);
+      const sql = `SELECT one::text AS text FROM holdfast.${name} AS one ORDER BY 1`;
+      for (const { text } of await connection.rows<{ text: string }>(sql)) hash.update(text);
+    }
+  });
+  return hash.digest("hex");
+}
+
 /** Another tenant of the same server, founded by its own code. */
-export async function foundOther({ server, clock, chance }: TestServer): Promise<PushingDevice> {
+export async function foundOther({ server, clock, chance }: TestEngine): Promise<PushingDevice> {
   const founder = createPushingDevice({ crypto, chance, tenant: createPseudonym(chance) });
   const code = createInvitationCode({ crypto, chance });
   await server.addFoundingCode(code.digest, clock.now() + 60_000);
@@ -61,7 +81,7 @@ export async function foundOther({ server, clock, chance }: TestServer): Promise
 
 /** A device that joins the tenant of that one. */
 export async function joinOther(
-  { server, clock, chance }: TestServer,
+  { server, clock, chance }: TestEngine,
   admin: PushingDevice,
 ): Promise<PushingDevice> {
   const { tenant, device, incarnation } = admin;
@@ -75,7 +95,11 @@ export async function joinOther(
 }
 
 /** A push over the socket. */
-export function pushOver(lab: TestApi, request: PushRequest, token: string): Promise<Response> {
+export function pushOver(
+  lab: Pick<TestApi, "url">,
+  request: PushRequest,
+  token: string,
+): Promise<Response> {
   return fetch(`${lab.url}/v1/push`, {
     method: "POST",
     headers: { ...bearer(token), "content-type": mediaTypes.push },

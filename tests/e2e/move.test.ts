@@ -3,8 +3,8 @@ import type { EventReceipt } from "@holdfast/core";
 import { expect, test } from "vitest";
 import { runChild } from "../faults/child.ts";
 import { fileURLToPath } from "node:url";
-import type { ServerProcess } from "./servers.ts";
-import { converge, full, inWorld } from "./world.ts";
+import { full, type ServerProcess } from "./servers.ts";
+import { converge, inWorld } from "./world.ts";
 
 const names = full ? ["second", "third"] : ["second"];
 const main = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));

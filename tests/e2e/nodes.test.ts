@@ -15,8 +15,8 @@ import {
   createStandby,
   type Gate,
 } from "../postgres/instance.ts";
-import { startServer } from "./servers.ts";
-import { type Device, full, inWorld, type World, type WorldOptions } from "./world.ts";
+import { full, startServer } from "./servers.ts";
+import { type Device, inWorld, type World, type WorldOptions } from "./world.ts";
 
 const budget = { timeout: full ? 3_600_000 : 240_000 };
 const database = "events";

@@ -12,6 +12,9 @@ import { startTalker, type Talker } from "./processes.ts";
 
 const main = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
 
+/** Long figures instead of samples. */
+export const full = process.env["HOLDFAST_FULL"] === "1";
+
 /** Where the server keeps its log. */
 export type Backend = "SQLite" | "PostgreSQL";
 
@@ -20,6 +23,9 @@ export const backends: readonly { readonly backend: Backend; readonly name: stri
   { backend: "SQLite", name: "SQLite" },
   { backend: "PostgreSQL", name: "two nodes on PostgreSQL" },
 ];
+
+/** For what a device does by itself: in both worlds in the long run, on SQLite in the short one. */
+export const sampledBackends = full ? backends : backends.slice(0, 1);
 
 export interface ServerOptions {
   readonly reads?: "granted" | "none";

@@ -15,9 +15,6 @@ import { type FaultProxy, startFaultProxy } from "@holdfast/server/fault-proxy";
 import { startTalker, type Talker } from "./processes.ts";
 import { type ServerOptions, type ServerProcess, startServer } from "./servers.ts";
 
-/** Long figures instead of samples. */
-export const full = process.env["HOLDFAST_FULL"] === "1";
-
 const deviceScript = fileURLToPath(new URL("device.child.ts", import.meta.url));
 
 /** Command line of a device's process: also for a second one over the same store. */

@@ -124,7 +124,7 @@ export interface TestDatabase {
 }
 
 /** The cluster of this run. */
-export async function sharedCluster(): Promise<string> {
+async function sharedCluster(): Promise<string> {
   const folder = join(tmpdir(), `holdfast-postgres-${run}`);
   await startCluster(folder);
   return folder;

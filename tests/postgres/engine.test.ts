@@ -25,9 +25,7 @@ describe("the engine on PostgreSQL", () => {
   it("takes pushes in groups, answers again what it has, and pages through all of it", async () => {
     const devices = [here.founder, await here.join(), await here.join()];
     for (const device of devices) device.record(Array.from({ length: 300 }, () => ({})));
-    const answers = await Promise.all(
-      devices.map((device) => here.push(device, device.push(0))),
-    );
+    const answers = await Promise.all(devices.map((device) => here.push(device, device.push(0))));
     for (const answer of answers) expect(answer.status).toBe("receipted");
     const [device] = devices;
     if (device === undefined) throw new Error("no device");

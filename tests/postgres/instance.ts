@@ -1,7 +1,7 @@
 /** A PostgreSQL that a test starts, kills, and replaces by its standby. Its socket lies in a folder of its own. */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { plainDriver, urlOf } from "./cluster.ts";
@@ -35,6 +35,7 @@ export function createStandby(primary: string, folder: string, settings: Setting
   const programs = preparePrograms(folder);
   const data = join(folder, "data");
   cpSync(join(primary, "data"), data, { recursive: true, preserveTimestamps: true });
+  chmodSync(data, 0o700);
   writeFileSync(join(data, "standby.signal"), "");
   giveAll(data);
   const conninfo = `host=${primary} port=5432 user=postgres application_name=standby`;

@@ -22,7 +22,7 @@ import {
   type PushingDevice,
 } from "@holdfast/testkit";
 
-export const crypto = createNodeCrypto();
+const crypto = createNodeCrypto();
 export const serverName = "nodes.test";
 
 export interface Nodes {

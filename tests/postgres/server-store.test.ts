@@ -29,7 +29,9 @@ describe.each(["partitioned", "plain"] as const)("tables that are %s", (layout) 
         reopen: () => database.open(),
         tamper: async (table, act) => {
           const column =
-            { leaves: "first", receipts: "note", checkpoints: "size", successions: "number" }[table] ?? "leaf_index";
+            { leaves: "first", receipts: "note", checkpoints: "size", successions: "number" }[
+              table
+            ] ?? "leaf_index";
           const sql =
             act === "update"
               ? `UPDATE holdfast.${table} SET ${column} = ${column}`

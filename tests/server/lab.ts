@@ -11,6 +11,7 @@ import {
   createRecordingObserver,
   createTestServer,
   type PushingDevice,
+  type TestEngine,
   testHost,
   type TestServer,
 } from "@holdfast/testkit";
@@ -20,6 +21,7 @@ import {
   createApi,
   createListener,
   type ListenerBounds,
+  type ReplayMemory,
 } from "@holdfast/server";
 
 export const crypto = createNodeCrypto();
@@ -42,8 +44,8 @@ const generous: ApiBounds & ListenerBounds = {
 };
 
 /** A server that listens on 127.0.0.1. */
-export interface TestApi {
-  readonly engine: TestServer;
+export interface TestApi<Engine extends TestEngine = TestServer> {
+  readonly engine: Engine;
   readonly api: Api;
   readonly listener: Server;
   readonly url: string;
@@ -67,7 +69,7 @@ export interface AssertionChanges {
   readonly sign?: (message: Uint8Array) => Uint8Array;
 }
 
-/** Starts one. */
+/** Starts one over SQLite in memory. */
 export async function startTestApi(
   bounds: Partial<ApiBounds & ListenerBounds> = {},
 ): Promise<TestApi> {
@@ -79,6 +81,16 @@ export async function startTestApi(
     create: true,
   });
   const engine = await createTestServer({ crypto, driver, observer: observer });
+  return serveEngine(engine, observer, bounds);
+}
+
+/** Puts the application and a listener around an engine, which is closed with them. */
+export async function serveEngine<Engine extends TestEngine>(
+  engine: Engine,
+  observer: ReturnType<typeof createRecordingObserver>,
+  bounds: Partial<ApiBounds & ListenerBounds> = {},
+  replay?: ReplayMemory,
+): Promise<TestApi<Engine>> {
   const all = { ...generous, ...bounds };
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
   const api = createApi({
@@ -90,6 +102,7 @@ export async function startTestApi(
     observer: observer,
     host: testHost,
     tokenKey: { privateKey, publicKey },
+    ...(replay !== undefined && { replay }),
     bounds: all,
   });
   const listener = createListener(api, all);
@@ -148,7 +161,7 @@ export function postToken(url: string, assertion: string): Promise<Response> {
   });
 }
 
-function assertionOf(engine: TestServer, device: PushingDevice, changes: AssertionChanges): string {
+function assertionOf(engine: TestEngine, device: PushingDevice, changes: AssertionChanges): string {
   const origin = `${device.tenant}/d/${device.device}/${device.incarnation}`;
   const now = Math.floor(engine.clock.now() / 1_000);
   const jti = base64url(engine.chance.bytes(12));

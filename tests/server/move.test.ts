@@ -262,7 +262,8 @@ describe.each([onSqlite(), onPostgres()])("on $name", (medium) => {
       founder.record([{}]);
       await here.receipted(founder, 1);
       const moves = [];
-      for (const shard of ["second", "third"]) moves.push(await server.moveTenant({ tenant, shard }));
+      for (const shard of ["second", "third"])
+        moves.push(await server.moveTenant({ tenant, shard }));
       const caller = callerOf(founder);
       for (const held of sizes) {
         const request = { log: held.origin, size: held.size };
@@ -345,7 +346,9 @@ describe.each([onSqlite(), onPostgres()])("on $name", (medium) => {
     test("is refused for tenants that are not there, and shards that are", async () => {
       const { server, tenant, reads } = here;
       const { shard = "" } = (await reads.tenant(tenant)) ?? {};
-      expect(await refusalOf(server.moveTenant({ tenant: createPseudonym(here.chance) }))).toBe("tenant_unknown");
+      expect(await refusalOf(server.moveTenant({ tenant: createPseudonym(here.chance) }))).toBe(
+        "tenant_unknown",
+      );
       for (const name of [shard, "", "a/b", "a b", "x".repeat(65)]) {
         expect(await refusalOf(server.moveTenant({ tenant, shard: name }))).toBe("shard_taken");
       }

@@ -26,6 +26,7 @@ import { syncCommand } from "./commands/sync.ts";
 import { typesCommand } from "./commands/types.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { watchCommand } from "./commands/watch.ts";
+import { softwareVersion } from "./version.ts";
 
 const notes = `
 The passphrase comes from --passphrase-file, from HOLDFAST_PASSPHRASE, or from a prompt.
@@ -35,7 +36,7 @@ Exit codes: 0 ok, 1 a check failed, 2 usage, 3 refused with a code, 70 a bug.`;
 export function createProgram(): Command {
   const program = new Command("holdfast")
     .description("Offline-first, append-only, encrypted, tamper-evident storage for health records")
-    .version("0.1.0")
+    .version(softwareVersion)
     .option("--store <dir>", "folder of the store; default: HOLDFAST_STORE")
     .option("--json", "JSON on standard output and nothing else there")
     .option("--passphrase-file <file>", "file that holds the passphrase")

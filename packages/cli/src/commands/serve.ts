@@ -12,7 +12,11 @@ const flags: readonly (readonly [SettingName, string, string])[] = [
   ["port", "<number>", "port to listen on, 0: any that is free; default: 8443"],
   ["data", "<dir>", "folder of the server's database and keys; default: holdfast-data"],
   ["database_url", "<url>", "PostgreSQL to keep events in; default: SQLite in that folder"],
-  ["keys", "<file>", "key file of the server that this node belongs to; default: made in that folder"],
+  [
+    "keys",
+    "<file>",
+    "key file of the server that this node belongs to; default: made in that folder",
+  ],
   ["node", "<name>", "name of this node among those on one database; default: 1"],
   ["name", "<name>", "name in log origins and tokens, fixed at the first start"],
   ["public_url", "<url>", "address that devices use, written into enrolment codes"],

@@ -4,6 +4,7 @@ import type { Pace } from "./pace.ts";
 import type { Chart } from "./plot.ts";
 import type { SuiteResult } from "./result.ts";
 import type { Site } from "./site.ts";
+import type { SuiteName } from "./suite-names.ts";
 
 /** How much each suite does. */
 export interface Sizes {
@@ -66,8 +67,7 @@ export interface Measured extends Pick<SuiteResult, "settings" | "figures" | "ch
 
 /** One suite. */
 export interface Suite {
-  readonly name: string;
-  readonly summary: string;
+  readonly name: SuiteName;
   /** Names of its figures, so that a bound can be refused before the run. */
   readonly figures: (sizes: Sizes) => readonly string[];
   readonly run: (context: SuiteContext) => Promise<Measured>;

@@ -1,11 +1,11 @@
 /**
  * Own events that only the server has: what a device had delivered before it was put back to an older copy.
  *
- * Once such a device has opened its new incarnation, it asks for its own events as well (`own` of a pull), from
- * where it had pulled to at the last receipt that the copy knows. They are judged like foreign ones. An own log
- * has no gaps and ends at a note, so that what came is laid aside, page by page, until everything between this
- * store's end of the log and the receipted note is here and gives the root that the note signs. Where the
- * server never had a body in between, the log cannot be joined: it stays as it is, with evidence.
+ * Once such a device has opened its new incarnation, it asks for everything from the beginning, its own events as
+ * well (`own` of a pull). They are judged like foreign ones. An own log has no gaps and ends at a note, so that
+ * what came is laid aside, page by page, until everything between this store's end of the log and the receipted
+ * note is here and gives the root that the note signs. Where the server never had a body in between, the log
+ * cannot be joined: it stays as it is, with evidence.
  */
 import { isCurrentHeader, parseHeader } from "../event/header.ts";
 import { createTreeBuilder, leafHash } from "../proof/tree.ts";
@@ -26,7 +26,6 @@ import type { KnownLog, SyncTables } from "./sync-tables.ts";
 export const ownRow = "own";
 const takenName = "own_taken";
 const asidePrefix = "own_aside/";
-const fromName = (log: number): string => `own_from/${log}`;
 const asideName = (log: number, index: number): string =>
   `${asidePrefix}${log}/${String(index).padStart(16, "0")}`;
 
@@ -50,23 +49,12 @@ export interface RejoinedLog {
 
 /** From which position own events are to be fetched; `undefined`: nothing was lost, or all is fetched. */
 export function ownWanted(tables: SyncTables): number | undefined {
-  const logs = tables.ownLogs();
-  const newest = logs.at(-1);
+  const newest = tables.ownLogs().at(-1);
   if (newest === undefined || tables.value(takenName) === newest.incarnation) return undefined;
   const opening = JSON.parse(tables.opening(newest.number) ?? "{}") as { readonly pub?: unknown };
   if (!putBack.has(readIncarnationPub(opening.pub)?.reason ?? "")) return undefined;
-  const under = tables.pulls().find(({ scope }) => scope === ownRow)?.position;
-  const known = logs.slice(0, -1).map(({ number }) => Number(tables.value(fromName(number)) ?? 0));
-  return under ?? Math.min(...known);
-}
-
-/**
- * At a receipt: events of this log that a copy of this moment will miss get later positions in the shard than
- * what was pulled by now.
- */
-export function noteOwnFrom(tables: SyncTables, log: number, pulledThrough: number): void {
-  const text = String(pulledThrough);
-  if (tables.value(fromName(log)) !== text) tables.put(fromName(log), text);
+  // Where the copy stood when it was made, nobody knows: what it misses may be anywhere.
+  return tables.pulls().find(({ scope }) => scope === ownRow)?.position ?? 0;
 }
 
 /** Everything up to `head` was fetched: what is still aside cannot be joined. */
@@ -75,7 +63,6 @@ export function endOwn({ driver, tables }: TakeOwnDeps, head: number, at: string
   const left = values.list(asidePrefix);
   for (const { name } of left) values.remove(name);
   if (left.length > 0) tables.keepEvidence(`own_incomplete/${at}`, { events: left.length, head });
-  for (const { number } of tables.ownLogs()) noteOwnFrom(tables, number, head);
   tables.put(takenName, at);
   tables.dropPull(ownRow);
 }

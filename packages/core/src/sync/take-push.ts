@@ -2,7 +2,6 @@
  * Taking the answer to a push: what was judged (judge-push.ts) is stored in one transaction that checks the
  * lease of the entries, so that a worker that slept too long changes nothing.
  */
-import { everyScope } from "../event/system.ts";
 import { errorCodes, type ErrorCode } from "../std/errors.ts";
 import type { Clock } from "../std/ports.ts";
 import type { Outbox } from "../outbox/outbox.ts";
@@ -12,7 +11,6 @@ import { acknowledged, clipRanges, isInRanges, subtractRanges } from "./ranges.t
 import { keepCheckpoint } from "./server-log-view.ts";
 import type { PlannedPush, PushOutcome } from "./sync-store.ts";
 import type { SyncTables } from "./sync-tables.ts";
-import { noteOwnFrom } from "./take-own.ts";
 
 export interface TakePushDeps {
   readonly tables: SyncTables;
@@ -119,7 +117,6 @@ function settleReceipt(
   const { size, received: receivedAt } = statement;
   const { owed } = answer;
   tables.putPushed(log, { size, owed, receipt: number, receivedAt });
-  noteOwnFrom(tables, log, pulledThrough(tables));
   const now = acknowledged(size, owed);
   const then = acknowledged(before.size, before.owed);
   const delivered = tables.outboxPositions(log, subtractRanges(now, then));
@@ -131,11 +128,6 @@ function settleReceipt(
   }
   const rejected = rejectRefused(deps, plan, log, answer.dispositions, owed);
   return { status: "receipted", delivered: delivered.length, rejected, more: false };
-}
-
-/** Where the pull of everything stands. */
-function pulledThrough(tables: SyncTables): number {
-  return tables.pulls().find(({ scope }) => scope === everyScope)?.position ?? 0;
 }
 
 /** Bodies that the server will not have go to dead letters; in its receipts they stay owed. */

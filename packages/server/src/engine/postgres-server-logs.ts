@@ -44,13 +44,7 @@ export function serverLogReads(
   tx: PostgresTransaction,
 ): Pick<
   ServerReads,
-  | "head"
-  | "shards"
-  | "successions"
-  | "serverLeaves"
-  | "serverHashes"
-  | "serverRange"
-  | "checkpoint"
+  "head" | "shards" | "successions" | "serverLeaves" | "serverHashes" | "serverRange" | "checkpoint"
 > {
   const keyOf = async (shard: string, log: number | undefined): Promise<LogKey> => ({
     tenant: tx.tenant ?? "",

@@ -8,19 +8,19 @@ const sqlite = await loadSqlite();
 const crypto = createNodeCrypto();
 const full = process.env["HOLDFAST_FULL"] === "1";
 
-/** The seed that finds each bug; looked for from there on when the code under test has changed. */
+/** The seed by which the oracle of each bug finds it; looked for from there on when the code under test has changed. */
 const foundBy: Readonly<Record<string, number>> = {
-  "synchronous-normal": 2,
-  "ack-before-commit": 1,
-  "mark-before-commit": 1,
-  "projection-outside": 7,
-  "outbox-outside": 4,
-  "stream-heads-outside": 2,
-  "wal-not-synced": 2,
+  "synchronous-normal": 1,
+  "ack-before-commit": 2,
+  "mark-before-commit": 4,
+  "projection-outside": 2,
+  "outbox-outside": 1,
+  "stream-heads-outside": 1,
+  "wal-not-synced": 1,
   "database-not-synced": 1,
-  "keyring-not-synced": 3,
+  "keyring-not-synced": 1,
   "crossed-answers": 1,
-  "ids-not-heeded": 21,
+  "ids-not-heeded": 24,
   "read-model-not-updated": 1,
   "delivered-when-leased": 1,
   "pull-off-by-one": 1,
@@ -30,18 +30,15 @@ const foundBy: Readonly<Record<string, number>> = {
   "token-for-ever": 1,
   "grants-not-sent": 1,
   "breaker-stuck": 1,
-  "server-synchronous-normal": 3,
-  "server-ack-before-commit": 2,
+  "server-synchronous-normal": 10,
+  "server-ack-before-commit": 3,
+  "grants-to-all": 2,
+  "scopes-not-heeded": 1,
   "server-counters-outside": 3,
 };
 
 /** Quick ones of every kind; the long run plants all. */
-const quick = [
-  "synchronous-normal",
-  "mark-before-commit",
-  "projection-outside",
-  "checkpoint-stale",
-];
+const quick = ["mark-before-commit", "projection-outside", "checkpoint-stale", "grants-to-all"];
 
 describe("planted bugs", () => {
   it("are at least twenty, each with the seed that finds it", () => {

@@ -45,6 +45,8 @@ const cannotOpen = { code: 3, text: /after the last fault .* cannot open/ } as c
 const halted = { code: 2, text: /halted without a cause: server_/ } as const;
 /** Kills between one access to the disk and the next. */
 const killed: Partial<Knobs> = { killEveryMs: 300, killAtAccess: true };
+/** As often as can be, of a device that has nothing else to do. */
+const alone: Partial<Knobs> = { ...killed, killEveryMs: 150, server: false, devices: 1 };
 
 /** Bugs of sync need somebody to sync with. */
 const synced: Partial<Knobs> = { server: true, devices: 2 };
@@ -143,17 +145,17 @@ export const bugs: Readonly<Record<string, Bug>> = {
     about: "read models are written in a transaction after the events'",
     found: { code: 2, text: /read model is not the fold|verify says/ },
     plant: () => ({ driver: splitBefore(/(INTO|UPDATE|FROM) "?model_/) }),
-    knobs: killed,
+    knobs: alone,
   },
   "outbox-outside": {
     about: "outbox entries are written in a transaction after the events'",
-    found: { code: 2, text: /verify says|did not arrive/ },
+    found: { code: 3, text: /after the last fault .* owes/ },
     plant: () => ({ driver: splitBefore(/INSERT INTO outbox/) }),
     knobs: killed,
   },
   "stream-heads-outside": {
     about: "heads of streams are written in a transaction after the events'",
-    found: { code: 2, text: /verify says/ },
+    found: { code: 2, text: /store_rewritten without a fault|verify says/ },
     plant: () => ({ driver: splitBefore(/INSERT INTO streams|UPDATE streams/) }),
     knobs: killed,
   },
@@ -169,7 +171,7 @@ export const bugs: Readonly<Record<string, Bug>> = {
   },
   "keyring-not-synced": {
     about: "a commit is acknowledged whose key is not durable",
-    found: { code: 2, text: /is altered|is lost/ },
+    found: { code: 1, text: /section_unopened/ },
     plant: () => ({ disk: lyingDisk(/keyring/) }),
     knobs: { ...killed, powerLoss: 1 },
   },
@@ -182,7 +184,7 @@ export const bugs: Readonly<Record<string, Bug>> = {
     about: "a draft that is handed over again is recorded again",
     found: { code: 2, text: /was recorded twice|acknowledged twice/ },
     plant: () => ({ surface: withoutIds }),
-    knobs: killed,
+    knobs: alone,
   },
   "read-model-not-updated": {
     about: "rows of read models are not written",
@@ -197,7 +199,7 @@ export const bugs: Readonly<Record<string, Bug>> = {
   },
   "pull-off-by-one": {
     about: "a pull begins one position too late",
-    found: { code: 2, text: /verify says .*withheld/ },
+    found: { code: 3, text: /after the last fault .* holds [0-9]+ events of [0-9]+/ },
     plant: () => ({ transport: offByOne }),
     knobs: synced,
   },
@@ -266,7 +268,7 @@ export const bugs: Readonly<Record<string, Bug>> = {
   },
   "server-counters-outside": {
     about: "the counters of a shard move in a transaction after the events'",
-    found: { code: 2, text: /have other leaves|was placed twice|is not in the server log/ },
+    found: { code: 1, text: /InvariantError: proven leaves are in the tree/ },
     plant: () => ({ serverDriver: splitBefore(/^UPDATE shards/) }),
     knobs: { ...synced, serverKillEveryMs: 200, killAtAccess: true },
   },

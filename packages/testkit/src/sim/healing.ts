@@ -79,12 +79,12 @@ const lookAgainMs = 5_000;
 /** Positions of each device up to which its events opened: keys come, and do not go. */
 type Opened = Map<string, number>;
 
-/** How many such events a store has that are not of those devices. */
-function countOf(
+/** How many such events a store has of each device that is not one of those. */
+function countsOf(
   store: Holdfast,
   counts: (seen: Seen) => boolean,
   devices: ReadonlySet<string>,
-): number {
+): ReadonlyMap<string, number> {
   const rows = lifeOf(store)
     .current()
     .driver.prepare(
@@ -95,12 +95,18 @@ function countOf(
        GROUP BY incarnations.device, streams.scope, events.type`,
     )
     .all<Seen & { readonly count: number }>();
-  return rows
-    .filter((row) => !devices.has(row.author) && counts(row))
-    .reduce((sum, { count }) => sum + count, 0);
+  const sums = new Map<string, number>();
+  for (const row of rows) {
+    if (devices.has(row.author) || !counts(row)) continue;
+    sums.set(row.author, (sums.get(row.author) ?? 0) + row.count);
+  }
+  return sums;
 }
 
-/** Who has another number of events than the first device has for it. */
+/**
+ * Who has another number of events of somebody than the first device has for it. Author by author: two devices
+ * that each lack one event of the other hold equally many.
+ */
 function whoLacks(
   inhabitants: readonly Inhabitant[],
   copied: ReadonlySet<string>,
@@ -109,9 +115,12 @@ function whoLacks(
   for (const inhabitant of inhabitants.slice(1)) {
     const store = inhabitant.device.open?.store;
     if (first === undefined || store === undefined) return "not all are open";
-    const wanted = countOf(first, visibleTo(inhabitant), copied);
-    const here = countOf(store, comparedAt(inhabitant), copied);
-    if (here !== wanted) return `${inhabitant.device.name} holds ${here} events of ${wanted}`;
+    const wanted = countsOf(first, visibleTo(inhabitant), copied);
+    const here = countsOf(store, comparedAt(inhabitant), copied);
+    for (const author of new Set([...wanted.keys(), ...here.keys()])) {
+      const [has, of] = [here.get(author) ?? 0, wanted.get(author) ?? 0];
+      if (has !== of) return `${inhabitant.device.name} holds ${has} events of ${of} of ${author}`;
+    }
   }
   return undefined;
 }

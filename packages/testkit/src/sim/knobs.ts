@@ -63,6 +63,8 @@ export interface Knobs {
   readonly serverRestartMs: number;
   /** Accesses to the server's disk that fail. */
   readonly serverErrors: OneIn;
+  /** Is there a second server node, which takes the folder over when the first one dies? */
+  readonly standby: boolean;
   /** Mean time between two moves of the tenant to another shard; 0: none. */
   readonly moveEveryMs: number;
   /** Do devices keep a live tail open? Hints are messages, and as uncertain. */
@@ -117,6 +119,7 @@ export function drawKnobs(chance: Chance): Knobs {
     subjects: between(1, 3),
     restricted: sometimes(between(1, 2), 0),
     tail: chance.oneIn(2),
+    standby: chance.oneIn(2),
     moveEveryMs: chance.oneIn(3) ? between(5, 40) * thinkMs : 0,
   };
 }

@@ -2,6 +2,10 @@
  * A simulated server: the engine and its SQLite store on a simulated disk, behind the route table of the real
  * one. Only encoded bytes come in and go out. A server that dies answers nothing that was under way; the next
  * process begins with what the disk holds, and with no token that its predecessor gave out.
+ *
+ * A second node may stand by: it has the same folder and the same keys, and serves as soon as the first one has
+ * died. One that is only paused still holds the lock of the folder, so that nobody takes over from it: there is
+ * never a second writer that it could meet when it goes on.
  */
 import {
   type Crypto,
@@ -85,6 +89,9 @@ export interface SimServer {
 
 /** Host part of the log origins. */
 export const host = "server.sim";
+/** Between two tries of a node that stands by, while faults strike and afterwards. */
+const standbyMs = 200;
+const standbyQuietMs = 20_000;
 
 /** Tokens that name their caller in a table of this process, good for a while by its clock. */
 function createSimTokens(
@@ -240,18 +247,28 @@ export function createSimServer(ports: SimServerPorts): SimServer {
     return { process: living, server, store, tokens };
   }
 
-  function run(): void {
+  /** When a node that died, or found the folder taken, tries again. */
+  function restartIn(): number {
+    const soon = 1 + chance.integer(knobs.serverRestartMs);
+    if (open === undefined) return soon;
+    return soon + (healed ? standbyQuietMs : standbyMs);
+  }
+
+  function run(node: string): void {
     lives += 1;
-    const living = startProcess({ name: `server/${lives}`, scheduler, wall, running });
-    process = living;
+    const living = startProcess({ name: `${node}/${lives}`, scheduler, wall, running });
+    // Faults strike the node that serves; the other one has nothing yet.
+    if (open === undefined) process = living;
     living.atDeath(() => {
-      open = undefined;
-      scheduler.after(1, "server is down", () => {
-        if (!healed && strikes(knobs.powerLoss)) {
+      if (open?.process === living) open = undefined;
+      scheduler.after(1, `${node} is down`, () => {
+        if (open === undefined && !healed && strikes(knobs.powerLoss)) {
           scheduler.note("server loses power");
           disk.losePower(chance);
         }
-        scheduler.after(1 + chance.integer(knobs.serverRestartMs), "server restarts", run);
+        scheduler.after(restartIn(), `${node} restarts`, () => {
+          run(node);
+        });
       });
     });
     try {
@@ -267,9 +284,10 @@ export function createSimServer(ports: SimServerPorts): SimServer {
         driver.close();
       });
       open = openWith(living, plant.serverDriver(driver));
+      process = living;
     } catch (error) {
       if (!isHoldfastError(error)) throw error;
-      scheduler.note(`server cannot open: ${error.code}`);
+      scheduler.note(`${node} cannot open: ${error.code}`);
       living.kill();
     }
   }
@@ -300,7 +318,9 @@ export function createSimServer(ports: SimServerPorts): SimServer {
       });
     },
     listen: (request, ends) => (open === undefined ? undefined : serveTail(open, request, ends)),
-    live: run,
+    live() {
+      run("server");
+    },
     kill(atAccess) {
       if (process?.alive !== true) return;
       if (atAccess) killIn = chance.integer(chance.oneIn(2) ? 20 : 200);
@@ -310,6 +330,7 @@ export function createSimServer(ports: SimServerPorts): SimServer {
     resume: () => process?.resume(),
     arm() {
       disk.faults = faults;
+      if (knobs.standby) run("standby");
     },
     heal() {
       healed = true;

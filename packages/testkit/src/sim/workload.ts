@@ -68,6 +68,19 @@ const refusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "lease_lost",
 ]);
 
+/** A stream belongs to one subject, and people record where they may read. */
+function someStream(
+  { knobs, subjects }: Pick<WorkPorts, "knobs" | "subjects">,
+  name: string,
+  chance: Chance,
+): { readonly stream: string; readonly scope: string } {
+  const at = chance.integer(knobs.streams.shared + knobs.streams.own);
+  const stream = at < knobs.streams.shared ? `shared/${at}` : `${name}/${at}`;
+  const scope = subjectOf(at % knobs.subjects);
+  if (subjects?.includes(scope) !== false) return { stream, scope };
+  return { stream: "shared/0", scope: subjectOf(0) };
+}
+
 /** Work of one device. */
 export function createWork(device: SimDevice, ports: WorkPorts): Work {
   const { scheduler, ledger, knobs } = ports;
@@ -90,17 +103,8 @@ export function createWork(device: SimDevice, ports: WorkPorts): Work {
     return `${plaintextMark}${name}-${words}`;
   }
 
-  /** A stream belongs to one subject, and people record where they may read. */
-  const someStream = (): { readonly stream: string; readonly scope: string } => {
-    const at = chance.integer(knobs.streams.shared + knobs.streams.own);
-    const stream = at < knobs.streams.shared ? `shared/${at}` : `${name}/${at}`;
-    const scope = subjectOf(at % knobs.subjects);
-    if (ports.subjects?.includes(scope) !== false) return { stream, scope };
-    return { stream: "shared/0", scope: subjectOf(0) };
-  };
-
   function nextDraft(newId: () => string): { readonly draft: Draft; readonly word: string } {
-    const { stream, scope } = someStream();
+    const { stream, scope } = someStream(ports, name, chance);
     const weight = chance.oneIn(4);
     const word = weight ? `g${nextNumber()}` : nextWord();
     const draft: Draft = {

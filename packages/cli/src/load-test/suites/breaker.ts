@@ -15,7 +15,6 @@ const deadlineMs = 300_000;
 /** The breaker under failures in a row. */
 export const breaker: Suite = {
   name: "breaker",
-  summary: "failures in a row: the breaker opens, probes, closes, and nothing is lost",
   figures: () => [
     "failures",
     "trips",

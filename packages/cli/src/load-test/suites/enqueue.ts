@@ -14,7 +14,6 @@ const rates = ["single_per_s", "burst_per_s"] as const;
 /** Throughput and latency of `append`. */
 export const enqueue: Suite = {
   name: "enqueue",
-  summary: "append: throughput and latency, one at a time and all at once",
   figures: ({ enqueue: sizes }) =>
     sizes.flatMap((size) => [...timingNames, ...rates].map((name) => `${size}.${name}`)),
   async run({ makeStore, sizes, pace }): Promise<Measured> {

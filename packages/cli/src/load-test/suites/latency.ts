@@ -16,7 +16,6 @@ const deadlineMs = 600_000;
 /** Latency of delivery. */
 export const latency: Suite = {
   name: "latency",
-  summary: "delivery at a fixed rate of arrivals over a path that delays and fails",
   figures: () => [
     ...timingNames,
     "delivered_percent",

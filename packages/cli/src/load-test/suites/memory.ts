@@ -12,7 +12,6 @@ const looks = 50;
 /** Memory with entries waiting. */
 export const memory: Suite = {
   name: "memory",
-  summary: "memory of a process while a long outbox gathers, and of one that opens it",
   figures: () => [
     "opened_empty_mb",
     "queued_mb",

@@ -16,7 +16,6 @@ const pageEvents = 1_000;
 /** Concurrent workers over one outbox. */
 export const workers: Suite = {
   name: "workers",
-  summary: "several processes deliver one outbox at once: no duplicates, no loss",
   figures: ({ workers: count }) => [
     "delivered",
     "duplicates",

@@ -1,0 +1,70 @@
+/** Error codes of keys: providers, keyring, grants. A part of `errors.ts`. */
+export const keyCodes = {
+  key_wrong: {
+    meaning: "The passphrase or key is not the one that this keyring was made with.",
+    action: "Try the right one. Nothing was changed, and nothing is damaged.",
+  },
+  key_unwrap_failed: {
+    meaning: "A wrapped key is this provider's, but its bytes or its context were changed.",
+    action: "Restore the keyring from its registered copy or a keyring backup.",
+  },
+  key_parameters_refused: {
+    meaning: "Stored parameters of a key provider are outside the limits of this software.",
+    action:
+      "Restore the keyring from its registered copy; a hostile file may ask for any memory or time.",
+  },
+  key_provider_unavailable: {
+    meaning: "No key provider named in the keyring can be used by this process.",
+    action: "Attach the token or give the passphrase; see the keyring's provider records.",
+  },
+  keyring_missing: {
+    meaning: "Neither the store's folder nor the registered place holds a keyring.",
+    action: "Restore the keyring, then open again. Without it the store cannot be opened.",
+  },
+  keyring_exists: {
+    meaning: "A keyring is there already; a new one would make the old store unreadable.",
+    action: "Open the store that is there, or choose an empty folder.",
+  },
+  keyring_salt_missing: {
+    meaning:
+      "The keyring has no record of its key provider, or the record lacks the salt or the key check.",
+    action:
+      "Restore the keyring from its registered copy: the passphrase alone cannot open the store.",
+  },
+  keyring_corrupt: {
+    meaning: "Records that every keyring needs are damaged in all copies.",
+    action: "Restore the keyring from a keyring backup; keep the damaged files for examination.",
+  },
+  keyring_foreign: {
+    meaning: "The keyring belongs to another store or tenant.",
+    action: "Put the right keyring in place; the registered copies are named by store id.",
+  },
+  keyring_newer: {
+    meaning: "The keyring was written in a newer format.",
+    action: "Use a release that knows this format. Nothing was changed.",
+  },
+  keyring_record_missing: {
+    meaning: "The keyring has no record of a key that is needed.",
+    action: "Restore a newer copy of the keyring, or wait for the grant that brings the key.",
+  },
+  keyring_too_large: {
+    meaning: "A keyring file is larger than the limit keyringBytesMax.",
+    action: "Check that the file is a keyring.",
+  },
+  keyring_unsafe_file: {
+    meaning: "The path of a keyring is a symbolic link or not a regular file.",
+    action: "Put the keyring itself there; links are refused because they can be redirected.",
+  },
+  grant_malformed: {
+    meaning: "A grant does not have the form of a grant, or names another algorithm.",
+    action: "Ask the holder to grant again; note who delivered it.",
+  },
+  grant_foreign: {
+    meaning: "A grant is wrapped for another installation.",
+    action: "Deliver it to the installation whose HPKE key it names.",
+  },
+  grant_open_failed: {
+    meaning: "A grant names this installation, and its key cannot be recovered: it was changed.",
+    action: "Ask the holder to grant again; note who delivered it.",
+  },
+} as const;
