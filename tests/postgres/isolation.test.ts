@@ -1,6 +1,10 @@
 import { createNodeCrypto } from "@holdfast/node";
 import { isHoldfastError } from "@holdfast/core";
-import type { PostgresConnection, ServerStore } from "@holdfast/server";
+import {
+  createPostgresReplayMemory,
+  type PostgresConnection,
+  type ServerStore,
+} from "@holdfast/server";
 import { addTenant, createChance, emptyLog, eventsFor, type Founded } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createDatabase, type TestDatabase } from "./cluster.ts";
@@ -43,6 +47,8 @@ async function fill(seed: number): Promise<Founded> {
     const code = { digest: `digest-${seed}`, tenant, role: "device", expires: 1 } as const;
     await tx.addCode({ ...code, usedAt: undefined });
   });
+  const assertion = { tenant, name: "d/i/jti", until: 2, now: 1 };
+  await createPostgresReplayMemory(database.server).use(assertion, () => undefined);
   return names;
 }
 
@@ -199,6 +205,7 @@ describe("the server's role", () => {
       "grants",
       "logs",
       "shards",
+      "used_assertions",
     ]);
     const rest = may.filter(({ acts }) => !changing.includes(acts));
     expect(new Set(rest.map(({ acts }) => acts))).toEqual(new Set(["INSERT SELECT", "SELECT"]));
