@@ -63,7 +63,7 @@ function sources(folder: string): readonly string[] {
 
 describe("status of codes", () => {
   /** Trouble of the server's own; leaves as `server_failed` or `server_busy`. */
-  const internal = /^(store_|proof_|vkey_)/;
+  const internal = /^(store_|proof_|vkey_|database_|durability_)/;
 
   it("every code that the engine refuses with has one", () => {
     const engine = join(import.meta.dirname, "../../packages/server/src/engine");
