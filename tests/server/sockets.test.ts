@@ -202,7 +202,7 @@ describe("row 34: connections that give nothing", () => {
   });
 
   it("an answer that nobody reads holds no more than its buffer", async () => {
-    const lab = await start({ idleMs: 300 });
+    const lab = await start({ idleMs: 3_000 });
     const accepted = new Promise<Socket>((resolve) => lab.listener.once("connection", resolve));
     const { socket, ended } = await raw(lab);
     const theirs = await accepted;

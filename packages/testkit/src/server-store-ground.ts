@@ -11,6 +11,7 @@ import { type CommittedReads, committedReads } from "./committed-reads.ts";
 import type { SuiteRunner } from "./key-provider.suite.ts";
 import { createPseudonym } from "./sealed-batches.ts";
 
+/** A store under test, with what tests of it draw from. */
 export interface Here<Made> {
   readonly made: Made;
   readonly store: ServerStore;
@@ -32,6 +33,7 @@ export interface Founded extends Names {
   write<T>(work: (tx: ServerWrites) => MaybePromise<T>): Promise<T>;
 }
 
+/** The row of a device log that was just opened. */
 export function emptyLog({ device, incarnation }: Omit<Names, "shard" | "tenant">): DeviceLogRow {
   return {
     device,
@@ -53,6 +55,7 @@ export function emptyLog({ device, incarnation }: Omit<Names, "shard" | "tenant"
   };
 }
 
+/** Founds a tenant with one device and its log. */
 export async function addTenant({ store, chance }: Here<unknown>): Promise<Founded> {
   const [tenant, shard, device] = [1, 2, 3].map(() => createPseudonym(chance)) as [
     string,
@@ -79,6 +82,7 @@ export async function addTenant({ store, chance }: Here<unknown>): Promise<Found
   };
 }
 
+/** Events of that device log, from that index on, each in a scope and a stream of its own. */
 export function eventsFor(
   here: Pick<Here<unknown>, "chance">,
   names: Pick<Names, "device" | "incarnation">,

@@ -19,6 +19,7 @@ export const migrations: readonly Migration[] = [
   { id: 1, description: "tables, privileges, row-level security", sql: tablesSql },
 ];
 
+/** What migrating takes. */
 export interface MigrationDeps {
   readonly crypto: Pick<Crypto, "sha256">;
   /** Connections of the role that owns the tables, or is to own them. */
