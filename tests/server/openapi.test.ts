@@ -63,8 +63,7 @@ function sources(folder: string): readonly string[] {
 
 describe("status of codes", () => {
   /** Trouble of the server's own; leaves as `server_failed` or `server_busy`. */
-  const internal =
-    /^(store_|proof_|vkey_|database_|durability_|server_keys_|server_log_sealed$)/;
+  const internal = /^(store_|proof_|vkey_|database_|durability_|server_keys_|server_log_sealed$)/;
   /** Refusals of the operator's acts, which no route offers. */
   const operators = new Set(["tenant_unknown", "shard_taken"]);
 
