@@ -63,9 +63,14 @@ function sources(folder: string): readonly string[] {
 
 describe("status of codes", () => {
   /** Trouble of the server's own; leaves as `server_failed` or `server_busy`. */
-  const internal = /^(store_|proof_|vkey_|server_log_sealed$)/;
-  /** Refusals of the operator's acts, which no route offers. */
-  const operators = new Set(["tenant_unknown", "shard_taken"]);
+  const internal = /^(store_|proof_|vkey_|server_log_sealed$|durability_unmet$)/;
+  /** Refusals of the operator's acts, which no route offers: starting a server, moving a tenant. */
+  const operators = new Set([
+    "tenant_unknown",
+    "shard_taken",
+    "server_keys_foreign",
+    "database_setting_refused",
+  ]);
 
   it("every code that the engine refuses with has one", () => {
     const engine = join(import.meta.dirname, "../../packages/server/src/engine");
