@@ -56,7 +56,7 @@ interface SplitOptions extends FolderOptions {
 function splitCommand(): Command {
   return folderOption(new Command("split"))
     .description(
-      "seal the shard of a tenant and let it go on in a new one; the server must not run",
+      "seal the shard of a tenant and let it go on in a new one; a server on SQLite must not run",
     )
     .argument("<tenant>", "id of the tenant, as ls shows it")
     .option("--shard <name>", "name of the new shard; default: one made from chance")

@@ -15,8 +15,9 @@ import { checkConsistency } from "../proof/tree.ts";
 import { base64, type Bytes, equalBytes } from "../std/bytes.ts";
 import type { ErrorCode } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
+import type { FormerLog } from "./server-log-steps.ts";
 import type { ServerIdentity } from "./sync-store.ts";
-import type { FormerLog, HeldCheckpoint, SyncTables } from "./sync-tables.ts";
+import type { HeldCheckpoint, SyncTables } from "./sync-tables.ts";
 
 /** What is known of the server log. */
 export interface ServerLogView {

@@ -3,11 +3,10 @@
  * their number in the table `incarnations`.
  */
 import type { IndexRanges, ProvenLeaf, ServerLeafKind } from "../proof/server-leaf.ts";
-import { logStep } from "../proof/check-epoch.ts";
-import { parseEpoch } from "../proof/server-epoch.ts";
-import { base64, type Bytes, concat, fromBase64 } from "../std/bytes.ts";
+import { type Bytes, concat, fromBase64 } from "../std/bytes.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import type { NewerEvent } from "./newer-event.ts";
+import { serverLogSteps } from "./server-log-steps.ts";
 import type { ServerIdentity } from "./sync-store.ts";
 
 /** A device log that this store knows. */
@@ -31,28 +30,6 @@ export interface HeldCheckpoint {
   readonly log: string;
   readonly size: number;
   readonly root: Bytes;
-}
-
-/** A server log that another one went on for. */
-export interface FormerLog {
-  /** The newest checkpoint that is held of it. */
-  readonly size: number;
-  /** It was sealed: nothing came after the checkpoint that its successor names. */
-  readonly sealed: boolean;
-}
-
-/** How a server log goes on for the one before: kept as a named value, `epoch/<log>`. */
-export interface EpochToKeep {
-  /** Origin of the next log. */
-  readonly log: string;
-  /** The epoch statement, its path, and the size of the tree that the path is in. */
-  readonly leaf: string;
-  readonly path: readonly Bytes[];
-  readonly size: number;
-  /** Note of the last checkpoint of the log before. */
-  readonly last: string;
-  /** Where the log before lost its tail: from what is held below that size to `last`. */
-  readonly consistency: readonly Bytes[];
 }
 
 /** What the server has of an own device log, by its newest receipt. */
@@ -110,7 +87,7 @@ export function createSyncTables(driver: SqliteDriver) {
     ...namedValues(driver, one),
     ...deviceLogs(driver, one),
     ...serverLog(driver, one),
-    ...serverLogSteps(driver, one),
+    ...serverLogSteps(driver),
     ...pushedLogs(driver, one),
     ...pulledScopes(driver),
   };
@@ -332,6 +309,16 @@ function serverLog(driver: SqliteDriver, one: One) {
       if (row === undefined) return undefined;
       return { log: row.log, size: row.size, root: fromBase64(row.root) ?? new Uint8Array(0) };
     },
+    /** The newest checkpoint of at most that size of a log. */
+    checkpointWithin(log: string, size: number): HeldCheckpoint | undefined {
+      const row = one<{ size: number; root: string }>(
+        "SELECT size, root FROM checkpoints WHERE log = ? AND size <= ? ORDER BY size DESC LIMIT 1",
+        log,
+        size,
+      );
+      if (row === undefined) return undefined;
+      return { log, size: row.size, root: fromBase64(row.root) ?? new Uint8Array(0) };
+    },
     checkpointNote(log: string, size: number): string | undefined {
       return one<{ note: string }>(
         "SELECT note FROM checkpoints WHERE log = ? AND size = ?",
@@ -397,47 +384,6 @@ function serverLog(driver: SqliteDriver, one: One) {
     /** Where a kept statement stands in the server log. */
     leafPlace(number: number): { readonly log: string; readonly index: number } | undefined {
       return one(`SELECT log, leaf_index AS "index" FROM server_leaves WHERE number = ?`, number);
-    },
-  };
-}
-
-function serverLogSteps(driver: SqliteDriver, one: One) {
-  return {
-    /** The newest checkpoint of at most that size of a log. */
-    checkpointWithin(log: string, size: number): HeldCheckpoint | undefined {
-      const row = one<{ size: number; root: string }>(
-        "SELECT size, root FROM checkpoints WHERE log = ? AND size <= ? ORDER BY size DESC LIMIT 1",
-        log,
-        size,
-      );
-      if (row === undefined) return undefined;
-      return { log, size: row.size, root: fromBase64(row.root) ?? new Uint8Array(0) };
-    },
-    addEpoch({ log, path, consistency, ...epoch }: EpochToKeep): void {
-      const kept = {
-        ...epoch,
-        path: base64(concat(...path)),
-        consistency: base64(concat(...consistency)),
-      };
-      driver
-        .prepare("INSERT INTO sync (name, value) VALUES (?, ?)")
-        .run(`epoch/${log}`, JSON.stringify(kept));
-    },
-    formerLog(log: string): FormerLog | undefined {
-      const steps = driver
-        .prepare("SELECT name, value FROM sync WHERE name GLOB 'epoch/*'")
-        .all<{ name: string; value: string }>();
-      for (const { name, value } of steps) {
-        const { leaf } = JSON.parse(value) as { readonly leaf: string };
-        if (parseEpoch(leaf).origin !== log) continue;
-        const newest = one<{ size: number | null }>(
-          "SELECT max(size) AS size FROM checkpoints WHERE log = ?",
-          log,
-        );
-        const sealed = logStep(log, name.slice("epoch/".length)) === "moved";
-        return { size: newest?.size ?? 0, sealed };
-      }
-      return undefined;
     },
   };
 }
