@@ -128,8 +128,11 @@ async function prepareSchema(connection: PostgresConnection): Promise<void> {
   }
 }
 
-/** States of "somebody else did this at the same moment": duplicate object, unique violation, changed meanwhile. */
-const raced = ["42710", "42P06", "42P07", "23505", "XX000"];
+const duplicateObject = "42710";
+/** Further states of "somebody else did this at the same moment": duplicates, unique violation, changed meanwhile. */
+const raced = ["42P06", "42P07", "23505", "XX000"];
+/** As many nodes as may start at once, and each may be in the way of the others once. */
+const racesMax = 20;
 
 async function tolerant(connection: PostgresConnection, sql: string): Promise<void> {
   for (let tries = 1; ; tries++) {
@@ -138,7 +141,9 @@ async function tolerant(connection: PostgresConnection, sql: string): Promise<vo
       return;
     } catch (error) {
       const { result } = isHoldfastError(error) ? error.details : {};
-      if (tries === 3 || !raced.includes(String(result))) throw error;
+      // What has no IF NOT EXISTS, another node has made.
+      if (result === duplicateObject) return;
+      if (tries === racesMax || !raced.includes(String(result))) throw error;
     }
   }
 }
