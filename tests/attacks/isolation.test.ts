@@ -25,6 +25,8 @@ let admin: string;
 /** A device of the other tenant, and its admin. */
 let theirs: PushingDevice;
 let theirFounder: PushingDevice;
+/** Origin of a server log of theirs that another one went on for. */
+let theirFormerLog: string;
 /** A plain device of one's own tenant that may read nothing. */
 let plain: string;
 
@@ -65,7 +67,11 @@ async function populate(): Promise<void> {
   await lab.engine.receipted(theirs, 0);
   const { tenant, device, incarnation } = theirFounder;
   const grants = [grantTo(theirs.hpke, tenant)];
-  await lab.engine.server.sendGrants({ tenant, device, incarnation }, { grants });
+  const caller = { tenant, device, incarnation };
+  await lab.engine.server.sendGrants(caller, { grants });
+  const { checkpoint } = await lab.engine.server.checkpoint(caller);
+  theirFormerLog = checkpoint.split("\n")[0] ?? "";
+  await lab.engine.server.moveTenant({ tenant });
   plain = await lab.token(await lab.engine.join());
 }
 
@@ -185,6 +191,17 @@ const attacks: readonly Attack[] = [
     foreign: () => lab.get("/v1/log/leaves?from=5&to=6", admin),
     absent: () => lab.get("/v1/log/leaves?from=49&to=50", admin),
   },
+  ...["epoch?size=1&", "checkpoint?", "inclusion?index=0&size=1&", "leaves?from=0&to=1&"].map(
+    (asked): Attack => ({
+      route: asked.split("?", 1)[0] ?? "",
+      status: 404,
+      foreign: () => lab.get(`/v1/log/${asked}log=${encodeURIComponent(theirFormerLog)}`, admin),
+      absent: () => {
+        const nobodys = theirFormerLog.replace(/[^/]+\/1$/, `${absentId}/1`);
+        return lab.get(`/v1/log/${asked}log=${encodeURIComponent(nobodys)}`, admin);
+      },
+    }),
+  ),
   {
     route: "grants",
     status: 200,
