@@ -32,13 +32,19 @@ function kill(
   how: string,
   from: number,
   chance: Chance,
-  options: { readonly within: number; readonly armOn: string; readonly name?: string },
+  options: {
+    readonly within: number;
+    /** Line from which on the kill strikes; `promise`: the first acknowledgement. */
+    readonly armOn: string;
+    readonly name?: string;
+  },
 ): Promise<KilledRun> {
   return runKilled({
     argv: [writer, folder, how, "0", String(from), "stdout", options.name ?? "store"],
     env: childSecrets,
     killAfterMs: { from: 0, to: options.within, chance },
-    armOn: (line) => line === options.armOn,
+    armOn: (line) =>
+      options.armOn === "promise" ? promisesIn([line]).length > 0 : line === options.armOn,
   });
 }
 
@@ -63,7 +69,9 @@ describe("kill -9", () => {
           const promised: string[] = [];
           for (let more = 0; more < Math.min(runsOfOneStore, runs - run); more++) {
             const from = 1 + more * 1_000_000;
-            const killed = await kill(folder, how, from, chance, { within: 150, armOn: "open" });
+            // Every other kill may come before anything was acknowledged, however slow the machine is.
+            const armOn = more % 2 === 0 ? "promise" : "open";
+            const killed = await kill(folder, how, from, chance, { within: 150, armOn });
             expect(killed).toMatchObject({ killed: true, stderr: "" });
             promised.push(...promisesIn(killed.lines));
             expect(await problemsOf(folder, promised)).toEqual([]);
@@ -72,7 +80,7 @@ describe("kill -9", () => {
           acknowledged += promised.length;
         });
       }
-      expect(acknowledged).toBeGreaterThan(runs);
+      expect(acknowledged).toBeGreaterThanOrEqual(runs / 2);
       console.log(`kill -9 ${how}: ${runs} runs, ${acknowledged} acknowledged, 0 lost`);
     },
   );
