@@ -7,6 +7,7 @@ import { draftOf, makeStore, open, openWith } from "./lab.ts";
 const hour = 3_600_000;
 const year = 365 * 24 * hour;
 const start = Date.UTC(2026, 0, 1);
+const latest = 2 ** 48 - 1;
 const readings = [
   start,
   start + 3 * hour,
@@ -38,7 +39,7 @@ test("jumps of hours and years, backwards, to 1970 and before", async () => {
         }
         const result = await store.append(draftOf(n++));
         expect(result.status).toBe("appended");
-        told.push(Math.min(Math.max(0, Math.floor(reading)), 2 ** 48 - 1));
+        told.push(Math.floor(reading));
       }
     }
     await store.close();
@@ -47,7 +48,14 @@ test("jumps of hours and years, backwards, to 1970 and before", async () => {
     expect(events.map(({ data }) => (data as { readonly n: number }).n)).toEqual(
       readings.concat(readings).map((_, at) => at),
     );
-    expect(events.map(({ recordedAt }) => recordedAt)).toEqual(told);
+    // What no header can hold goes round within the first or the last year that one can: such a clock still runs.
+    const recorded = events.map(({ recordedAt }) => recordedAt);
+    for (const [at, reading] of told.entries()) {
+      const [least, most] =
+        reading < 0 ? [0, year] : reading > latest ? [latest - year, latest] : [reading, reading];
+      expect(recorded[at]).toBeGreaterThanOrEqual(least);
+      expect(recorded[at]).toBeLessThanOrEqual(most);
+    }
     expect(events.every(({ position }, at) => position === at + 2)).toBe(true);
     expect(later.verify().problems).toEqual([]);
     await later.close();
