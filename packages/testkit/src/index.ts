@@ -24,6 +24,7 @@ export * from "./sealed-batches.ts";
 export * from "./tail.suite.ts";
 export * from "./transport.suite.ts";
 export * from "./pushing-device.ts";
+export * from "./test-device.ts";
 export * from "./test-server.ts";
 export type { ServerStoreUnderTest } from "./server-store-ground.ts";
 export * from "./server-store.suite.ts";

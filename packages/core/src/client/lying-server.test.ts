@@ -6,16 +6,13 @@ import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node"
 import {
   createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
   createReferenceServer,
-  createTestProcess,
-  createTestStore,
   type ReferenceServer,
   settle,
+  createTestDevices,
+  enrolAt,
+  testTenant as tenant,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { base64url, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
@@ -23,53 +20,20 @@ import { limits } from "../std/limits.ts";
 import type { PullPage, PullRequest } from "../sync/messages/pull.ts";
 import type { PushAnswer, PushRequest } from "../sync/messages/push.ts";
 import type { Transport } from "../sync/transport.ts";
-import { silentObserver } from "../telemetry/observer.ts";
-import { storeOver } from "./store.ts";
-import { StoreLife } from "./store-life.ts";
+import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-lies-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
 });
-const tenant = "abcdefghijklmnopqrstuA";
-let files = 0;
+afterAll(() => {
+  devices.remove();
+});
 
-async function device(clock: ReturnType<typeof createManualClock>) {
-  files += 1;
-  const path = join(folder, `${files}.db`);
-  const ports = {
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
-      openPlainSqlite({ path, ...options }),
-  };
-  const made = await createTestStore(ports, { tenant, founder: "f".repeat(22) });
-  const keyring = await made.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  keyring[Symbol.dispose]();
-  const life = new StoreLife({
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    observer: silentObserver,
-    process: createTestProcess(),
-    keyring: await made.openKeyring(),
-    medium: made.medium,
-    registry: createNoteRegistry(),
-    projections: [],
-    app: "test",
-    readOnly: false,
-    acceptRollback: false,
-  });
-  await life.start();
-  return { life, store: storeOver(life), sync: life.sync };
-}
-
-type Device = Awaited<ReturnType<typeof device>>;
+type Device = Awaited<ReturnType<typeof devices.make>>;
 
 /** What a lying server may say instead; the rest it says as an honest one. */
 interface Lies {
@@ -110,19 +74,14 @@ function engineOver(lies: Lies) {
   return { counts, engine: attacked.store.sync(transport as Transport) };
 }
 
-async function enrol({ sync }: Device): Promise<void> {
-  const answer = server.enrol(sync.enrolment());
-  await sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
-}
-
 beforeEach(async () => {
   clock = createManualClock();
   server = createReferenceServer({ crypto, tenant, now: () => clock.now() });
-  attacked = await device(clock);
-  other = await device(clock);
+  attacked = await devices.make({ clock });
+  other = await devices.make({ clock });
   me = attacked.store.status().device;
-  await enrol(attacked);
-  await enrol(other);
+  await enrolAt(server, attacked);
+  await enrolAt(server, other);
   await attacked.store.append(note("x", "1"));
   await settle(clock, engineOver({}).engine.syncNow());
   for (const text of ["2", "3", "4"]) await other.store.append(note("y", text));
@@ -378,7 +337,7 @@ describe("row 52: what a server shows of others", () => {
   it("one history to this device and another to its neighbour: the second halts", async () => {
     const parallel = server.copy();
     await settle(clock, engineOver({ push: server.push }).engine.syncNow());
-    const third = await device(clock);
+    const third = await devices.make({ clock });
     parallel.enrol(third.sync.enrolment());
     for (let times = 0; times < 6; times++) {
       await third.store.append(note("w", `${times}`));

@@ -6,17 +6,14 @@ import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node"
 import {
   createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
   createRecordingObserver,
   createReferenceServer,
-  createTestProcess,
-  createTestStore,
   type ReferenceServer,
   settle,
+  createTestDevices,
+  enrolAt,
+  testTenant as tenant,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parseEpoch } from "../proof/server-epoch.ts";
 import { parseCheckpoint } from "../proof/checkpoint.ts";
@@ -29,50 +26,22 @@ import type { PullRequest } from "../sync/messages/pull.ts";
 import type { PushRequest } from "../sync/messages/push.ts";
 import { createSyncTables } from "../sync/sync-tables.ts";
 import type { Transport } from "../sync/transport.ts";
-import { storeOver } from "./store.ts";
-import { StoreLife } from "./store-life.ts";
+import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-moved-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
 });
-const tenant = "abcdefghijklmnopqrstuA";
-let files = 0;
+afterAll(() => {
+  devices.remove();
+});
 
-async function device(clock: ReturnType<typeof createManualClock>) {
-  files += 1;
-  const path = join(folder, `${files}.db`);
-  const ports = {
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
-      openPlainSqlite({ path, ...options }),
-  };
-  const made = await createTestStore(ports, { tenant, founder: "f".repeat(22) });
-  const keyring = await made.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  keyring[Symbol.dispose]();
+async function device() {
   const observer = createRecordingObserver();
-  const life = new StoreLife({
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    observer,
-    process: createTestProcess(),
-    keyring: await made.openKeyring(),
-    medium: made.medium,
-    registry: createNoteRegistry(),
-    projections: [],
-    app: "test",
-    readOnly: false,
-    acceptRollback: false,
-  });
-  await life.start();
-  return { life, store: storeOver(life), sync: life.sync, observer };
+  return { ...(await devices.make({ clock, observer })), observer };
 }
 
 type Device = Awaited<ReturnType<typeof device>>;
@@ -144,11 +113,6 @@ async function drained(of: Device, server: ReferenceServer) {
   return report;
 }
 
-async function enrol({ sync }: Device): Promise<void> {
-  const answer = first.enrol(sync.enrolment());
-  await sync.enrolled("https://server.test", first.hello(), answer, first.fingerprint);
-}
-
 function evidenceOf(of: Device): readonly { readonly code: string }[] {
   return of.life
     .current()
@@ -162,10 +126,10 @@ const heldBy = (of: Device) => createSyncTables(of.life.current().driver).checkp
 beforeEach(async () => {
   clock = createManualClock();
   first = createReferenceServer({ crypto, tenant, now: () => clock.now() });
-  a = await device(clock);
-  b = await device(clock);
-  await enrol(a);
-  await enrol(b);
+  a = await device();
+  b = await device();
+  await enrolAt(first, a);
+  await enrolAt(first, b);
   for (const text of ["1", "2", "3"]) {
     await a.store.append(note("x", text));
     await syncOver(a, first);

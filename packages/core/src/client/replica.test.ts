@@ -2,136 +2,50 @@ import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node"
 import {
   changesOf,
   createChance,
-  createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
-  createReferenceServer,
-  createTestProcess,
-  createTestStore,
   type ReferenceServer,
-  type TestStore,
+  createReferenceServer,
+  createTestDevices,
+  duePull,
+  duePush,
+  enrolAt,
+  giveKeys,
+  pullAll,
+  pushAll,
+  testTenant as tenant,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { limits } from "../std/limits.ts";
 import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
 import { checkProvenLeaf, parseStatement } from "../proof/server-leaf.ts";
 import { type Bytes, fromBase64 } from "../std/bytes.ts";
-import { silentObserver } from "../telemetry/observer.ts";
 import type { PullPage } from "../sync/messages/pull.ts";
 import type { PushAnswer } from "../sync/messages/push.ts";
-import type { PushBounds } from "../sync/sync-store.ts";
-import { storeOver } from "./store.ts";
-import { StoreLife } from "./store-life.ts";
+import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-replica-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
 });
-let files = 0;
+afterAll(() => {
+  devices.remove();
+});
 
-const tenant = "abcdefghijklmnopqrstuA";
-const bounds: PushBounds = { bodies: 64, bytes: limits.pushBytesMax, leaves: 131_072 };
-const page = { events: 1_000, bytes: limits.pullBytesMax };
-
-/** A device: a store with its life, opened anew at will. */
-async function device(place = "/test") {
-  files += 1;
-  const path = join(folder, `${files}.db`);
-  const clock = createManualClock();
-  const ports = {
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
-      openPlainSqlite({ path, ...options }),
-  };
-  const test = await createTestStore(ports, { tenant, founder: "f".repeat(22) });
-  test.place = { folder: place, identity: "1" };
-  const keyring = await test.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  keyring[Symbol.dispose]();
-  return { test, clock, path, ...(await openAgain(test, ports)) };
-}
-
-async function openAgain(
-  test: TestStore,
-  ports: Pick<ConstructorParameters<typeof StoreLife>[0], "clock" | "timers">,
-) {
-  const life = new StoreLife({
-    ...ports,
-    crypto,
-    random: systemRandom,
-    observer: silentObserver,
-    process: createTestProcess(),
-    keyring: await test.openKeyring(),
-    medium: test.medium,
-    registry: createNoteRegistry(),
-    projections: [],
-    app: "test",
-    readOnly: false,
-    acceptRollback: false,
-  });
-  await life.start();
-  return { life, sync: life.sync, store: storeOver(life) };
-}
-
-type Device = Awaited<ReturnType<typeof device>>;
+type Device = Awaited<ReturnType<typeof devices.make>>;
 
 function serverFor(now = () => 1_000): ReferenceServer {
   return createReferenceServer({ crypto, tenant, now });
 }
 
-async function enrol({ sync }: Device, server: ReferenceServer): Promise<void> {
-  const answer = server.enrol(sync.enrolment());
-  await sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
-}
-
-/** Follows the server log one step on. */
-async function follow(sync: Device["sync"], server: ReferenceServer): Promise<void> {
-  const request = sync.planEpoch();
-  const answer = request && server.epoch(request);
-  if (request === undefined || answer === undefined) throw new Error("nothing goes on");
-  expect(await sync.takeEpoch(request, answer)).toEqual({ status: "followed", tailLost: false });
-}
-
-/** Pushes until nothing is due; what each exchange came to. */
-async function pushAll({ sync }: Device, server: ReferenceServer, wish = bounds) {
-  const outcomes = [];
-  for (let times = 0; times < 100; times++) {
-    const plan = await sync.planPush(wish);
-    if (plan === undefined) return outcomes;
-    const outcome = await sync.takePush(plan, server.push(plan.request));
-    if (outcome.status === "moved") await follow(sync, server);
-    else outcomes.push(outcome);
-  }
-  throw new Error("pushing does not end");
-}
-
-async function pullAll({ sync, store }: Device, server: ReferenceServer, wish = page) {
-  let events = 0;
-  for (let times = 0; times < 200; times++) {
-    const request = sync.planPull(wish);
-    if (request === undefined) return events;
-    const outcome = await sync.takePull(request, server.pull(store.status().device, request));
-    if (outcome.status !== "stored") throw new Error(outcome.status);
-    events += outcome.events;
-    if (!outcome.more) return events;
-  }
-  throw new Error("pulling does not end");
-}
-
 describe("a replica", () => {
   it("has everything receipted, and another replica pulls and verifies it", async () => {
     const server = serverFor();
-    const a = await device();
-    const b = await device();
-    await enrol(a, server);
-    await enrol(b, server);
+    const a = await devices.make();
+    const b = await devices.make();
+    await enrolAt(server, a);
+    await enrolAt(server, b);
     for (let times = 0; times < 5; times++) {
       await a.store.append([note("ada", `${times}`), note(`bob ${times}`, "x")]);
     }
@@ -152,14 +66,13 @@ describe("a replica", () => {
 
   it("takes an urgent event behind many others in one exchange", async () => {
     const server = serverFor();
-    const a = await device();
-    await enrol(a, server);
+    const a = await devices.make();
+    await enrolAt(server, a);
     for (let times = 0; times < 10; times++) {
       await a.store.append(Array.from({ length: 50 }, (_, at) => note(`s${times}-${at}`, "x")));
     }
     await a.store.append(note("fall", "now", { lane: "urgent" }));
-    const plan = await a.sync.planPush(bounds);
-    if (plan === undefined) throw new Error("nothing to push");
+    const plan = await duePush(a);
     expect(plan.urgent).toBe(true);
     const answer = server.push(plan.request);
     expect(await a.sync.takePush(plan, answer)).toMatchObject({ status: "receipted", more: true });
@@ -172,16 +85,15 @@ describe("a replica", () => {
 
   it("pushes again what the server has lost", async () => {
     const server = serverFor();
-    const a = await device();
-    await enrol(a, server);
+    const a = await devices.make();
+    await enrolAt(server, a);
     await a.store.append(note("x", "1"));
     await pushAll(a, server);
     const backup = server.copy();
     await a.store.append(note("x", "2"));
     await pushAll(a, server);
     await a.store.append(note("x", "3"));
-    const plan = await a.sync.planPush(bounds);
-    if (plan === undefined) throw new Error("nothing to push");
+    const plan = await duePush(a);
     const behind = backup.push(plan.request);
     expect(behind).toMatchObject({ status: "behind", size: 2 } satisfies Partial<PushAnswer>);
     expect(await a.sync.takePush(plan, behind)).toEqual({ status: "replan" });
@@ -198,8 +110,8 @@ describe("a replica", () => {
 
   it("tells callers when their events are delivered, with the receipt", async () => {
     const server = serverFor();
-    const a = await device();
-    await enrol(a, server);
+    const a = await devices.make();
+    await enrolAt(server, a);
     const answer = await a.store.append(note("x", "1"));
     if (answer.status !== "appended") throw new Error("not appended");
     expect(answer.receipt()).toBeUndefined();
@@ -225,10 +137,10 @@ describe("a replica", () => {
 
   it("names what the server withholds, and nothing that is owed or not granted", async () => {
     const server = serverFor();
-    const a = await device();
-    const b = await device();
-    await enrol(a, server);
-    await enrol(b, server);
+    const a = await devices.make();
+    const b = await devices.make();
+    await enrolAt(server, a);
+    await enrolAt(server, b);
     for (const text of ["1", "2", "3"]) await a.store.append([note("x", text), note("y", text)]);
     await pushAll(a, server);
     const hidden = a.store.streamId("x");
@@ -236,8 +148,8 @@ describe("a replica", () => {
     await pullAll(b, server);
     const { problems } = b.store.verify();
     expect(problems.map(({ code }) => code)).toEqual(["withheld"]);
-    const c = await device();
-    await enrol(c, server);
+    const c = await devices.make();
+    await enrolAt(server, c);
     server.rules.withhold = ({ stream }) => stream === hidden;
     await pullAll(c, server);
     expect(c.store.verify().problems).toEqual([]);
@@ -249,10 +161,10 @@ describe("a replica", () => {
 async function chaoticRun(seed: number): Promise<void> {
   const chance = createChance(seed);
   const server = serverFor();
-  const a = await device();
-  const b = await device();
-  await enrol(a, server);
-  await enrol(b, server);
+  const a = await devices.make();
+  const b = await devices.make();
+  await enrolAt(server, a);
+  await enrolAt(server, b);
   const lane = () => (chance.oneIn(5) ? "urgent" : "normal");
   const exchange = async (each: Device): Promise<void> => {
     const wish = {
@@ -283,10 +195,10 @@ async function chaoticRun(seed: number): Promise<void> {
     const turn = chance.integer(4);
     if (turn < 2) await each.store.append(drafts);
     else if (turn === 2) await exchange(each);
-    else await pullAll(each, server, { ...page, events: 1 + chance.integer(5) });
+    else await pullAll(each, server, { events: 1 + chance.integer(5) });
   }
-  for (const each of [a, b]) await pushAll(each, server, { ...bounds, bodies: 5 });
-  for (const each of [a, b]) await pullAll(each, server, { ...page, events: 7 });
+  for (const each of [a, b]) await pushAll(each, server, { bodies: 5 });
+  for (const each of [a, b]) await pullAll(each, server, { events: 7 });
   const leaves = (of: Device) =>
     of.store
       .read({ headersOnly: true })
@@ -321,22 +233,20 @@ describe("a replica at random", () => {
 
   it("stores nothing of an answer or a page that was changed anywhere", async () => {
     const server = serverFor();
-    const a = await device();
-    const b = await device();
-    await enrol(a, server);
-    await enrol(b, server);
+    const a = await devices.make();
+    const b = await devices.make();
+    await enrolAt(server, a);
+    await enrolAt(server, b);
     await a.store.append([note("x", "1"), note("y", "2")]);
     await pushAll(a, server);
     await pullAll(b, server);
     await a.store.append([note("x", "3"), note("z", "4")]);
-    const plan = await a.sync.planPush(bounds);
-    if (plan === undefined) throw new Error("nothing to push");
+    const plan = await duePush(a);
     const answer = server.push(plan.request);
     let tried = 0;
     for (const [path, changed] of changesOf(answer)) {
       const before = rowsOf(a);
-      const again = await a.sync.planPush(bounds);
-      if (again === undefined) throw new Error(`delivered by a change of ${path}`);
+      const again = await duePush(a);
       const outcome = await a.sync.takePush(again, changed as PushAnswer).catch(() => undefined);
       expect(outcome?.status, path).not.toBe("receipted");
       expect(outcome?.status, path).not.toBe("reopened");
@@ -345,9 +255,8 @@ describe("a replica at random", () => {
     }
     expect(tried).toBeGreaterThan(15);
     await pushAll(a, server);
-    grantAll(a, b);
-    const request = b.sync.planPull(page);
-    if (request === undefined) throw new Error("nothing to pull");
+    giveKeys(a, b);
+    const request = duePull(b);
     const pulled = server.pull(b.store.status().device, request);
     const before = rowsOf(b);
     // Positions are hints that nobody signs. A frame that does not open may be its author's: it is stored so.
@@ -368,14 +277,3 @@ describe("a replica at random", () => {
     for (const each of [a, b]) await each.life.close();
   });
 });
-
-/** Every data key of one device for another: what grants will bring. */
-function grantAll(from: Device, to: Device): void {
-  const { keyring } = from.life.deps;
-  for (const { header } of from.store.read()) {
-    for (const { k } of Object.values(header.sec)) {
-      const material = keyring.dataKeyMaterial(k, 1);
-      if (material !== undefined) to.life.deps.keyring.addDataKey(material);
-    }
-  }
-}

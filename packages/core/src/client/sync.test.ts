@@ -3,76 +3,38 @@ import {
   createFakeTransport,
   createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
   createReferenceServer,
-  createTestProcess,
-  createTestStore,
   type Fate,
   type FakeCall,
   type ReferenceServer,
   settle,
+  createTestDevices,
+  enrolAt,
+  testTenant as tenant,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { fromBase64url, fromUtf8, utf8 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Transport } from "../sync/transport.ts";
-import { silentObserver } from "../telemetry/observer.ts";
 import { createSyncDesk } from "./create-sync-desk.ts";
-import { offerGrantStore } from "./grant-store.ts";
-import { recordable } from "./recordable.ts";
-import { storeOver } from "./store.ts";
-import { StoreLife } from "./store-life.ts";
+import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-sync-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
 });
-const tenant = "abcdefghijklmnopqrstuA";
-let files = 0;
+afterAll(() => {
+  devices.remove();
+});
 
-async function device(clock: ReturnType<typeof createManualClock>) {
-  files += 1;
-  const path = join(folder, `${files}.db`);
-  const ports = {
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
-      openPlainSqlite({ path, ...options }),
-  };
-  const made = await createTestStore(ports, { tenant, founder: "f".repeat(22) });
-  const keyring = await made.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  keyring[Symbol.dispose]();
-  const life = new StoreLife({
-    crypto,
-    random: systemRandom,
-    clock: recordable(clock),
-    timers: clock,
-    observer: silentObserver,
-    process: createTestProcess(),
-    keyring: await made.openKeyring(),
-    medium: made.medium,
-    registry: createNoteRegistry(),
-    projections: [],
-    app: "test",
-    readOnly: false,
-    acceptRollback: false,
-  });
-  await life.start();
-  return { life, store: offerGrantStore(storeOver(life), life), sync: life.sync };
-}
-
-type Device = Awaited<ReturnType<typeof device>>;
+type Device = Awaited<ReturnType<typeof devices.make>>;
 
 /** The doors of a server that knows who asks by the assertion, whose signature it checks. */
-function doorsOf(server: ReferenceServer, of: Device): Partial<Transport> {
+function doorsOf(server: ReferenceServer, of: Pick<Device, "store" | "life">): Partial<Transport> {
   const { device: name } = of.store.status();
   return {
     endpoint: "https://server.test",
@@ -104,9 +66,8 @@ async function enrolled(
   server: ReferenceServer,
   fate: (call: FakeCall) => Fate = () => "answered",
 ) {
-  const made = await device(clock);
-  const answer = server.enrol(made.sync.enrolment());
-  await made.sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
+  const made = await devices.make({ clock });
+  await enrolAt(server, made);
   const over = doorsOf(server, made) as Transport;
   const engine = made.store.sync(createFakeTransport({ over, timers: clock, fate }));
   return { ...made, engine };
@@ -195,7 +156,7 @@ test("a halt outlives the engine and ends with actor and reason", async () => {
   await sync.halt("server_log_rewound");
   const next = store.sync(
     createFakeTransport({
-      over: doorsOf(server, { store, sync, life }) as Transport,
+      over: doorsOf(server, { store, life }) as Transport,
       timers: clock,
       fate: () => "answered",
     }),

@@ -2,19 +2,18 @@
 import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node";
 import {
   createChance,
-  createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
   createPushingDevice,
   createReferenceServer,
-  createTestStore,
   type ReferenceServer,
-  type TestOpenOptions,
-  type TestStore,
+  createTestDevices,
+  duePull,
+  enrolAt,
+  giveKeys,
+  pullAll,
+  pushAll,
+  testTenant as tenant,
 } from "@holdfast/testkit";
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { createRegistry, defineEvent } from "../event/registry.ts";
@@ -25,119 +24,37 @@ import { base64url, type Bytes, fromBase64, utf8 } from "../std/bytes.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import type { PushEntry, PushRequest } from "../sync/messages/push.ts";
-import type { PushBounds } from "../sync/sync-store.ts";
 import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-pages-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
 });
-let files = 0;
+afterAll(() => {
+  devices.remove();
+});
 
-const tenant = "abcdefghijklmnopqrstuA";
-const bounds: PushBounds = { bodies: 64, bytes: limits.pushBytesMax, leaves: 131_072 };
-const page = { events: 1_000, bytes: limits.pullBytesMax };
-
-async function device() {
-  files += 1;
-  const path = join(folder, `${files}.db`);
-  const clock = createManualClock();
-  const test = await createTestStore(
-    {
-      crypto,
-      random: systemRandom,
-      clock,
-      timers: clock,
-      openDriver: (_, options) => openPlainSqlite({ path, ...options }),
-    },
-    { tenant, founder: "f".repeat(22) },
-  );
-  const keyring = await test.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  keyring[Symbol.dispose]();
-  return { test, clock, path, ...(await opened(test)) };
-}
-
-async function opened(test: TestStore, options: TestOpenOptions = {}) {
-  const store = await test.open({ registry: createNoteRegistry(), ...options });
-  const life = lifeOf(store);
-  return { store, life, sync: life.sync };
-}
-
-type Device = Awaited<ReturnType<typeof device>>;
-
-async function reopened(of: Device, options: TestOpenOptions = {}): Promise<Device> {
-  return { ...of, ...(await opened(of.test, options)) };
-}
-
-/** Keeps the file as it is now; what it answers puts it back, with the marks or without them. */
-function snapshotOf({
-  clock,
-  life,
-  path,
-  test,
-}: Device): (what: { readonly marks: boolean }) => void {
-  // An idle writer has given its lease back.
-  clock.advance(2 * limits.leaseIdleMs);
-  life.current().driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all();
-  copyFileSync(path, `${path}.kept`);
-  const kept = [...test.marks.values()].map((mark) => {
-    const { slots } = mark;
-    return [mark, slots && ([...slots] satisfies typeof slots)] as const;
-  });
-  return ({ marks }) => {
-    for (const end of ["-wal", "-shm"]) rmSync(`${path}${end}`, { force: true });
-    copyFileSync(`${path}.kept`, path);
-    if (marks) for (const [mark, slots] of kept) mark.slots = slots;
-  };
-}
+type Device = Awaited<ReturnType<typeof devices.make>>;
 
 function serverFor(now = () => 1_000): ReferenceServer {
   return createReferenceServer({ crypto, tenant, now });
 }
 
-async function enrol({ sync }: Device, server: ReferenceServer): Promise<void> {
-  const answer = server.enrol(sync.enrolment());
-  await sync.enrolled("https://server.test", server.hello(), answer, server.fingerprint);
-}
-
-/** Pushes until nothing is due; what each exchange came to. */
-async function pushAll({ sync }: Device, server: ReferenceServer, wish = bounds) {
-  const outcomes = [];
-  for (let times = 0; times < 100; times++) {
-    const plan = await sync.planPush(wish);
-    if (plan === undefined) return outcomes;
-    outcomes.push(await sync.takePush(plan, server.push(plan.request)));
-  }
-  throw new Error("pushing does not end");
-}
-
-async function pullAll({ sync, store }: Device, server: ReferenceServer, wish = page) {
-  let events = 0;
-  for (let times = 0; times < 200; times++) {
-    const request = sync.planPull(wish);
-    if (request === undefined) return events;
-    const outcome = await sync.takePull(request, server.pull(store.status().device, request));
-    if (outcome.status !== "stored") throw new Error(outcome.status);
-    events += outcome.events;
-    if (!outcome.more) return events;
-  }
-  throw new Error("pulling does not end");
-}
-
 describe("a device that was put back", () => {
   it("put back to an older copy, takes back what it had delivered since", async () => {
     const server = serverFor();
-    const a = await device();
-    const b = await device();
-    await enrol(a, server);
-    await enrol(b, server);
+    const a = await devices.make();
+    const b = await devices.make();
+    await enrolAt(server, a);
+    await enrolAt(server, b);
     await a.store.append(note("x", "1"));
     await pushAll(a, server);
     await pullAll(a, server);
     const before = a.store.status().incarnation;
-    const older = snapshotOf(a);
+    const older = devices.keep(a);
     for (let times = 0; times < 60; times++) await a.store.append(note(`x${times % 7}`, "lost"));
     await b.store.append(note("x", "of another"));
     for (const each of [a, b]) await pushAll(each, server);
@@ -146,7 +63,7 @@ describe("a device that was put back", () => {
     const delivered = texts(a);
     await a.life.close();
     older({ marks: false });
-    const again = await reopened(a, { acceptRollback: true });
+    const again = await devices.reopen(a, { acceptRollback: true });
     await again.store.append(note("x", "since"));
     expect(again.store.status().incarnation).not.toBe(before);
     await pushAll(again, server);
@@ -180,19 +97,19 @@ describe("a device that was put back", () => {
 
   it("put back to before an answer, hears of it and takes back what came after", async () => {
     const server = serverFor();
-    const a = await device();
-    await enrol(a, server);
+    const a = await devices.make();
+    await enrolAt(server, a);
     await a.store.append(note("x", "1"));
     await pushAll(a, server);
     await a.store.append(note("x", "on its way"));
-    const older = snapshotOf(a);
+    const older = devices.keep(a);
     await pushAll(a, server);
     await a.store.append(note("x", "lost"));
     await pushAll(a, server);
     const delivered = a.store.read({ type: "NoteTaken" }).map(({ data }) => data);
     await a.life.close();
     older({ marks: true });
-    const copy = await reopened(a);
+    const copy = await devices.reopen(a);
     const [outcome] = await pushAll(copy, server);
     expect(outcome).toEqual({ status: "reopened", reason: "rewound" });
     expect(await pullAll(copy, server)).toBe(1);
@@ -204,17 +121,17 @@ describe("a device that was put back", () => {
 
   it("takes nothing back of a log that the server has with another branch", async () => {
     const server = serverFor();
-    const a = await device();
-    await enrol(a, server);
+    const a = await devices.make();
+    await enrolAt(server, a);
     await a.store.append(note("x", "1"));
     await pushAll(a, server);
-    const older = snapshotOf(a);
+    const older = devices.keep(a);
     for (const text of ["2", "3"]) await a.store.append(note("x", text));
     await pushAll(a, server);
     await a.life.close();
     // The whole machine is put back, and it goes on in the same log: a fork, which the server refuses.
     older({ marks: true });
-    const again = await reopened(a);
+    const again = await devices.reopen(a);
     await again.store.append(note("x", "another"));
     await pushAll(again, server);
     await pullAll(again, server);
@@ -227,10 +144,10 @@ describe("a device that was put back", () => {
 describe("what cannot be read here", () => {
   it("stores what does not open under its key as that, and goes on", async () => {
     const server = serverFor();
-    const a = await device();
-    const b = await device();
-    await enrol(a, server);
-    await enrol(b, server);
+    const a = await devices.make();
+    const b = await devices.make();
+    await enrolAt(server, a);
+    await enrolAt(server, b);
     await a.store.append([note("x", "1"), note("y", "2"), note("z", "3")]);
     await pushAll(a, server);
     const keys = a.life.deps.keyring;
@@ -238,8 +155,7 @@ describe("what cannot be read here", () => {
       const material = keys.dataKeyMaterial(id, generation);
       if (material !== undefined) b.life.deps.keyring.addDataKey(material);
     }
-    const request = b.sync.planPull(page);
-    if (request === undefined) throw new Error("nothing to pull");
+    const request = duePull(b);
     const { device: name } = b.store.status();
     const answer = server.pull(name, request);
     // A frame of another event, as whoever sealed it, or whoever keeps it, may have put it there.
@@ -274,19 +190,19 @@ describe("what cannot be read here", () => {
 
   it("goes on over content that another device should not have sealed", async () => {
     const server = serverFor();
-    const a = await device();
-    const b = await device();
-    await enrol(a, server);
-    await enrol(b, server);
+    const a = await devices.make();
+    const b = await devices.make();
+    await enrolAt(server, a);
+    await enrolAt(server, b);
     await a.store.append([note("x", "1"), note("y", "2")]);
     await pushAll(a, server);
-    grantAll(a, b);
+    giveKeys(a, b);
     await b.life.close();
     // The same type with a schema that its content does not meet.
     const strict = createRegistry([
       defineEvent({ type: "NoteTaken", schema: z.object({ text: z.literal("2") }) }),
     ]);
-    const again = await reopened(b, { registry: strict });
+    const again = await devices.reopen(b, { registry: strict });
     expect(await pullAll(again, server)).toBe(3);
     const read = again.store.read({ type: "NoteTaken" });
     expect(read.map(({ content }) => content)).toEqual(["unopened", "opened"]);
@@ -296,11 +212,10 @@ describe("what cannot be read here", () => {
 
   it("proves and passes over an event whose header is of a newer version, and fetches it once it can", async () => {
     const server = serverFor();
-    const b = await device();
-    await enrol(b, server);
+    const b = await devices.make();
+    await enrolAt(server, b);
     server.push(newerPush());
-    const asked = b.sync.planPull(page);
-    if (asked === undefined) throw new Error("nothing to pull");
+    const asked = duePull(b);
     const answer = server.pull(b.store.status().device, asked);
     // Opening, a note, the newer one in the same stream, and one that follows it there.
     expect(answer.events).toHaveLength(4);
@@ -327,8 +242,7 @@ describe("what cannot be read here", () => {
     driver.exec("UPDATE sync SET value = json_set(value, '$.v', 1) WHERE name GLOB 'newer/*'");
     const asking: (readonly string[] | "*")[] = [];
     for (let more = true; more;) {
-      const request = b.sync.planPull(page);
-      if (request === undefined) throw new Error("nothing to pull");
+      const request = duePull(b);
       asking.push(request.scopes);
       const outcome = await b.sync.takePull(request, server.pull(b.store.status().device, request));
       more = outcome.status === "stored" && outcome.more;
@@ -338,17 +252,6 @@ describe("what cannot be read here", () => {
     await b.life.close();
   });
 });
-
-/** Every data key of one device for another: what grants will bring. */
-function grantAll(from: Device, to: Device): void {
-  const { keyring } = from.life.deps;
-  for (const { header } of from.store.read()) {
-    for (const { k } of Object.values(header.sec)) {
-      const material = keyring.dataKeyMaterial(k, 1);
-      if (material !== undefined) to.life.deps.keyring.addDataKey(material);
-    }
-  }
-}
 
 /** A device log whose third event is of a later release: opening, a note, that, and another note. */
 function newerPush(): PushRequest {

@@ -1,78 +1,39 @@
 import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node";
 import {
-  createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
   createReferenceServer,
-  createTestProcess,
-  createTestStore,
+  createTestDevices,
+  enrolAt,
+  pullAll,
+  pushAll,
+  testTenant as tenant,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { limits } from "../std/limits.ts";
-import { silentObserver } from "../telemetry/observer.ts";
-import { storeOver } from "./store.ts";
-import { StoreLife } from "./store-life.ts";
+import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const tenant = "abcdefghijklmnopqrstuA";
-const folder = mkdtempSync(join(tmpdir(), "holdfast-pulled-"));
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
+});
 
-async function openDevice(name: string) {
-  const clock = createManualClock();
-  const ports = {
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
-      openPlainSqlite({ path: join(folder, name), ...options }),
-  };
-  const test = await createTestStore(ports, { tenant, founder: "f".repeat(22) });
-  const keyring = await test.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  const life = new StoreLife({
-    ...ports,
-    observer: silentObserver,
-    process: createTestProcess(),
-    keyring,
-    medium: test.medium,
-    registry: createNoteRegistry(),
-    projections: [],
-    app: "test",
-    readOnly: false,
-    acceptRollback: false,
-  });
-  await life.start();
-  return { life, store: storeOver(life), sync: life.sync };
-}
-
-type Device = Awaited<ReturnType<typeof openDevice>>;
+type Device = Awaited<ReturnType<typeof devices.make>>;
 const server = createReferenceServer({ crypto, tenant, now: () => 1_000 });
 let a: Device;
 let b: Device;
 
 async function exchange(): Promise<void> {
-  for (const each of [a, b]) {
-    const bounds = { bodies: 64, bytes: limits.pushBytesMax, leaves: limits.pushLeavesMax };
-    const plan = await each.sync.planPush(bounds);
-    if (plan !== undefined) await each.sync.takePush(plan, server.push(plan.request));
-  }
-  const request = b.sync.planPull({ events: 1_000, bytes: limits.pullBytesMax });
-  if (request === undefined) throw new Error("not enrolled");
-  await b.sync.takePull(request, server.pull(b.store.status().device, request));
+  for (const each of [a, b]) await pushAll(each, server);
+  await pullAll(b, server);
 }
 
 /** A replica that has pulled twice: two notes, a link, two proofs; and has receipts of its own. */
 beforeAll(async () => {
-  a = await openDevice("a");
-  b = await openDevice("b");
-  for (const each of [a, b]) {
-    const answer = server.enrol(each.sync.enrolment());
-    await each.sync.enrolled("https://s.test", server.hello(), answer, server.fingerprint);
-  }
+  a = await devices.make();
+  b = await devices.make();
+  for (const each of [a, b]) await enrolAt(server, each);
   for (const text of ["1", "2"]) {
     await a.store.append([note("x", text), note("y", text)]);
     await b.store.append(note("z", text));
@@ -82,7 +43,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const each of [a, b]) await each.life.close();
-  rmSync(folder, { recursive: true });
+  devices.remove();
 });
 
 /** Flips the last bit of a column of bytes. */
