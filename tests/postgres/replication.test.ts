@@ -1,3 +1,4 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -13,13 +14,15 @@ import {
 } from "@holdfast/server";
 import { addTenant, createChance, eventsFor, type Founded } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { crash, plainDriver, serverDriver, startCluster, startStandby, urlOf } from "./cluster.ts";
+import { plainDriver, serverDriver } from "./cluster.ts";
+import { createInstance, createStandby, type Instance } from "./instance.ts";
 
 const crypto = createNodeCrypto();
 const chance = createChance(1);
-const primary = join(tmpdir(), `holdfast-primary-${process.pid}`);
-const standby = join(tmpdir(), `holdfast-standby-${process.pid}`);
-const url = urlOf(primary, "app");
+const folder = mkdtempSync(join(tmpdir(), "holdfast-replication-"));
+let primary: Instance;
+let standby: Instance;
+let url: string;
 /** What is set up before there is a standby must not wait for one. */
 const unwaiting = "&options=-c%20synchronous_commit%3Dlocal";
 const drivers: PostgresDriver[] = [];
@@ -32,8 +35,13 @@ function opened(driver: PostgresDriver): PostgresDriver {
 let owner: PostgresDriver;
 
 beforeAll(async () => {
-  await startCluster(primary, { synchronous_standby_names: "standby" });
-  const main = plainDriver(`${urlOf(primary, "postgres")}${unwaiting}`);
+  // PostgreSQL runs as somebody else, where tests run as root.
+  chmodSync(folder, 0o755);
+  primary = createInstance(join(folder, "primary"), { synchronous_standby_names: "standby" });
+  standby = createStandby(primary.sockets, join(folder, "standby"));
+  await primary.start();
+  url = primary.url("app");
+  const main = plainDriver(`${primary.url("postgres")}${unwaiting}`);
   await main.lend((connection) => connection.exec("CREATE DATABASE app"));
   await main.close();
   owner = opened(plainDriver(`${url}${unwaiting}`));
@@ -42,7 +50,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const driver of drivers.splice(0)) await driver.close();
-  crash(primary);
+  for (const instance of [standby, primary]) await instance.kill();
+  rmSync(folder, { recursive: true });
 });
 
 const found = (store: ServerStore): Promise<Founded> =>
@@ -83,8 +92,8 @@ describe("with a promise of replication", () => {
     );
     expect(rows).toEqual([]);
 
-    await startStandby(standby, primary);
-    await until(owner, `SELECT (${standbys}) > 0 AS yes`);
+    await standby.start();
+    await until(owner, `SELECT (${standbys} AND replay_lsn >= pg_current_wal_lsn()) > 0 AS yes`);
     await strict.check();
     const names = await found(strict);
 
@@ -97,7 +106,7 @@ describe("with a promise of replication", () => {
         return driver.lend(work);
       },
     });
-    const copy = opened(serverDriver(urlOf(standby, "app")));
+    const copy = opened(serverDriver(standby.url("app")));
     const both = createPostgresServerStore({
       crypto,
       driver: counted("primary", opened(serverDriver(url))),
@@ -115,7 +124,7 @@ describe("with a promise of replication", () => {
         tx.placeEvents(names.tenant, eventsFor({ chance }, names, 1, from)),
       );
     await place(0);
-    const held = opened(plainDriver(urlOf(standby, "app")));
+    const held = opened(plainDriver(standby.url("app")));
     await until(held, "SELECT coalesce(max(events), 0) = 1 AS yes FROM holdfast.shards");
     expect(await eventsSeen(1)).toEqual([1, "copy"]);
     await held.lend((connection) => connection.rows("SELECT pg_wal_replay_pause()"));
@@ -132,7 +141,7 @@ describe("with a promise of replication", () => {
     await until(held, `SELECT max(shard) = '${shard}' AS yes FROM holdfast.shards`);
     expect(await eventsSeen(2)).toEqual([2, "copy"]);
 
-    crash(standby);
+    await standby.kill();
     await until(owner, `SELECT (${standbys}) = 0 AS yes`);
     expect(await failureOf(strict.check())).toBe("durability_unmet standby");
     expect(await failureOf(place(2))).toBe("durability_unmet standby");
