@@ -23,15 +23,16 @@ async function shards(server: ServerProcess, ...args: readonly string[]) {
   const { code: status, stdout, stderr } = await runChild({ argv });
   if (status !== 0) {
     const said = JSON.parse(stderr.trim().split("\n").at(-1) ?? "{}") as {
-      error: { code: string };
+      error: { code: string; action: string };
     };
-    return { status, code: said.error.code, rows: [] };
+    const { code, action } = said.error;
+    return { status, code, action, rows: [] };
   }
   const rows = stdout
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line) as unknown);
-  return { status, code: undefined, rows };
+  return { status, code: undefined, action: "", rows };
 }
 
 test(
@@ -58,6 +59,7 @@ test(
       expect(await shards(server, "split", tenant, "--yes")).toMatchObject({
         status: 3,
         code: "server_running",
+        action: expect.stringContaining("Stop the server") as unknown,
       });
 
       for (const [round, shard] of names.entries()) {

@@ -169,6 +169,24 @@ describe("nodes on one database", () => {
     });
   });
 
+  it("give a shard's name to one of two tenants that are moved to it at once", async () => {
+    const other = await nodes.found(b);
+    const data = join(nodes.folder, "operator");
+    const keys = join(nodes.folder, "a", "server.keys");
+    const flags = { data, keys, node: "a", name: serverName, database_url: database.url };
+    const moves = [founder, other].map(async ({ tenant }) => {
+      // Two operators, who do not know of each other.
+      return refusal(openShards(loadConfig({ flags })).split({ tenant, shard: "wanted" }));
+    });
+    const outcomes = await Promise.all(moves);
+    expect(outcomes).toContain("done");
+    expect(outcomes).toContainEqual({ code: "shard_taken" });
+    const named = (await openShards(loadConfig({ flags })).list()).filter(
+      ({ shard }) => shard === "wanted",
+    );
+    expect(named).toHaveLength(1);
+  });
+
   it("tell the tails of one of what was pushed at the other", async () => {
     const heard: number[] = [];
     const end = atB.tail(

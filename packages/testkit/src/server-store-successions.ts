@@ -10,7 +10,14 @@ import {
   utf8,
 } from "@holdfast/core";
 import type { ServerWrites } from "@holdfast/server/engine";
-import { addTenant, eventsFor, failureOf, same, type SuiteTest } from "./server-store-ground.ts";
+import {
+  addTenant,
+  eventsFor,
+  failureOf,
+  type Founded,
+  same,
+  type SuiteTest,
+} from "./server-store-ground.ts";
 
 export function successions(test: SuiteTest): void {
   test("a tenant's log goes on in another shard: positions go on, leaves begin anew", async (here) => {
@@ -87,6 +94,33 @@ export function successions(test: SuiteTest): void {
       const failure = await failureOf(() => tamper("successions", act));
       check(isHoldfastError(failure, "store_constraint"), `${act}: that it is sealed stays so`);
     }
+  });
+
+  test("a shard's name is one tenant's for good, whoever asks for it at the same time", async (here) => {
+    const { check, store } = here;
+    const [a, b, c] = [await addTenant(here), await addTenant(here), await addTenant(here)];
+    const shard = `${a.shard.slice(0, -1)}-`;
+    const move = ({ tenant, write }: Founded, to: string) =>
+      failureOf(() => write((tx) => tx.succeedLog(tenant, { shard: to, log: 1 })));
+    const outcomes = await Promise.all([move(a, shard), move(b, shard)]);
+    const refused = outcomes.filter((outcome) => outcome !== undefined);
+    check(refused.length === 1, "one of two gets it");
+    check(isHoldfastError(refused[0], "shard_taken"), "the other one is told");
+    const names = (await store.read(undefined, (reads) => reads.shards())).map(
+      (each) => each.shard,
+    );
+    check(names.length === 4 && new Set(names).size === 4, "no name stands twice");
+    for (const taken of [shard, a.shard, b.shard]) {
+      const failure = await move(c, taken);
+      check(
+        isHoldfastError(failure, "shard_taken"),
+        "nor is one taken later, sealed ones included",
+      );
+    }
+    const founded = await failureOf(() =>
+      store.write("t", (tx) => tx.addTenant({ tenant: "t", shard, founder: "d", node: "d" })),
+    );
+    check(isHoldfastError(founded, "shard_taken"), "nor by who is founded");
   });
 
   test("a shard goes on with a later log, and both are read by their numbers", async (here) => {

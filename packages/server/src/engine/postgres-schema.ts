@@ -5,7 +5,8 @@
  * from the head row of the tenant (`shards`), and row-level security hides other tenants' rows.
  *
  * A move changes the head row in place, so that whoever waits for its lock goes on with the shard that is the newest
- * by then; `successions` says which logs there were before.
+ * by then; `successions` says which logs there were before. A shard's name is one tenant's for good, whoever names it at
+ * the same moment: `shard_names` holds each once, and says to nobody whose it is, or that it is there.
  */
 
 /** Role in which the server works: owner of nothing, and not exempt from row-level security. */
@@ -42,6 +43,10 @@ CREATE TABLE holdfast.shards (
   range bytea NOT NULL,
   successions bigint NOT NULL CHECK (successions >= 0),
   PRIMARY KEY (tenant)
+);
+CREATE TABLE holdfast.shard_names (
+  shard ${text} NOT NULL,
+  PRIMARY KEY (shard)
 );
 CREATE TABLE holdfast.successions (
   tenant ${text} NOT NULL,
@@ -286,6 +291,7 @@ function privileges(): string {
     `GRANT USAGE ON SCHEMA holdfast TO ${applicationRole};`,
     // Of the whole server, and no tenant's.
     `GRANT SELECT, INSERT ON holdfast.server_identity TO ${applicationRole};`,
+    `GRANT INSERT ON holdfast.shard_names TO ${applicationRole};`,
   ];
   for (const [table, more] of Object.entries(tables)) {
     statements.push(

@@ -4,7 +4,9 @@ import {
   concat,
   createTreeBuilder,
   type Crypto,
+  HoldfastError,
   invariant,
+  isHoldfastError,
   leafHash,
   utf8,
 } from "@holdfast/core";
@@ -67,6 +69,7 @@ function tenantWrites(
   return {
     async addTenant({ tenant, shard, founder, node }) {
       invariant((await tx.head()) === undefined, "a tenant is founded once");
+      await nameShard(tx, shard);
       tx.send(
         1,
         "INSERT INTO holdfast.tenants (tenant, home, founder, node) VALUES ($1, $2, $3, $4)",
@@ -136,6 +139,16 @@ function tenantWrites(
   };
 }
 
+/** Takes a name for good: whoever takes it at the same moment waits here for the outcome. Throws `shard_taken`. */
+async function nameShard(tx: PostgresTransaction, shard: string): Promise<void> {
+  try {
+    await tx.rows("INSERT INTO holdfast.shard_names (shard) VALUES ($1)", shard);
+  } catch (error) {
+    if (!isHoldfastError(error, "store_constraint")) throw error;
+    throw new HoldfastError("shard_taken", {}, { cause: error });
+  }
+}
+
 async function succeedLog(
   tx: PostgresTransaction,
   tenant: string,
@@ -144,7 +157,10 @@ async function succeedLog(
   const head = await ownHead(tx, tenant);
   const { shard, log } = head;
   if (to.shard === shard) invariant(to.log > log, "a log of the same shard has a later number");
-  else invariant(to.log === 1, "a shard begins with its first log");
+  else {
+    invariant(to.log === 1, "a shard begins with its first log");
+    await nameShard(tx, to.shard);
+  }
   const successions = head.successions + 1;
   tx.send(
     1,

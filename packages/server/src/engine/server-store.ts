@@ -251,12 +251,12 @@ export interface ServerReads {
 
 /** What a transaction may change. */
 export interface ServerWrites extends ServerReads {
-  /** With an empty shard, log number 1. */
+  /** With an empty shard, log number 1. Throws `shard_taken` for the name of any shard that there is or was. */
   addTenant(row: TenantRow): MaybePromise<void>;
   /**
    * Ends the tenant's server log and begins the one that goes on for it: a later log number of the same shard, or
    * log 1 of a shard that is not there yet. Positions go on; leaves begin at 0; the tenant's row names the shard.
-   * From then on whatever would write to the shard before throws `server_log_sealed`.
+   * From then on whatever would write to the shard before throws `server_log_sealed`. Throws `shard_taken`.
    */
   succeedLog(tenant: string, to: ServerLogName): MaybePromise<void>;
   addDevice(tenant: string, row: DeviceRow): MaybePromise<void>;

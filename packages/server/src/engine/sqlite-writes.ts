@@ -47,6 +47,7 @@ function tenantWrites(
   const { tenantNumber } = reads;
   return {
     addTenant({ tenant, shard, founder, node }) {
+      checkFree(driver, shard);
       driver
         .prepare("INSERT INTO tenants (tenant, shard, founder, node) VALUES (?, ?, ?, ?)")
         .run(tenant, shard, founder, node);
@@ -69,6 +70,7 @@ function tenantWrites(
         return;
       }
       invariant(to.log === 1, "a shard begins with its first log");
+      checkFree(driver, to.shard);
       driver.prepare("UPDATE shards SET sealed = 1 WHERE shard = ?").run(shard);
       beginShard(driver, number, to.shard, events);
       driver.prepare("UPDATE tenants SET shard = ? WHERE number = ?").run(to.shard, number);
@@ -108,6 +110,12 @@ function tenantWrites(
       invariant(changed === 1, "a code is used once");
     },
   };
+}
+
+/** Throws `shard_taken`. There is one writer: what is free now stays so until it is begun. */
+function checkFree(driver: SqliteDriver, shard: string): void {
+  const taken = driver.prepare("SELECT 1 FROM shards WHERE shard = ?").get(shard);
+  if (taken !== undefined) throw new HoldfastError("shard_taken");
 }
 
 function beginShard(driver: SqliteDriver, tenant: number, shard: string, events: number): void {
