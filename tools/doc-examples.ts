@@ -76,7 +76,7 @@ export interface Outcome {
   readonly output: string;
 }
 
-const programTimeoutMs = 60_000;
+const programTimeoutMs = 280_000;
 const condition = "--conditions=@holdfast/source";
 
 function outcomeOf(result: ReturnType<typeof spawnSync>): Outcome {

@@ -14,7 +14,7 @@ async function append(device: Device, from: number, count: number): Promise<read
 }
 
 const isPush = (path: string): boolean => path === "/v1/push";
-const budget = { timeout: full ? 1_800_000 : 300_000 };
+const budget = { timeout: full ? 1_800_000 : 600_000 };
 
 test.each(backends)(
   "offline, cut in the middle, and back: delivered once, equal everywhere ($name)",

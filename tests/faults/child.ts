@@ -7,7 +7,7 @@ export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Program and arguments put before the Node binary, such as strace. */
   readonly wrapper?: readonly string[] | undefined;
-  /** SIGKILL after this time; default two minutes. */
+  /** SIGKILL after this time; default near the limit of a test. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -32,14 +32,21 @@ export function childEnv(extra: Readonly<Record<string, string>> = {}): Record<s
   return { ...env, ...extra };
 }
 
+/** What is traced or made to fail reads and writes its own files, and no cache beside them. */
+const uncached = { NODE_DISABLE_COMPILE_CACHE: "1" } as const;
+
+function isWatched({ env, wrapper }: ChildOptions): boolean {
+  return wrapper !== undefined || env?.["LD_PRELOAD"] !== undefined;
+}
+
 /** Runs to the end. Never rejects for the child's exit status; the caller judges it. */
 export function runChild(options: ChildOptions): Promise<ChildResult> {
   const [command, ...rest] = [...(options.wrapper ?? []), ...nodeCommand(options.argv)];
   return new Promise((resolve, reject) => {
     const child = spawn(command as string, rest, {
-      env: childEnv(options.env),
+      env: { ...childEnv(options.env), ...(isWatched(options) && uncached) },
       stdio: ["ignore", "pipe", "pipe"],
-      timeout: options.timeoutMs ?? 120_000,
+      timeout: options.timeoutMs ?? 280_000,
       killSignal: "SIGKILL",
     });
     let stdout = "";

@@ -463,7 +463,7 @@ async function act(members: readonly Member[], step: AccessStep, text: string): 
 }
 
 describe("any sequence of access and records", () => {
-  it("opens to each device exactly what the model says", { timeout: 120_000 }, async () => {
+  it("opens to each device exactly what the model says", async () => {
     await fc.assert(
       fc.asyncProperty(steps, async (sequence) => {
         const { founder, members } = await tenantOf(["carol"], ["carol"]);
