@@ -32,19 +32,15 @@ export function childEnv(extra: Readonly<Record<string, string>> = {}): Record<s
   return { ...env, ...extra };
 }
 
-/** What is traced or made to fail reads and writes its own files, and no cache beside them. */
+/** Of what is traced or limited, every file counts: it keeps no cache. */
 const uncached = { NODE_DISABLE_COMPILE_CACHE: "1" } as const;
-
-function isWatched({ env, wrapper }: ChildOptions): boolean {
-  return wrapper !== undefined || env?.["LD_PRELOAD"] !== undefined;
-}
 
 /** Runs to the end. Never rejects for the child's exit status; the caller judges it. */
 export function runChild(options: ChildOptions): Promise<ChildResult> {
   const [command, ...rest] = [...(options.wrapper ?? []), ...nodeCommand(options.argv)];
   return new Promise((resolve, reject) => {
     const child = spawn(command as string, rest, {
-      env: { ...childEnv(options.env), ...(isWatched(options) && uncached) },
+      env: { ...childEnv(options.env), ...(options.wrapper !== undefined && uncached) },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: options.timeoutMs ?? 280_000,
       killSignal: "SIGKILL",

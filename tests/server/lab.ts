@@ -26,6 +26,9 @@ import {
 
 export const crypto = createNodeCrypto();
 
+/** What a test changes in the bounds of a server. */
+export type ServingBounds = Partial<ApiBounds & ListenerBounds>;
+
 /** Bounds that no test meets unless it asks for smaller ones. */
 const generous: ApiBounds & ListenerBounds = {
   addressRate: { perSecond: 1_000, burst: 10_000 },
@@ -70,9 +73,7 @@ export interface AssertionChanges {
 }
 
 /** Starts one over SQLite in memory. */
-export async function startTestApi(
-  bounds: Partial<ApiBounds & ListenerBounds> = {},
-): Promise<TestApi> {
+export async function startTestApi(bounds: ServingBounds = {}): Promise<TestApi> {
   const observer = createRecordingObserver();
   const driver = openSqlite({
     path: ":memory:",
@@ -88,7 +89,7 @@ export async function startTestApi(
 export async function serveEngine<Engine extends TestEngine>(
   engine: Engine,
   observer: ReturnType<typeof createRecordingObserver>,
-  bounds: Partial<ApiBounds & ListenerBounds> = {},
+  bounds: ServingBounds = {},
   replay?: ReplayMemory,
 ): Promise<TestApi<Engine>> {
   const all = { ...generous, ...bounds };
