@@ -32,6 +32,7 @@ import {
   type TestServer,
 } from "@holdfast/testkit";
 import type { PostgresDriver } from "@holdfast/server";
+import { tableNames } from "../postgres/cluster.ts";
 import { bearer, crypto, type TestApi } from "../server/lab.ts";
 
 /** Everything that the server keeps, row by row. */
@@ -56,12 +57,7 @@ export function digestOf({ driver }: Pick<TestServer, "driver">): string {
 export async function digestOfDatabase(owner: PostgresDriver): Promise<string> {
   const hash = createHash("sha256");
   await owner.lend(async (connection) => {
-    const tables = await connection.rows<{ name: string }>(
-      `SELECT relname::text AS name FROM pg_class JOIN pg_namespace AS place
-         ON place.oid = relnamespace
-       WHERE nspname = 'holdfast' AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1`,
-    );
-    for (const { name } of tables) {
+    for (const name of await tableNames(connection)) {
       hash.update(name);
       const sql = `SELECT one::text AS text FROM holdfast.${name} AS one ORDER BY 1`;
       for (const { text } of await connection.rows<{ text: string }>(sql)) hash.update(text);

@@ -5,8 +5,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { SqliteDriver } from "@holdfast/core";
 import { openSqlite } from "@holdfast/node";
-import { createDatabase, plainDriver } from "../postgres/cluster.ts";
+import type { PostgresConnection } from "@holdfast/server";
+import { createDatabase, plainDriver, tableNames } from "../postgres/cluster.ts";
 import { startBalancer } from "./balancer.ts";
 import { startTalker, type Talker } from "./processes.ts";
 
@@ -57,6 +59,15 @@ export interface ServerProcess {
   end(): Promise<void>;
   /** Reads the database beside the running server, as an operator could. */
   read(): Promise<ServerTables>;
+  /** What somebody has who has the database, and the key to it where there is one. */
+  rows(): Promise<ServerRows>;
+}
+
+/** Rows that hold what devices have sealed, and all rows of all tables as text where that tells more. */
+export interface ServerRows {
+  readonly grants: readonly { readonly text: string; readonly tenant: string }[];
+  readonly events: readonly { readonly header: string; readonly frames: Uint8Array }[];
+  readonly texts: readonly string[];
 }
 
 /** What lies in a server's database. */
@@ -139,7 +150,8 @@ async function startSingle(folder: string, options: ServerOptions): Promise<Serv
     },
     settings: (changes) => void Object.assign(settings, changes),
     end: node.kill,
-    read: () => readFolder(folder),
+    read: () => inFolder(folder, tablesInFolder),
+    rows: () => inFolder(folder, rowsInFolder),
   };
 }
 
@@ -192,37 +204,69 @@ async function startNodes(folder: string, options: ServerOptions): Promise<Serve
     },
     settings: (changes) => void Object.assign(settings, changes),
     end,
-    read: () => readDatabase(url),
+    read: () => inDatabase(url, tablesInDatabase),
+    rows: () => inDatabase(url, rowsInDatabase),
   };
 }
 
 /** Opens the database with the key that lies beside it. */
-async function readFolder(folder: string): Promise<ServerTables> {
-  const pageKey = await pageKeyOf(folder);
+async function inFolder<T>(folder: string, work: (driver: SqliteDriver) => T): Promise<T> {
+  const pageKey = await keyOf(folder, "page_key");
   const path = join(folder, "server.db");
   const driver = openSqlite({ path, pageKey, readOnly: true, create: false });
   try {
-    return tablesOf(
-      driver.prepare("SELECT id FROM events").all<{ id: string }>(),
-      driver.prepare("SELECT leaf_index, text FROM server_leaves").all<LeafRow>(),
-    );
+    return work(driver);
   } finally {
     driver.close();
   }
 }
 
-async function readDatabase(url: string): Promise<ServerTables> {
+function tablesInFolder(driver: SqliteDriver): ServerTables {
+  return tablesOf(
+    driver.prepare("SELECT id FROM events").all<{ id: string }>(),
+    driver.prepare("SELECT leaf_index, text FROM server_leaves").all<LeafRow>(),
+  );
+}
+
+function rowsInFolder(driver: SqliteDriver): ServerRows {
+  const grants = driver.prepare(
+    `SELECT text, tenants.tenant AS tenant FROM grants
+     JOIN tenants ON tenants.number = grants.tenant`,
+  );
+  const events = driver.prepare("SELECT header, frames FROM events");
+  return { grants: grants.all(), events: events.all(), texts: [] };
+}
+
+async function inDatabase<T>(
+  url: string,
+  work: (connection: PostgresConnection) => Promise<T>,
+): Promise<T> {
   const driver = plainDriver(url);
   try {
-    return await driver.lend(async (connection) =>
-      tablesOf(
-        await connection.rows<{ id: string }>("SELECT id FROM holdfast.events"),
-        await connection.rows<LeafRow>("SELECT leaf_index, text FROM holdfast.server_leaves"),
-      ),
-    );
+    return await driver.lend(work);
   } finally {
     await driver.close();
   }
+}
+
+async function tablesInDatabase(connection: PostgresConnection): Promise<ServerTables> {
+  return tablesOf(
+    await connection.rows<{ id: string }>("SELECT id FROM holdfast.events"),
+    await connection.rows<LeafRow>("SELECT leaf_index, text FROM holdfast.server_leaves"),
+  );
+}
+
+async function rowsInDatabase(connection: PostgresConnection): Promise<ServerRows> {
+  const texts: string[] = [];
+  for (const name of await tableNames(connection)) {
+    const sql = `SELECT one::text AS text FROM holdfast.${name} AS one`;
+    for (const { text } of await connection.rows<{ text: string }>(sql)) texts.push(text);
+  }
+  return {
+    grants: await connection.rows("SELECT wrapped AS text, tenant FROM holdfast.grants"),
+    events: await connection.rows("SELECT header, frames FROM holdfast.events"),
+    texts,
+  };
 }
 
 interface LeafRow {
@@ -262,11 +306,6 @@ function tablesOf(
         ]),
       ),
   };
-}
-
-/** The key of a server's database, from its key file. */
-export async function pageKeyOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
-  return keyOf(folder, "page_key");
 }
 
 /** One of the keys in a server's key file. */

@@ -81,6 +81,16 @@ export interface TestDatabase {
   close(): Promise<void>;
 }
 
+/** Tables of a server, partitions apart. */
+export async function tableNames(connection: PostgresConnection): Promise<readonly string[]> {
+  const rows = await connection.rows<{ name: string }>(
+    `SELECT relname::text AS name FROM pg_class JOIN pg_namespace AS place
+       ON place.oid = relnamespace
+     WHERE nspname = 'holdfast' AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1`,
+  );
+  return rows.map(({ name }) => name);
+}
+
 /** The cluster of this run. */
 async function sharedCluster(): Promise<string> {
   const folder = join(tmpdir(), `holdfast-postgres-${run}`);
@@ -114,14 +124,10 @@ export async function createDatabase(layout: TableLayout = "partitioned"): Promi
     open: () => createPostgresServerStore({ crypto, driver: serverDriver(url) }),
     empty: () =>
       owner.lend(async (connection) => {
-        const tables = await connection.rows<{ name: string }>(
-          `SELECT relname::text AS name FROM pg_class JOIN pg_namespace AS place
-             ON place.oid = relnamespace
-           WHERE nspname = 'holdfast' AND relkind IN ('r', 'p') AND NOT relispartition
-             AND relname NOT LIKE 'migration%'`,
-        );
-        for (const { name: table } of tables)
+        for (const table of await tableNames(connection)) {
+          if (table.startsWith("migration")) continue;
           await connection.exec(`DELETE FROM holdfast.${table}`);
+        }
       }),
     async close() {
       await server.close();
