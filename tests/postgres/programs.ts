@@ -91,7 +91,8 @@ export function runCluster(
   place: { readonly data: string; readonly sockets: string },
   settings: Readonly<Record<string, string>>,
 ): ChildProcess {
-  const wanted = { listen_addresses: "", max_connections: "100", ...settings };
+  // Enough for the nodes of test files that run at once.
+  const wanted = { listen_addresses: "", max_connections: "300", ...settings };
   return spawn(
     join(native, "bin", "postgres"),
     ["-D", place.data, "-k", place.sockets].concat(
