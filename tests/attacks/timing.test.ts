@@ -15,6 +15,8 @@ const full = process.env["HOLDFAST_FULL"] === "1";
 const least = full ? 2_000 : 40;
 const most = full ? 20_000 : least;
 const verdicts = full ? ["alike"] : ["alike", "open"];
+/** What a look-up costs that is to be found: in the short run one that few pairs show on a loaded machine too. */
+const plantedMs = full ? 2 : 5;
 const endless = { perSecond: 1_000_000, burst: 1_000_000_000 };
 const bounds = { addressRate: endless, deviceRate: endless };
 
@@ -56,8 +58,8 @@ describe.each(grounds)("row 28: what is another's takes no other time, on $name"
   );
 });
 
-describe("a look-up of 2 ms that only what is another's costs", () => {
-  it("is found", { timeout: 1_800_000 }, async () => {
+describe("a look-up that only what is another's costs", () => {
+  it(`is found: ${plantedMs} ms`, { timeout: 1_800_000 }, async () => {
     const planted = { id: "" };
     const ground = grounds.find(({ name }) => name === "PostgreSQL");
     const here = await ground?.start({ bounds, through: (store) => slowed(store, planted) });
@@ -81,7 +83,7 @@ function slowed(store: ServerStore, planted: { readonly id: string }): ServerSto
       get(target, name) {
         const call = target[name as keyof Reads] as (...given: unknown[]) => unknown;
         return (...given: unknown[]) =>
-          given.includes(planted.id) ? wait(2).then(() => call(...given)) : call(...given);
+          given.includes(planted.id) ? wait(plantedMs).then(() => call(...given)) : call(...given);
       },
     });
   return {
