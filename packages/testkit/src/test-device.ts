@@ -31,8 +31,10 @@ import {
 import { createNoteRegistry } from "./note-events.ts";
 import type { ReferenceServer } from "./reference-server.ts";
 
-/** Tenant of every test device, of which each has the pseudonym key: words have the same pseudonyms everywhere. */
+/** Tenant of a test device, unless another is named. All have one pseudonym key: words are the same everywhere. */
 export const testTenant = "abcdefghijklmnopqrstuA";
+
+const founded = { tenant: testTenant, founder: "f".repeat(22) };
 
 /** What a test brings. */
 export interface TestDevicePorts<Life> {
@@ -57,8 +59,13 @@ export interface TestDevice<Life> {
 
 /** Devices of one test file. */
 export interface TestDevices<Life> {
-  /** A new one; a clock by hand of its own unless one is given. */
-  make(options?: TestOpenOptions & { readonly clock?: ManualClock }): Promise<TestDevice<Life>>;
+  /** A new one; a clock by hand of its own unless one is given. `joins`: of which tenant, founded by whom. */
+  make(
+    options?: TestOpenOptions & {
+      readonly clock?: ManualClock;
+      readonly joins?: { readonly tenant: string; readonly founder: string };
+    },
+  ): Promise<TestDevice<Life>>;
   /** The same store, opened once more. */
   reopen(device: TestDevice<Life>, options?: TestOpenOptions): Promise<TestDevice<Life>>;
   /** The same file under the same keyring and marks: a copy that nobody noticed. */
@@ -98,11 +105,11 @@ export function createTestDevices<Life>(ports: TestDevicePorts<Life>): TestDevic
   }
 
   return {
-    async make({ clock = createManualClock(), ...options } = {}) {
+    async make({ clock = createManualClock(), joins = founded, ...options } = {}) {
       const path = nextPath();
       const test = await createTestStore(
         { crypto, random, clock, timers: clock, openDriver: openerOf(path) },
-        { tenant: testTenant, founder: "f".repeat(22) },
+        joins,
       );
       const keyring = await test.openKeyring();
       keyring.addPseudonymKey(new Uint8Array(32).fill(7));

@@ -5,20 +5,14 @@
 import { createNodeCrypto, openPlainSqlite, systemRandom } from "@holdfast/node";
 import {
   createInvitationCode,
-  createManualClock,
   createNoteDraft as note,
-  createNoteRegistry,
-  createTestProcess,
+  createTestDevices,
   createTestServer,
-  createTestStore,
   callerOf,
   rawOf,
   type TestServer,
 } from "@holdfast/testkit";
 import fc from "fast-check";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { parseCheckpoint } from "../proof/checkpoint.ts";
 import { parseNote } from "../proof/note.ts";
@@ -32,50 +26,26 @@ import type { PullPage, PullRequest } from "../sync/messages/pull.ts";
 import type { PushAnswer } from "../sync/messages/push.ts";
 import type { PlannedPush, ShownLog } from "../sync/sync-store.ts";
 import { silentObserver } from "../telemetry/observer.ts";
-import { storeOver } from "./store.ts";
-import { StoreLife } from "./store-life.ts";
+import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-moves-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
+const devices = createTestDevices({
+  crypto,
+  random: systemRandom,
+  openFile: openPlainSqlite,
+  lifeOf,
 });
-let files = 0;
+afterAll(() => {
+  devices.remove();
+});
 
 const bounds = { bodies: 3, bytes: limits.pushBytesMax, leaves: 1_000 };
 const page = { events: 3, bytes: limits.pullBytesMax };
 
 async function replica(server: TestServer) {
-  files += 1;
-  const path = join(folder, `${files}.db`);
-  const clock = createManualClock();
-  const ports = {
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver: (_: Uint8Array, options: { readonly readOnly: boolean }) =>
-      openPlainSqlite({ path, ...options }),
-  };
   const { tenant, founder } = server;
-  const made = await createTestStore(ports, { tenant, founder: founder.device });
-  const keyring = await made.openKeyring();
-  keyring.addPseudonymKey(new Uint8Array(32).fill(7));
-  keyring[Symbol.dispose]();
-  const life = new StoreLife({
-    ...ports,
-    observer: silentObserver,
-    process: createTestProcess(),
-    keyring: await made.openKeyring(),
-    medium: made.medium,
-    registry: createNoteRegistry(),
-    projections: [],
-    app: "test",
-    readOnly: false,
-    acceptRollback: false,
-  });
-  await life.start();
-  const { sync } = life;
+  const made = await devices.make({ joins: { tenant, founder: founder.device } });
+  const { store, sync } = made;
   const code = createInvitationCode({ crypto, chance: server.chance });
   const expires = server.clock.now() + 60_000;
   await server.server.addCode(callerOf(founder), { digest: code.digest, role: "admin", expires });
@@ -84,10 +54,9 @@ async function replica(server: TestServer) {
   const answer = await server.server.enrol(request);
   const fingerprint = base64url(crypto.sha256(server.spki));
   await sync.enrolled("https://server.test", await server.server.hello(), answer, fingerprint);
-  const store = storeOver(life);
   const { device } = store.status();
   await server.store.write(tenant, (tx) => tx.setAccess(tenant, device, ["*"]));
-  return { store, sync, life, clock, device };
+  return { ...made, device };
 }
 
 type Replica = Awaited<ReturnType<typeof replica>>;
