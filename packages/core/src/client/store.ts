@@ -74,7 +74,7 @@ export async function openHoldfast(parts: StoreDeps): Promise<Holdfast> {
 }
 
 /** The store that an application sees, over its life. */
-export function storeOver(life: StoreLife): Holdfast {
+function storeOver(life: StoreLife): Holdfast {
   const { keyring } = life.deps;
   const { streamOf, corrected, ...events } = createEventReader(life);
   const { close: endLive, ...models } = createModelReader(life, streamOf);
