@@ -93,6 +93,8 @@ export async function scriptedBackend(identity?: Identity): Promise<ScriptedBack
   };
   const tls = identity === undefined ? undefined : createTlsServer(identity, answer);
   const server = tls ?? createServer(answer);
+  // A backend that hangs up between two requests of a slow machine is another test's.
+  server.keepAliveTimeout = 600_000;
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
