@@ -11,6 +11,7 @@ import {
 import { completedFrom, type CompletedTile, completedTiles } from "./log/completed-tiles.ts";
 import { accessWrites } from "./postgres-access-writes.ts";
 import { bytesArray, integerArray, textArray } from "./postgres-arrays.ts";
+import { sendPlaces } from "./postgres-places.ts";
 import { serverHashes, writableHead } from "./postgres-server-logs.ts";
 import { setCode } from "./postgres-session.ts";
 import { type HeadRow, ownHead, type PostgresTransaction } from "./postgres-transaction.ts";
@@ -338,6 +339,12 @@ async function placeEvents(
   for (const { device, incarnation } of events) {
     logs.push(await logNumber(tx, tenant, device, incarnation));
   }
+  sendPlaces(
+    tx,
+    tenant,
+    first,
+    events.map(({ scope, stream }, at) => ({ log: logs[at] as number, scope, stream })),
+  );
   const ids = textArray(events.map(({ id }) => id));
   tx.send(
     events.length,
