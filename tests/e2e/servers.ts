@@ -216,7 +216,7 @@ async function readDatabase(url: string): Promise<ServerTables> {
   try {
     return await driver.lend(async (connection) =>
       tablesOf(
-        await connection.rows<{ id: string }>("SELECT id FROM holdfast.events"),
+        await connection.rows<{ id: string }>("SELECT id FROM holdfast.event_ids"),
         await connection.rows<LeafRow>("SELECT leaf_index, text FROM holdfast.server_leaves"),
       ),
     );

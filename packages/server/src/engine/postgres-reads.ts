@@ -5,7 +5,7 @@ import { positionsOfScopes, positionsOfStream } from "./postgres-places.ts";
 import { setCode } from "./postgres-session.ts";
 import { hashesOf, inOneGo, serverLogReads } from "./postgres-server-logs.ts";
 import type { PostgresTransaction } from "./postgres-transaction.ts";
-import type { PlacedEvent, QuarantineRow, ServerReads } from "./server-store.ts";
+import type { PlacedEvent, QuarantineRow, ServerReads, StreamHeader } from "./server-store.ts";
 import {
   type AccessChangeSqlRow,
   accessChangeOf,
@@ -213,13 +213,12 @@ function eventReads(
     },
     async headersOfStream(tenant, stream, limit) {
       const home = await homeOf(tenant);
-      const newest: HeaderRow[] = [];
+      const newest: StreamHeader[] = [];
       for await (const some of positionsOfStream(tx, tenant, stream)) {
         for (let at = 0; at < some.length && newest.length < limit; at += headersEach) {
           const positions = integerArray(some.slice(at, at + headersEach));
-          newest.push(
-            ...(await tx.rows<HeaderRow>(headersAt, tenant, home, positions, stream)),
-          );
+          const rows = await tx.rows<StreamHeader>(headersAt, tenant, home, positions);
+          newest.push(...rows.filter(({ header }) => streamOf(header) === stream));
         }
         if (newest.length >= limit) break;
       }
@@ -228,12 +227,15 @@ function eventReads(
   };
 }
 
-type HeaderRow = Pick<PlacedEvent, "leaf" | "scope" | "header">;
+/** A frozen field of every version. */
+function streamOf(header: string): unknown {
+  return (JSON.parse(header) as { readonly stream?: unknown }).stream;
+}
+
 /** Headers of a stream that are read at once. */
 const headersEach = 256;
-const headersAt = `SELECT leaf, scope, header FROM holdfast.events
-  WHERE tenant = $1 AND home = $2 AND position = ANY($3::bigint[]) AND stream = $4
-  ORDER BY position DESC`;
+const headersAt = `SELECT scope, header FROM holdfast.events
+  WHERE tenant = $1 AND home = $2 AND position = ANY($3::bigint[]) ORDER BY position DESC`;
 
 /** Rows up to so many bytes, and the one that goes beyond; never the first alone, so that more is seen. */
 async function pageOf(
@@ -254,8 +256,8 @@ const ofTenant = `events.tenant = $1 AND events.home = $2 AND events.position > 
 
 /** What `found` selects, with the log of each, up to `$4` bytes and the one that goes beyond. */
 function withinBytes(found: string): string {
-  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.leaf, page.id,
-      page.scope, page.stream, page.type, page.header, page.frames
+  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.header,
+      page.frames
     FROM (
       SELECT found.*, sum(octet_length(found.header) + octet_length(found.frames)) OVER (
         ORDER BY found.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -266,9 +268,8 @@ function withinBytes(found: string): string {
     ORDER BY page.position`;
 }
 
-const columns = `SELECT events.position, events.log, events.leaf_index, events.leaf, events.id,
-  events.scope, events.stream, events.type, events.header, events.frames
-  FROM holdfast.events AS events`;
+const columns = `SELECT events.position, events.log, events.leaf_index, events.header,
+  events.frames FROM holdfast.events AS events`;
 const eventsOfAll = withinBytes(`${columns} WHERE ${ofTenant} ORDER BY events.position LIMIT $6`);
 const eventsOfMany = withinBytes(`${columns}
   WHERE ${ofTenant} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $6`);

@@ -213,11 +213,7 @@ CREATE TABLE holdfast.events (
   position bigint NOT NULL CHECK (position > 0),
   log bigint NOT NULL,
   leaf_index bigint NOT NULL,
-  leaf ${text} NOT NULL,
-  id ${text} NOT NULL,
   scope ${text} NOT NULL,
-  stream ${text} NOT NULL,
-  type ${text} NOT NULL,
   header ${text} NOT NULL,
   frames bytea NOT NULL,
   PRIMARY KEY (tenant, home, position)

@@ -345,33 +345,27 @@ async function placeEvents(
     first,
     events.map(({ scope, stream }, at) => ({ log: logs[at] as number, scope, stream })),
   );
-  const ids = textArray(events.map(({ id }) => id));
   tx.send(
     events.length,
     `INSERT INTO holdfast.event_ids (tenant, id)
      SELECT $1, placed.id FROM unnest($2::text[]) AS placed (id)`,
     tenant,
-    ids,
+    textArray(events.map(({ id }) => id)),
   );
   tx.send(
     events.length,
     `INSERT INTO holdfast.events
-       (tenant, home, position, log, leaf_index, leaf, id, scope, stream, type, header, frames)
-     SELECT $1, $2, $3::bigint + placed.place, placed.log, placed.leaf_index, placed.leaf, placed.id,
-       placed.scope, placed.stream, placed.type, placed.header, placed.frames
-     FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
-       $10::text[], $11::text[], $12::bytea[]) WITH ORDINALITY AS placed
-       (log, leaf_index, leaf, id, scope, stream, type, header, frames, place)`,
+       (tenant, home, position, log, leaf_index, scope, header, frames)
+     SELECT $1, $2, $3::bigint + placed.place, placed.log, placed.leaf_index, placed.scope,
+       placed.header, placed.frames
+     FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bytea[])
+       WITH ORDINALITY AS placed (log, leaf_index, scope, header, frames, place)`,
     tenant,
     head.home,
     head.events,
     integerArray(logs),
     integerArray(events.map(({ index }) => index)),
-    textArray(events.map(({ leaf }) => leaf)),
-    ids,
     textArray(events.map(({ scope }) => scope)),
-    textArray(events.map(({ stream }) => stream)),
-    textArray(events.map(({ type }) => type)),
     textArray(events.map(({ header }) => header)),
     bytesArray(events.map(({ frames }) => frames)),
   );

@@ -34,8 +34,12 @@ export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
   const text = (): string => {
     const length = view.getUint8(pass(1));
     const from = pass(length);
-    // Names and key ids are a few ASCII characters: a decoder costs more than all the rest.
-    return String.fromCharCode(...encoded.subarray(from, from + length));
+    // Names and key ids are a few ASCII characters: a decoder or an iterator costs more than all the rest.
+    let name = "";
+    for (let index = from; index < from + length; index++) {
+      name += String.fromCharCode(encoded[index] as number);
+    }
+    return name;
   };
   const frames: WireFrame[] = [];
   for (let left = view.getUint8(pass(1)); left > 0; left--) {
