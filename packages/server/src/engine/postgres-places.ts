@@ -32,6 +32,23 @@ function hashOf(stream: string): number {
 /** Events of one scope and log, by their index among what is placed. */
 interface Part extends Omit<PlacedNames, "stream"> {
   readonly indices: number[];
+  readonly streams: Set<string>;
+}
+
+function partsOf(events: readonly PlacedNames[]): readonly Part[] {
+  const logs = new Map<number, Map<string, Part>>();
+  for (const [at, { log, scope, stream }] of events.entries()) {
+    let scopes = logs.get(log);
+    if (scopes === undefined) logs.set(log, (scopes = new Map()));
+    let part = scopes.get(scope);
+    if (part === undefined) {
+      part = { log, scope, indices: [], streams: new Set() };
+      scopes.set(scope, part);
+    }
+    part.indices.push(at);
+    part.streams.add(stream);
+  }
+  return [...logs.values()].flatMap((scopes) => [...scopes.values()]);
 }
 
 /** Sends where these events lie, which have the positions from `first` on. */
@@ -41,31 +58,23 @@ export function sendPlaces(
   first: number,
   events: readonly PlacedNames[],
 ): void {
-  const parts = new Map<string, Part>();
-  const streams = new Map<string, PlacedNames>();
-  for (const [at, { log, scope, stream }] of events.entries()) {
-    const key = `${log} ${scope}`;
-    const part = parts.get(key);
-    if (part === undefined) parts.set(key, { log, scope, indices: [at] });
-    else part.indices.push(at);
-    // Scope and stream are of any form: a length keeps the two apart.
-    streams.set(`${log} ${scope.length} ${scope}${stream}`, { log, scope, stream });
-  }
-  const all = [...parts.values()];
-  const lasts = all.map(({ indices }) => indices.at(-1) ?? 0);
+  const parts = partsOf(events);
+  const lasts = parts.map(({ indices }) => indices.at(-1) ?? 0);
   tx.send(
-    all.length,
+    parts.length,
     `INSERT INTO holdfast.event_scopes (tenant, scope, last, log, places)
      SELECT $1, part.scope, part.last, part.log, part.places
      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bytea[])
        AS part (scope, last, log, places)`,
     tenant,
-    textArray(all.map(({ scope }) => scope)),
+    textArray(parts.map(({ scope }) => scope)),
     integerArray(lasts.map((last) => first + last)),
-    integerArray(all.map(({ log }) => log)),
-    bytesArray(encode(all, events)),
+    integerArray(parts.map(({ log }) => log)),
+    bytesArray(encode(parts, events)),
   );
-  const extended = [...streams.values()];
+  const extended = parts.flatMap(({ log, scope, streams }) =>
+    Array.from(streams, (stream) => ({ log, scope, stream })),
+  );
   tx.send(
     undefined,
     `INSERT INTO holdfast.streams (tenant, stream, log, scope)

@@ -327,6 +327,24 @@ async function logNumber(
   return row.number;
 }
 
+/** Of each event; they are of one log mostly. */
+async function logNumbers(
+  tx: PostgresTransaction,
+  tenant: string,
+  events: readonly EventToPlace[],
+): Promise<readonly number[]> {
+  const logs: number[] = [];
+  let before: EventToPlace | undefined;
+  for (const event of events) {
+    const { device, incarnation } = event;
+    const same = before?.device === device && before.incarnation === incarnation;
+    const known = same ? logs.at(-1) : undefined;
+    logs.push(known ?? (await logNumber(tx, tenant, device, incarnation)));
+    before = event;
+  }
+  return logs;
+}
+
 async function placeEvents(
   tx: PostgresTransaction,
   tenant: string,
@@ -335,15 +353,12 @@ async function placeEvents(
   const head = await ownHead(tx, tenant);
   const first = head.events + 1;
   if (events.length === 0) return first;
-  const logs: number[] = [];
-  for (const { device, incarnation } of events) {
-    logs.push(await logNumber(tx, tenant, device, incarnation));
-  }
+  const logs = await logNumbers(tx, tenant, events);
   sendPlaces(
     tx,
     tenant,
     first,
-    events.map(({ scope, stream }, at) => ({ log: logs[at] as number, scope, stream })),
+    events.map(({ scope, stream }, at) => ({ log: logs[at] ?? 0, scope, stream })),
   );
   tx.send(
     events.length,
