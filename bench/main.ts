@@ -13,8 +13,11 @@ import { benchMemory } from "./memory.ts";
 import type { Report } from "./measure.ts";
 import { benchOpen } from "./open.ts";
 import { runProfiled } from "./profile.ts";
+import { benchPostgresGrowth } from "./postgres-growth.ts";
 import { benchPostgresIngest } from "./postgres-ingest.ts";
 import { benchPostgresPull } from "./postgres-pull.ts";
+import { benchPostgresRestart } from "./postgres-restart.ts";
+import { benchPostgresTail } from "./postgres-tail.ts";
 import { benchQuery } from "./query.ts";
 import { benchRead } from "./read.ts";
 import { benchTail } from "./tail.ts";
@@ -74,6 +77,21 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     quick
       ? benchPostgresPull({ ...place, events: 200, batch: 100, rounds: 1 })
       : benchPostgresPull({ ...place, events: 100_000, batch: 500, rounds: 3 }),
+  "postgres-growth": ({ quick, ...place }) =>
+    quick
+      ? benchPostgresGrowth({ ...place, sizes: [1_000, 2_000], batches: 2 })
+      : benchPostgresGrowth({
+          ...place,
+          // The last one takes an hour and 30 GB.
+          sizes: process.env["HOLDFAST_FULL"] === "1" ? [1e5, 1e6, 1e7] : [1e5, 1e6],
+          batches: 60,
+        }),
+  "postgres-tail": ({ quick, ...place }) =>
+    benchPostgresTail({ ...place, subscribers: quick ? 6 : 500, pushes: quick ? 4 : 100 }),
+  "postgres-restart": ({ quick, ...place }) =>
+    quick
+      ? benchPostgresRestart({ ...place, devices: 2, rounds: 1, calmMs: 200 })
+      : benchPostgresRestart({ ...place, devices: 8, rounds: 3, calmMs: 3_000 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };

@@ -96,3 +96,32 @@ async function newDatabase(beside: string): Promise<Cluster> {
     },
   };
 }
+
+/** What the plain table keeps of an event. */
+export interface PlainRow {
+  readonly header: string;
+  readonly frames: Uint8Array;
+}
+
+/**
+ * A plain table, and the insert of so many rows into it: one multi-row statement, which is its own transaction;
+ * nothing is hashed, verified or looked up.
+ */
+export async function createPlainTable(
+  driver: PostgresDriver,
+  batch: number,
+): Promise<(rows: readonly PlainRow[]) => Promise<unknown>> {
+  const made =
+    "CREATE TABLE plain (position bigint PRIMARY KEY, header text NOT NULL, frames bytea NOT NULL)";
+  await driver.lend((connection) => connection.exec(made));
+  const places = Array.from({ length: batch }, (_, at) => {
+    const first = 3 * at + 1;
+    return `($${first}, $${first + 1}, $${first + 2})`;
+  });
+  const sql = `INSERT INTO plain (position, header, frames) VALUES ${places.join(", ")}`;
+  let position = 0;
+  return (rows) => {
+    const values = rows.flatMap(({ header, frames }) => [++position, header, frames]);
+    return driver.lend((connection) => connection.run(sql, ...values));
+  };
+}

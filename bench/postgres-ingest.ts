@@ -3,7 +3,7 @@
  * cluster: `placing` gives events their positions and nothing else, `push` is all that a push takes. Then sixteen
  * devices at two nodes against one device.
  */
-import { type EventBody, originKey, type PushRequest } from "@holdfast/core";
+import { originKey, type PushRequest } from "@holdfast/core";
 import type { EventToPlace, ServerStore } from "@holdfast/server/engine";
 import { createPostgresServerStore, type PostgresDriver } from "@holdfast/server";
 import { createNodeCrypto } from "@holdfast/node";
@@ -17,7 +17,7 @@ import {
   stopwatchAsync,
   timing,
 } from "./measure.ts";
-import { createPostgresGround, type PostgresPlace } from "./postgres-ground.ts";
+import { createPlainTable, createPostgresGround, type PlainRow, type PostgresPlace } from "./postgres-ground.ts";
 import { bodiesOf, foundPushes, type Pusher, pushWhole } from "./pushes.ts";
 
 export interface PostgresIngestOptions extends PostgresPlace {
@@ -59,7 +59,7 @@ export async function benchPostgresIngest(options: PostgresIngestOptions): Promi
         whole.push(await measured((request) => pushWhole(server, device, request)));
       },
       async () => {
-        plain.push(await measured((request) => insert(bodiesOf(request))));
+        plain.push(await measured((request) => insert(bytesOf(request))));
         requests = prepare(placer, pushes);
         const events = new Map(requests.map((one) => [one, eventsOf(one)]));
         placing.push(await measured((request) => place(events.get(request) ?? [])));
@@ -88,6 +88,16 @@ export async function benchPostgresIngest(options: PostgresIngestOptions): Promi
   }
 }
 
+const nothing = new Uint8Array(0);
+
+/** What a push brings, as the plain table takes it. */
+function bytesOf(request: PushRequest): readonly PlainRow[] {
+  return bodiesOf(request).map(({ header, frames }) => ({
+    header,
+    frames: frames[0]?.bytes ?? nothing,
+  }));
+}
+
 /** The events of a push as the engine would place them; they have no device log of their own here. */
 function eventsOf(request: PushRequest): readonly EventToPlace[] {
   const { device, incarnation, from } = request;
@@ -103,38 +113,9 @@ function eventsOf(request: PushRequest): readonly EventToPlace[] {
       stream: stream ?? "",
       type: type ?? "",
       header,
-      frames: frames[0]?.bytes ?? new Uint8Array(0),
+      frames: frames[0]?.bytes ?? nothing,
     };
   });
-}
-
-/** Header and frame of each event in one statement and one transaction; nothing is hashed, verified or looked up. */
-async function createPlainTable(
-  driver: PostgresDriver,
-  batch: number,
-): Promise<(bodies: readonly EventBody[]) => Promise<unknown>> {
-  await driver.lend((connection) =>
-    connection.exec(
-      "CREATE TABLE plain (position bigint PRIMARY KEY, header text NOT NULL, frames bytea NOT NULL)",
-    ),
-  );
-  const rows = Array.from({ length: batch }, (_, at) => {
-    const first = 3 * at + 1;
-    return `($${first}, $${first + 1}, $${first + 2})`;
-  });
-  const sql = `INSERT INTO plain (position, header, frames) VALUES ${rows.join(", ")}`;
-  let position = 0;
-  return (bodies) =>
-    driver.lend((connection) =>
-      connection.run(
-        sql,
-        ...bodies.flatMap(({ header, frames }) => [
-          ++position,
-          header,
-          frames[0]?.bytes ?? new Uint8Array(0),
-        ]),
-      ),
-    );
 }
 
 type Found = Awaited<ReturnType<typeof foundPushes>>;

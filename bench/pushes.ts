@@ -3,6 +3,7 @@ import { type EventBody, type PushRequest, silentObserver } from "@holdfast/core
 import { createNodeCrypto, systemClock, systemTimers } from "@holdfast/node";
 import { createSyncServer, type ServerStore, type SyncServer } from "@holdfast/server/engine";
 import {
+  bodyOf,
   callerOf,
   type Chance,
   createInvitationCode,
@@ -88,13 +89,17 @@ async function pusherOf(
   makeEvents: EventMaker,
 ): Promise<Pusher> {
   let pushed = device.events.length;
+  const { incarnation } = device;
   const pusher: Pusher = {
     device,
-    prepare(events) {
-      device.record(makeEvents(events));
-      const request = device.push(pushed);
-      pushed = device.events.length;
-      return request;
+    prepare(count) {
+      // Past the device, which would keep all of it: a large heap is collected on the clock.
+      const { events, note } = device.log.batch(makeEvents(count));
+      const from = pushed;
+      pushed += events.length;
+      const entries = events.map((event) => ({ kind: "full" as const, body: bodyOf(event) }));
+      const { text } = note;
+      return { device: device.device, incarnation, from, note: text, entries, fills: [], checkpoint: 0 };
     },
   };
   await pushWhole(server, pusher, device.push(0));
