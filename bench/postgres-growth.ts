@@ -1,7 +1,7 @@
 /**
  * What an event costs as the log grows: placing and pages of pulls at sizes that are ten times apart, with a plain
- * insert of the same bytes beside each, whose time says how busy the machine was. Scopes and streams grow along:
- * one for every 1,000 and every 100 events.
+ * insert of the same bytes beside each, whose time says how busy the machine was. Scopes grow along, one for every
+ * 1,000 events; a batch is of 50 of them, with ten streams each.
  */
 import { createNodeCrypto } from "@holdfast/node";
 import {
@@ -24,6 +24,8 @@ const crypto = createNodeCrypto();
 const batch = 500;
 const headerBytes = 600;
 const frameBytes = 560;
+const scopesOfBatch = 50;
+const streamsEach = 10;
 
 interface Costs {
   readonly events: number;
@@ -95,28 +97,32 @@ async function readPage(store: ServerStore, { tenant }: Founded, after: number):
   await store.read(tenant, (reads) => reads.events(tenant, "*", after, batch));
 }
 
-/** Events number `from` and on; names grow with their number. */
+/** Events number `from` and on. A batch is of some of the scopes that there are by then, as a device's are. */
 function eventMaker(
   chance: Chance,
   { device, incarnation }: Founded,
 ): (from: number) => readonly EventToPlace[] {
-  const scopes: string[] = [];
-  const streams: string[] = [];
+  const scopes: { readonly scope: string; readonly streams: readonly string[] }[] = [];
   const text = "x".repeat(headerBytes);
-  const grow = (list: string[], count: number): string => {
-    while (list.length < count) list.push(createPseudonym(chance));
-    return list[chance.integer(list.length)] ?? "";
+  const grow = (count: number): void => {
+    while (scopes.length < count) {
+      const streams = Array.from({ length: streamsEach }, () => createPseudonym(chance));
+      scopes.push({ scope: createPseudonym(chance), streams });
+    }
   };
-  return (from) =>
-    Array.from({ length: batch }, (_, at) => {
-      const number = from + at;
-      const scope = grow(scopes, 50 + Math.floor(number / 1_000));
-      const stream = grow(streams, 500 + Math.floor(number / 100));
+  return (from) => {
+    grow(scopesOfBatch + Math.floor(from / 1_000));
+    const own = Array.from({ length: scopesOfBatch }, () => scopes[chance.integer(scopes.length)]);
+    return Array.from({ length: batch }, (_, at) => {
+      const index = from + at;
+      const { scope = "", streams = [] } = own[chance.integer(scopesOfBatch)] ?? {};
+      const stream = streams[chance.integer(streamsEach)] ?? "";
       // Ids are in order of time, as those of devices are.
-      const id = `${number.toString(16).padStart(12, "0")}-${createPseudonym(chance)}`;
+      const id = `${index.toString(16).padStart(12, "0")}-${createPseudonym(chance)}`;
       const header = JSON.stringify({ id, scope, stream, text }).slice(0, headerBytes);
       const frames = chance.bytes(frameBytes);
-      const leaf = id;
-      return { device, incarnation, index: number, leaf, id, scope, stream, type: "NoteTaken", header, frames };
+      const names = { device, incarnation, leaf: id, id, scope, stream, type: "NoteTaken" };
+      return { ...names, index, header, frames };
     });
+  };
 }

@@ -32,6 +32,8 @@ const names = ["a", "b"] as const;
 export interface BenchNode {
   /** `undefined` while it is down. */
   transport(): Transport | undefined;
+  /** Connections of its own: a client has few to one server. */
+  another(): Transport;
   process(): Child<ServeActs>;
   start(): Promise<void>;
   /** In order, as an operator ends it. */
@@ -56,7 +58,12 @@ export interface BenchDevice {
 export async function startNodes(place: PostgresPlace, tails: number): Promise<BenchNodes> {
   const ground = await createPostgresGround(place);
   const folder = mkdtempSync(join(place.folder ?? tmpdir(), "holdfast-nodes-"));
-  const http = createNodeHttp();
+  const clients: ReturnType<typeof createNodeHttp>[] = [];
+  const connect = (url: string): Transport => {
+    const http = createNodeHttp();
+    clients.push(http);
+    return createHttpTransport({ http }, url);
+  };
   const common = {
     name: serverName,
     database_url: ground.url,
@@ -67,7 +74,7 @@ export async function startNodes(place: PostgresPlace, tails: number): Promise<B
   const nodes: BenchNode[] = [];
   for (const node of names) {
     const keys = node === "a" ? {} : { keys: join(folder, "a", "server.keys") };
-    const one = nodeOf(http, join(folder, node), tails, { ...common, node, ...keys });
+    const one = nodeOf(connect, join(folder, node), tails, { ...common, node, ...keys });
     await one.start();
     nodes.push(one);
   }
@@ -95,7 +102,7 @@ export async function startNodes(place: PostgresPlace, tails: number): Promise<B
       return enrolled(at, device, device.enrol(invitation));
     },
     async close() {
-      http.close();
+      for (const http of clients) http.close();
       for (const one of nodes) await one.end();
       await ground.close();
       rmSync(folder, { recursive: true, force: true });
@@ -104,15 +111,17 @@ export async function startNodes(place: PostgresPlace, tails: number): Promise<B
 }
 
 function nodeOf(
-  http: ReturnType<typeof createNodeHttp>,
+  connect: (url: string) => Transport,
   data: string,
   tails: number,
   flags: Parameters<ServeActs["start"]>[2],
 ): BenchNode {
   let child: Child<ServeActs> | undefined;
   let transport: Transport | undefined;
+  let url = "";
   return {
     transport: () => transport,
+    another: () => connect(url),
     process() {
       if (child === undefined) throw new Error("the node is down");
       return child;
@@ -120,7 +129,8 @@ function nodeOf(
     async start() {
       child = startChild<ServeActs>(serveScript);
       await child.ask("start", data, tails, flags);
-      transport = createHttpTransport({ http }, await child.ask("url"));
+      url = await child.ask("url");
+      transport = connect(url);
     },
     async end() {
       transport = undefined;

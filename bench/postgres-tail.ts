@@ -35,8 +35,7 @@ export async function benchPostgresTail(options: PostgresTailOptions): Promise<R
           heard();
         },
       };
-      const end = nodeAt(nodes, at).transport()?.tail(listener, { token: reader.token });
-      if (end !== undefined) ends.push(end);
+      ends.push(nodeAt(nodes, at).another().tail(listener, { token: reader.token }));
     }
     const all = (head: number): Promise<void> =>
       new Promise((resolve, reject) => {
