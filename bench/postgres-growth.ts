@@ -4,13 +4,15 @@
  * 1,000 events; a batch is of 50 of them, with ten streams each.
  */
 import { createNodeCrypto } from "@holdfast/node";
+import { createPostgresServerStore, type EventToPlace, type ServerStore } from "@holdfast/server";
 import {
-  createPostgresServerStore,
-  type EventToPlace,
-  type ServerStore,
-} from "@holdfast/server";
-import { addTenant, type Chance, createChance, createPseudonym, type Founded } from "@holdfast/testkit";
-import { gate, median, type Report, round, stopwatchAsync } from "./measure.ts";
+  addTenant,
+  type Chance,
+  createChance,
+  createPseudonym,
+  type Founded,
+} from "@holdfast/testkit";
+import { gate, type Report, round, stopwatchAsync, unhindered } from "./measure.ts";
 import { createPlainTable, createPostgresGround, type PostgresPlace } from "./postgres-ground.ts";
 
 export interface PostgresGrowthOptions extends PostgresPlace {
@@ -29,7 +31,7 @@ const streamsEach = 10;
 
 interface Costs {
   readonly events: number;
-  /** Medians, microseconds an event. */
+  /** Tenth percentiles, microseconds an event. */
   readonly place_us: number;
   readonly plain_us: number;
   readonly page_us: number;
@@ -83,7 +85,7 @@ function costsOf(
   inserting: readonly number[],
   pages: readonly number[],
 ): Costs {
-  const each = (times: readonly number[]): number => (median(times) * 1_000) / batch;
+  const each = (times: readonly number[]): number => (unhindered(times) * 1_000) / batch;
   return {
     events,
     place_us: round(each(placing)),

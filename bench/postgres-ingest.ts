@@ -16,8 +16,14 @@ import {
   round,
   stopwatchAsync,
   timing,
+  unhindered,
 } from "./measure.ts";
-import { createPlainTable, createPostgresGround, type PlainRow, type PostgresPlace } from "./postgres-ground.ts";
+import {
+  createPlainTable,
+  createPostgresGround,
+  type PlainRow,
+  type PostgresPlace,
+} from "./postgres-ground.ts";
 import { bodiesOf, foundPushes, type Pusher, pushWhole } from "./pushes.ts";
 
 export interface PostgresIngestOptions extends PostgresPlace {
@@ -73,6 +79,10 @@ export async function benchPostgresIngest(options: PostgresIngestOptions): Promi
       subject: "postgres-ingest",
       ratio,
       placing_ratio: placingRatio,
+      unhindered: {
+        push: round(unhindered(plain.flat()) / unhindered(whole.flat())),
+        placing: round(unhindered(plain.flat()) / unhindered(placing.flat())),
+      },
       ours: timing(whole.flat(), batch),
       placing: timing(placing.flat(), batch),
       raw: timing(plain.flat(), batch),
@@ -142,7 +152,8 @@ async function sixteen(
     { pusher, requests }: ReturnType<typeof prepare>,
     node: number,
   ): Promise<void> => {
-    for (const request of requests) await pushWhole(nodes[node % 2] ?? found.server, pusher, request);
+    for (const request of requests)
+      await pushWhole(nodes[node % 2] ?? found.server, pusher, request);
   };
   // Both nodes are known and every log is begun.
   for (const [at, pusher] of devices.entries()) await push(prepare(pusher, 1), at);

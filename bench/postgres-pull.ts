@@ -79,7 +79,15 @@ async function pullAll(
   const held: Record<string, number> = {};
   for (;;) {
     let page: PullPage | undefined;
-    const request = { scopes, after, events: 1_000, bytes: 4 << 20, checkpoint: 0, held, own: true };
+    const request = {
+      scopes,
+      after,
+      events: 1_000,
+      bytes: 4 << 20,
+      checkpoint: 0,
+      held,
+      own: true,
+    };
     times.push(
       await stopwatchAsync(async () => {
         page = await server.pull(callerOf(device.device), request);

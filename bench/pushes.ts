@@ -99,7 +99,15 @@ async function pusherOf(
       pushed += events.length;
       const entries = events.map((event) => ({ kind: "full" as const, body: bodyOf(event) }));
       const { text } = note;
-      return { device: device.device, incarnation, from, note: text, entries, fills: [], checkpoint: 0 };
+      return {
+        device: device.device,
+        incarnation,
+        from,
+        note: text,
+        entries,
+        fills: [],
+        checkpoint: 0,
+      };
     },
   };
   await pushWhole(server, pusher, device.push(0));

@@ -97,7 +97,18 @@ export function eventsFor(
     const index = from + at;
     const header = JSON.stringify({ id, n: index, scope, stream });
     const frames = here.chance.bytes(20);
-    return { device, incarnation, index, leaf, id, scope, stream, type: "NoteTaken", header, frames };
+    return {
+      device,
+      incarnation,
+      index,
+      leaf,
+      id,
+      scope,
+      stream,
+      type: "NoteTaken",
+      header,
+      frames,
+    };
   });
 }
 

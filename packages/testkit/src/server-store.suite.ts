@@ -332,9 +332,7 @@ function placing(test: SuiteTest): void {
     const headers = (events: readonly { readonly header: string }[]): readonly string[] =>
       events.map(({ header }) => header);
     for (const except of [undefined, other.device]) {
-      const wanted = placed.filter(
-        ({ scope, device }) => scope !== scopes[2] && device !== except,
-      );
+      const wanted = placed.filter(({ scope, device }) => scope !== scopes[2] && device !== except);
       for (const limit of [3, 100]) {
         const read: PlacedEvent[] = [];
         for (;;) {

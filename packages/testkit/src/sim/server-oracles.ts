@@ -45,7 +45,8 @@ export async function checkServer(
     seen.add(id);
   }
   for (const { header, type } of events) {
-    if (!seen.has(header.id)) throw new SafetyError(`the server does not have ${type} ${header.id}`);
+    if (!seen.has(header.id))
+      throw new SafetyError(`the server does not have ${type} ${header.id}`);
   }
   for (const [name, bytes] of server.disk.image().files) {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");

@@ -21,7 +21,6 @@ export function encodeFrames(frames: readonly WireFrame[]): Uint8Array {
 
 /** The way back. Throws `store_corrupt` for bytes that {@link encodeFrames} does not write. */
 export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
-  // Drivers hand out Buffers, whose slice() does not copy.
   const encoded = new Uint8Array(stored.buffer, stored.byteOffset, stored.length);
   const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.length);
   let at = 0;
@@ -49,7 +48,8 @@ export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
     if (state === undefined) throw corrupt();
     const length = view.getUint32(pass(4));
     const from = pass(length);
-    const bytes = state === "present" ? encoded.slice(from, from + length) : undefined;
+    // No copy: what a driver hands out is the caller's.
+    const bytes = state === "present" ? encoded.subarray(from, from + length) : undefined;
     frames.push({ section, key, state, bytes });
   }
   if (at !== encoded.length) throw corrupt();

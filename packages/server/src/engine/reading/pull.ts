@@ -47,9 +47,11 @@ async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest):
   const { tenant } = caller;
   const admission = (reads: ServerReads) => readableScopes(reads, caller, request.scopes);
   if (!store.capabilities.replica) {
-    return store.read(tenant, async (reads) =>
-      pageOf(deps, reads, caller, request, await admission(reads)),
-    );
+    return store.read(tenant, async (reads) => {
+      // The row is read along, for the page.
+      const [scopes] = await Promise.all([admission(reads), reads.tenant(tenant)]);
+      return pageOf(deps, reads, caller, request, scopes);
+    });
   }
   const { scopes, head } = await store.read(tenant, async (reads) => ({
     scopes: await admission(reads),
