@@ -39,7 +39,7 @@ function partsOf(events: readonly PlacedNames[]): readonly Part[] {
   const logs = new Map<number, Map<string, Part>>();
   for (const [at, { log, scope, stream }] of events.entries()) {
     let scopes = logs.get(log);
-    if (scopes === undefined) logs.set(log, (scopes = new Map()));
+    if (scopes === undefined) logs.set(log, (scopes = new Map<string, Part>()));
     let part = scopes.get(scope);
     if (part === undefined) {
       part = { log, scope, indices: [], streams: new Set() };
