@@ -82,7 +82,7 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
       ? benchPostgresGrowth({ ...place, sizes: [1_000, 2_000], batches: 2 })
       : benchPostgresGrowth({
           ...place,
-          // The last one takes an hour and 30 GB.
+          // The last one takes an hour and 20 GB.
           sizes: process.env["HOLDFAST_FULL"] === "1" ? [1e5, 1e6, 1e7] : [1e5, 1e6],
           batches: 60,
         }),
