@@ -15,11 +15,10 @@ import {
   rootOf,
   utf8,
 } from "@holdfast/core";
-import type { EventToPlace, PlacedEvent, ServerWrites } from "@holdfast/server/engine";
+import type { EventToPlace, ServerWrites } from "@holdfast/server/engine";
 import { createChance } from "./chance.ts";
 import { committedReads } from "./committed-reads.ts";
 import type { SuiteRunner } from "./key-provider.suite.ts";
-import { createPseudonym } from "./sealed-batches.ts";
 import {
   addTenant,
   emptyLog,
@@ -29,6 +28,7 @@ import {
   type ServerStoreUnderTest,
   type SuiteTest,
 } from "./server-store-ground.ts";
+import { places } from "./server-store-places.ts";
 import { successions } from "./server-store-successions.ts";
 
 /** What the conformance suite of server stores runs on. */
@@ -57,6 +57,7 @@ export function serverStoreSuite(runner: SuiteRunner, options: ServerStoreSuiteO
     transactions(test);
     deviceLogs(test);
     placing(test);
+    places(test);
     serverLog(test);
     successions(test);
     rest(test);
@@ -308,52 +309,6 @@ function placing(test: SuiteTest): void {
       (await others.reads.head(others.shard)).events === 1,
       "another tenant has ids of its own",
     );
-  });
-
-  test("pages of some scopes pass over nothing, however the events were placed", async (here) => {
-    const names = await addTenant(here);
-    const { check, chance } = here;
-    const other = { ...names, device: createPseudonym(chance) };
-    await names.write((tx) => tx.addDeviceLog(names.tenant, emptyLog(other)));
-    const scopes = [0, 1, 2].map(() => createPseudonym(chance));
-    const stream = createPseudonym(chance);
-    const placed: EventToPlace[] = [];
-    await names.write(async (tx) => {
-      for (let round = 0; round < 150; round++) {
-        const log = round % 3 === 0 ? other : names;
-        const events = eventsFor(here, log, 1 + chance.integer(4), placed.length).map((event) => {
-          const one = { ...event, scope: scopes[chance.integer(3)] ?? "", stream };
-          return { ...one, header: JSON.stringify({ id: one.id, stream }) };
-        });
-        await tx.placeEvents(names.tenant, events);
-        placed.push(...events);
-      }
-    });
-    const headers = (events: readonly { readonly header: string }[]): readonly string[] =>
-      events.map(({ header }) => header);
-    for (const except of [undefined, other.device]) {
-      const wanted = placed.filter(({ scope, device }) => scope !== scopes[2] && device !== except);
-      for (const limit of [3, 100]) {
-        const read: PlacedEvent[] = [];
-        for (;;) {
-          const after = read.at(-1)?.position ?? 0;
-          const page = await names.reads.events(
-            names.tenant,
-            scopes.slice(0, 2),
-            after,
-            limit,
-            except,
-          );
-          read.push(...page);
-          if (page.length < limit) break;
-        }
-        check(same(headers(read), headers(wanted)), `pages of ${limit}`);
-      }
-    }
-    for (const limit of [1, 7, 1_000]) {
-      const newest = await names.reads.headersOfStream(names.tenant, stream, limit);
-      check(same(headers(newest), headers(placed.slice(-limit))), `the newest ${limit} headers`);
-    }
   });
 
   test("streams that several logs extended are named, in order", async (here) => {
