@@ -10,24 +10,11 @@ import {
   type EventBody,
   inTransaction,
   type PushRequest,
-  silentObserver,
   type SqliteDriver,
 } from "@holdfast/core";
-import { createNodeCrypto, openSqlite, systemClock, systemTimers } from "@holdfast/node";
-import {
-  createSqliteServerStore,
-  createSyncServer,
-  type SyncServer,
-} from "@holdfast/server/engine";
-import {
-  type Chance,
-  createChance,
-  createInvitationCode,
-  createPseudonym,
-  createPushingDevice,
-  type EventWishes,
-  type PushingDevice,
-} from "@holdfast/testkit";
+import { createNodeCrypto, openSqlite } from "@holdfast/node";
+import { createSqliteServerStore } from "@holdfast/server/engine";
+import { createChance } from "@holdfast/testkit";
 import {
   gate,
   interleave,
@@ -37,6 +24,7 @@ import {
   stopwatchAsync,
   timing,
 } from "./measure.ts";
+import { bodiesOf, foundPushes, pushWhole } from "./pushes.ts";
 
 export interface IngestOptions {
   readonly folder?: string | undefined;
@@ -47,10 +35,6 @@ export interface IngestOptions {
   readonly batch: number;
 }
 
-const scopes = 50;
-const streams = 500;
-/** With salts, tags and headers some 700 kB for 500 events: an exchange takes up to 1 MiB. */
-const payloadBytes = 512;
 const crypto = createNodeCrypto();
 
 export async function benchIngest(options: IngestOptions): Promise<Report> {
@@ -62,29 +46,14 @@ export async function benchIngest(options: IngestOptions): Promise<Report> {
   const driver = open("server.db");
   const store = createSqliteServerStore({ crypto, driver });
   try {
-    const chance = createChance(1);
-    const { server, device } = await foundTenant(store, chance);
-    const makeEvents = eventMaker(chance);
+    const { server, device } = await foundPushes(store, createChance(1));
     const insert = createPlainTable(raw);
     const ours: number[][] = [];
     const raws: number[][] = [];
-    let pushed = 0;
-    let placed = 0;
     const prepare = (): readonly PushRequest[] =>
-      Array.from({ length: options.pushes }, () => {
-        device.record(makeEvents(options.batch));
-        const request = device.push(pushed);
-        pushed = device.events.length;
-        return request;
-      });
-    const caller = {
-      tenant: device.tenant,
-      device: device.device,
-      incarnation: device.incarnation,
-    };
-    const unusedRaw = new Uint8Array(0);
+      Array.from({ length: options.pushes }, () => device.prepare(options.batch));
     for (const request of prepare()) {
-      await server.push(caller, request, unusedRaw);
+      await pushWhole(server, device, request);
       insert(bodiesOf(request));
     }
     let requests: readonly PushRequest[] = [];
@@ -94,12 +63,7 @@ export async function benchIngest(options: IngestOptions): Promise<Report> {
         requests = prepare();
         const times: number[] = [];
         for (const request of requests) {
-          times.push(
-            await stopwatchAsync(async () => {
-              const answer = await server.push(caller, request, unusedRaw);
-              if (answer.status === "receipted" && answer.owed.length === 0) placed += 1;
-            }),
-          );
+          times.push(await stopwatchAsync(() => pushWhole(server, device, request)));
         }
         ours.push(times);
       },
@@ -107,7 +71,6 @@ export async function benchIngest(options: IngestOptions): Promise<Report> {
         raws.push(requests.map((request) => stopwatch(() => insert(bodiesOf(request)))));
       },
     );
-    if (placed !== options.rounds * options.pushes) throw new Error("a push was not taken whole");
     await server.close();
     const timed = timing(ours.flat(), options.batch);
     const ratio = ratioOfRounds(ours, raws);
@@ -128,54 +91,6 @@ export async function benchIngest(options: IngestOptions): Promise<Report> {
     raw.close();
     rmSync(folder, { recursive: true });
   }
-}
-
-async function foundTenant(
-  store: ReturnType<typeof createSqliteServerStore>,
-  chance: Chance,
-): Promise<{ readonly server: SyncServer; readonly device: PushingDevice }> {
-  const tenant = createPseudonym(chance);
-  const node = createPushingDevice({ crypto, chance, tenant });
-  const { privateKey, spki } = crypto.generateSigningKey("ed25519");
-  const server = createSyncServer({
-    store,
-    crypto,
-    clock: systemClock,
-    timers: systemTimers,
-    random: chance,
-    observer: silentObserver,
-    host: "bench.test",
-    key: { spki, sign: crypto.signer("ed25519", privateKey) },
-    reads: "none",
-    nodeFor: () => Promise.resolve({ device: node.device, ...node.firstWords() }),
-  });
-  const device = createPushingDevice({ crypto, chance, tenant });
-  const code = createInvitationCode({ crypto, chance });
-  await server.addFoundingCode(code.digest, systemClock.now() + 60_000);
-  await server.enrol(device.enrol(code));
-  return { server, device };
-}
-
-function eventMaker(chance: Chance): (count: number) => readonly EventWishes[] {
-  const names = Array.from({ length: streams }, (_, at) => ({
-    stream: createPseudonym(chance),
-    scope: at < scopes ? createPseudonym(chance) : "",
-  }));
-  const counts = new Map<number, number>();
-  return (count) =>
-    Array.from({ length: count }, () => {
-      const number = chance.integer(streams);
-      const streamSequence = (counts.get(number) ?? 0) + 1;
-      counts.set(number, streamSequence);
-      const stream = names[number]?.stream ?? "";
-      const scope = names[number % scopes]?.scope ?? "";
-      const plaintext = chance.bytes(payloadBytes);
-      return { stream, scope, streamSequence, sections: [{ name: "content", plaintext }] };
-    });
-}
-
-function bodiesOf(request: PushRequest): readonly EventBody[] {
-  return request.entries.flatMap((entry) => (entry.kind === "full" ? [entry.body] : []));
 }
 
 /** Header and frames of each event, one transaction a batch; nothing is hashed, verified or looked up. */

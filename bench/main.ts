@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- SUBJECT [--json] [--profile] [--quick] [--folder DIR]`; the subjects are below.
+ * `npm run bench -- SUBJECT [--json] [--profile] [--quick] [--folder DIR] [--database URL]`; the subjects are below.
  *
  * Text for people first; the last line of standard output is one JSON object. README.md says how to read it.
  */
@@ -13,6 +13,11 @@ import { benchMemory } from "./memory.ts";
 import type { Report } from "./measure.ts";
 import { benchOpen } from "./open.ts";
 import { runProfiled } from "./profile.ts";
+import { benchPostgresGrowth } from "./postgres-growth.ts";
+import { benchPostgresIngest } from "./postgres-ingest.ts";
+import { benchPostgresPull } from "./postgres-pull.ts";
+import { benchPostgresRestart } from "./postgres-restart.ts";
+import { benchPostgresTail } from "./postgres-tail.ts";
 import { benchQuery } from "./query.ts";
 import { benchRead } from "./read.ts";
 import { benchTail } from "./tail.ts";
@@ -21,6 +26,7 @@ import { benchVerify } from "./verify.ts";
 
 interface Sizes {
   readonly folder: string | undefined;
+  readonly database: string | undefined;
   readonly quick: boolean;
 }
 
@@ -63,6 +69,29 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
       ? benchUrgent({ folder, queued: 300, times: 2, leases: 3 })
       : benchUrgent({ folder, queued: 50_000, times: 20, leases: 100 }),
   "first-sync": ({ folder, quick }) => benchFirstSync({ folder, events: quick ? 1_500 : 100_000 }),
+  "postgres-ingest": ({ quick, ...place }) =>
+    quick
+      ? benchPostgresIngest({ ...place, rounds: 1, pushes: 2, batch: 20 })
+      : benchPostgresIngest({ ...place, rounds: 6, pushes: 10, batch: 500 }),
+  "postgres-pull": ({ quick, ...place }) =>
+    quick
+      ? benchPostgresPull({ ...place, events: 200, batch: 100, rounds: 1 })
+      : benchPostgresPull({ ...place, events: 100_000, batch: 500, rounds: 3 }),
+  "postgres-growth": ({ quick, ...place }) =>
+    quick
+      ? benchPostgresGrowth({ ...place, sizes: [1_000, 2_000], batches: 2 })
+      : benchPostgresGrowth({
+          ...place,
+          // The last one takes an hour and 20 GB.
+          sizes: process.env["HOLDFAST_FULL"] === "1" ? [1e5, 1e6, 1e7] : [1e5, 1e6],
+          batches: 60,
+        }),
+  "postgres-tail": ({ quick, ...place }) =>
+    benchPostgresTail({ ...place, subscribers: quick ? 6 : 500, pushes: quick ? 4 : 100 }),
+  "postgres-restart": ({ quick, ...place }) =>
+    quick
+      ? benchPostgresRestart({ ...place, devices: 2, rounds: 1, calmMs: 200 })
+      : benchPostgresRestart({ ...place, devices: 8, rounds: 3, calmMs: 3_000 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };
@@ -74,6 +103,7 @@ const { values, positionals } = parseArgs({
     profile: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
     folder: { type: "string" },
+    database: { type: "string" },
   },
 });
 
@@ -81,7 +111,7 @@ const [subject = ""] = positionals;
 const bench = subjects[subject];
 if (bench === undefined || positionals.length !== 1) {
   console.error(
-    `usage: npm run bench -- ${Object.keys(subjects).join("|")} [--json] [--profile] [--quick] [--folder DIR]`,
+    `usage: npm run bench -- ${Object.keys(subjects).join("|")} [--json] [--profile] [--quick] [--folder DIR] [--database URL]`,
   );
   process.exitCode = 2;
 } else if (values.profile) {
@@ -89,7 +119,11 @@ if (bench === undefined || positionals.length !== 1) {
     process.argv.slice(2).filter((word) => word !== "--profile"),
   );
 } else {
-  const report = await bench({ folder: values.folder, quick: values.quick });
+  const report = await bench({
+    folder: values.folder,
+    database: values.database,
+    quick: values.quick,
+  });
   const machine = {
     node: process.version,
     cores: availableParallelism(),

@@ -6,10 +6,19 @@ import { answerParent } from "./children.ts";
 let server: RunningServer | undefined;
 let committedAt = 0n;
 
+function running(): RunningServer {
+  if (server === undefined) throw new Error("the server was not started");
+  return server;
+}
+
+/** Settings of the node beside the folder; as `loadConfig` takes them. */
+export type NodeFlags = NonNullable<NonNullable<Parameters<typeof loadConfig>[0]>["flags"]>;
+
 const acts = {
-  async start(folder: string, tails: number): Promise<string> {
+  async start(folder: string, tails: number, more: NodeFlags = {}): Promise<string> {
     // All devices have one address here.
-    const flags = { data: folder, port: 0, device_tails: tails, address_rate: 100_000 };
+    const bounds = { device_tails: tails, address_rate: 100_000, device_rate: 100_000 };
+    const flags = { data: folder, port: 0, ...bounds, ...more };
     server = await startServer(loadConfig({ flags }), {
       ...silentObserver,
       count(metric) {
@@ -19,6 +28,8 @@ const acts = {
     });
     return server.code ?? (await server.foundingCode());
   },
+  foundingCode: (): Promise<string> => running().foundingCode(),
+  url: (): string => running().url,
   /** Nanoseconds of the machine's monotonic clock, as text. */
   committed: (): string => String(committedAt),
   rss: (): number => process.memoryUsage.rss() / 1e6,

@@ -1,8 +1,9 @@
 /** Every bench runs with tiny sizes and prints what README.md of bench/ says; its speed is not judged here. */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { summarise } from "../bench/profile.ts";
+import { createEmpty } from "./postgres/cluster.ts";
 
 const main = fileURLToPath(new URL("../bench/main.ts", import.meta.url));
 
@@ -64,22 +65,48 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   tail: { subscribers: 5, hints: { count: 15 }, last_subscriber: timing },
 };
 
+const full = process.env["HOLDFAST_FULL"] === "1";
+const postgresShapes: typeof shapes = {
+  "postgres-ingest": {
+    ours: timing,
+    placing: timing,
+    raw: timing,
+    unhindered: { push: number, placing: number },
+    writers: { one: number, many: number, ratio: number },
+  },
+  "postgres-pull": { events: 200, events_per_s: { all: number }, by_scopes: { per_s: number } },
+  "postgres-growth": { costs: [{ events: 1_000 }, { events: 2_000, relative: number }] },
+  "postgres-tail": { subscribers: 6, nodes: 2, hints: { count: 24 }, other_node: { count: 12 } },
+  ...(full && {
+    "postgres-restart": { restarts: { count: 2 }, pushes: { most: number }, lost: 0 },
+  }),
+};
+
 describe("npm run bench", () => {
-  it.each(Object.entries(shapes))("%s --json ends with one JSON object", (subject, shape) => {
-    const { status, stdout, stderr } = runBench(subject, "--quick", "--json");
-    expect(stderr).toBe("");
-    expect(status).toBe(0);
-    const report = JSON.parse(stdout) as Shape;
-    expect(report).toMatchObject({ subject, ratio: number, ...shape });
-    expect(report.ratio).toBeGreaterThan(0);
-    expect(report.gates.length).toBeGreaterThan(0);
-    for (const gate of report.gates) {
-      const { value, relation, limit, met } = gate as Record<string, number | string>;
-      const holds =
-        relation === ">=" ? Number(value) >= Number(limit) : Number(value) < Number(limit);
-      expect(met).toBe(holds);
-    }
+  let database: string;
+  beforeAll(async () => {
+    database = await createEmpty();
   });
+
+  it.each([...Object.entries(shapes), ...Object.entries(postgresShapes)])(
+    "%s --json ends with one JSON object",
+    (subject, shape) => {
+      const place = subject in postgresShapes ? ["--database", database] : [];
+      const { status, stdout, stderr } = runBench(subject, "--quick", "--json", ...place);
+      expect(stderr).toBe("");
+      expect(status).toBe(0);
+      const report = JSON.parse(stdout) as Shape;
+      expect(report).toMatchObject({ subject, ratio: number, ...shape });
+      expect(report.ratio).toBeGreaterThan(0);
+      expect(report.gates.length).toBeGreaterThan(0);
+      for (const gate of report.gates) {
+        const { value, relation, limit, met } = gate as Record<string, number | string>;
+        const holds =
+          relation === ">=" ? Number(value) >= Number(limit) : Number(value) < Number(limit);
+        expect(met).toBe(holds);
+      }
+    },
+  );
 
   it("without --json says the same in words, and the JSON object last", () => {
     const { stdout } = runBench("query", "--quick");

@@ -251,7 +251,7 @@ async function inDatabase<T>(
 
 async function tablesInDatabase(connection: PostgresConnection): Promise<ServerTables> {
   return tablesOf(
-    await connection.rows<{ id: string }>("SELECT id FROM holdfast.events"),
+    await connection.rows<{ id: string }>("SELECT id FROM holdfast.event_ids"),
     await connection.rows<LeafRow>("SELECT leaf_index, text FROM holdfast.server_leaves"),
   );
 }

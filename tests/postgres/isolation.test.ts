@@ -117,7 +117,7 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 describe("rows of a tenant", () => {
   it("are there for its own transactions and no other, in every table", async () => {
     const tenanted = (await tables()).filter((table) => table.tenanted);
-    expect(tenanted.length).toBe(19);
+    expect(tenanted.length).toBe(21);
     for (const { name } of tenanted) {
       const all = await database.owner.lend((connection) =>
         connection.rows<{ found: number }>(

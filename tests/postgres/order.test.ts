@@ -83,10 +83,10 @@ describe("sixteen writers of one tenant, whose commits are late", () => {
       for (let after = 0; ;) {
         const last = writing === 0;
         const page = await store.read(tenant, (reads) => reads.events(tenant, "*", after, 50));
-        for (const { position, id } of page) {
+        for (const { position, header } of page) {
           expect(position).toBe(after + 1);
           after = position;
-          read.push(id);
+          read.push(header);
         }
         if (last && page.length === 0) return;
       }

@@ -89,18 +89,27 @@ export function eventsFor(
   count: number,
   from = 0,
 ): readonly EventToPlace[] {
-  return Array.from({ length: count }, (_, at) => ({
-    device: names.device,
-    incarnation: names.incarnation,
-    index: from + at,
-    leaf: base64url(here.chance.bytes(32)),
-    id: `id-${createPseudonym(here.chance)}`,
-    scope: createPseudonym(here.chance),
-    stream: createPseudonym(here.chance),
-    type: "NoteTaken",
-    header: `{"n":${from + at}}`,
-    frames: here.chance.bytes(20),
-  }));
+  const { device, incarnation } = names;
+  return Array.from({ length: count }, (_, at) => {
+    const leaf = base64url(here.chance.bytes(32));
+    const id = `id-${createPseudonym(here.chance)}`;
+    const [scope, stream] = [createPseudonym(here.chance), createPseudonym(here.chance)];
+    const index = from + at;
+    const header = JSON.stringify({ id, n: index, scope, stream });
+    const frames = here.chance.bytes(20);
+    return {
+      device,
+      incarnation,
+      index,
+      leaf,
+      id,
+      scope,
+      stream,
+      type: "NoteTaken",
+      header,
+      frames,
+    };
+  });
 }
 
 /** One empty store, opened for one test. */

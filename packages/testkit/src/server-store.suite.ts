@@ -28,6 +28,7 @@ import {
   type ServerStoreUnderTest,
   type SuiteTest,
 } from "./server-store-ground.ts";
+import { places } from "./server-store-places.ts";
 import { successions } from "./server-store-successions.ts";
 
 /** What the conformance suite of server stores runs on. */
@@ -56,6 +57,7 @@ export function serverStoreSuite(runner: SuiteRunner, options: ServerStoreSuiteO
     transactions(test);
     deviceLogs(test);
     placing(test);
+    places(test);
     serverLog(test);
     successions(test);
     rest(test);
@@ -249,23 +251,24 @@ function placing(test: SuiteTest): void {
     );
     check(
       same(
-        all.map(({ leaf }) => leaf),
-        events.map(({ leaf }) => leaf),
+        all.map(({ header }) => header),
+        events.map(({ header }) => header),
       ),
       "order",
     );
     const last = all.at(-1);
     const given = events.at(-1);
-    check(last !== undefined && given !== undefined, "there is a last event");
-    check(same({ ...last, frames: [] }, { position: 40, ...given, frames: [] }), "fields");
+    const { device, incarnation, index, header } = given ?? ({} as Partial<EventToPlace>);
+    const fields = { position: 40, device, incarnation, index, header, frames: [] };
+    check(same({ ...last, frames: [] }, fields), "fields");
     check(equalBytes(last?.frames ?? utf8("x"), given?.frames ?? utf8("")), "frames");
     for (const count of [2, 39]) {
       const scopes = events.slice(0, count).map(({ scope }) => scope);
       const page = await names.reads.events(tenant, scopes, 1, 10);
-      const wanted = events.slice(1, Math.min(count, 11)).map(({ leaf }) => leaf);
+      const wanted = events.slice(1, Math.min(count, 11)).map(({ header }) => header);
       check(
         same(
-          page.map(({ leaf }) => leaf),
+          page.map(({ header }) => header),
           wanted,
         ),
         `${count} scopes after a position`,

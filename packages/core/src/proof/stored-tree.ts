@@ -52,7 +52,7 @@ const unhashed: TreeHash = { sha256: () => nothing };
 
 /** Proofs in the tree of the first `size` leaves. */
 export interface StoredTree {
-  /** Reads what is not at hand yet, in one batch. Throws `proof_source_short` when the store has other rows. */
+  /** Reads what is not at hand yet, in one batch; several proofs may be under way. Throws `proof_source_short` when the store has other rows. */
   prove<T>(proof: Prove<T>): Promise<T>;
 }
 
@@ -60,25 +60,32 @@ export interface StoredTree {
 export function createStoredTree(crypto: TreeHash, size: number, read: ReadSpans): StoredTree {
   invariant(Number.isSafeInteger(size) && size >= 0, "a tree size is a whole number below 2^53");
   const blocks = new Map<string, Block>();
-  const hashOf: HashOf = (level, index) => {
-    const { height, block, inner, at } = placeInBlock(level, index);
-    const found = blocks.get(nameOf(height, block))?.[inner]?.[at];
-    invariant(found !== undefined, "a proof reads the spans that it has named");
-    return found;
-  };
   return {
     async prove(proof) {
       const spans = spansOf(size, proof);
-      const missing = spans.filter((span) => !blocks.has(nameOfSpan(span)));
+      // What another proof throws away meanwhile stays with this one.
+      const own = new Map(spans.map((span) => [nameOfSpan(span), blocks.get(nameOfSpan(span))]));
+      const missing = spans.filter((span) => own.get(nameOfSpan(span)) === undefined);
       if (missing.length > 0) {
         if (blocks.size + missing.length > limits.proofBlocksMax) keepOnly(blocks, spans);
         const found = await read(missing);
         for (const [at, span] of missing.entries()) {
-          blocks.set(nameOfSpan(span), perfectSubtrees(crypto, checked(span, found[at])));
+          const block = perfectSubtrees(crypto, checked(span, found[at]));
+          own.set(nameOfSpan(span), block);
+          blocks.set(nameOfSpan(span), block);
         }
       }
-      return proof(crypto, hashOf);
+      return proof(crypto, hashesIn(own));
     },
+  };
+}
+
+function hashesIn(blocks: ReadonlyMap<string, Block | undefined>): HashOf {
+  return (level, index) => {
+    const { height, block, inner, at } = placeInBlock(level, index);
+    const found = blocks.get(nameOf(height, block))?.[inner]?.[at];
+    invariant(found !== undefined, "a proof reads the spans that it has named");
+    return found;
   };
 }
 

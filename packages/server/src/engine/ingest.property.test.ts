@@ -3,14 +3,17 @@
  * against a plain model: per device log an array of leaves and a set of indices that have a body.
  */
 import {
+  base64url,
   checkProvenLeaf,
   isHoldfastError,
+  leafHash,
   parseCheckpoint,
   parseNote,
   parseStatement,
   type PushAnswer,
   type PushEntry,
   type PushRequest,
+  utf8,
 } from "@holdfast/core";
 import { createNodeCrypto, openPlainSqlite } from "@holdfast/node";
 import {
@@ -189,7 +192,8 @@ async function expectHeld(here: TestServer, logs: readonly Modelled[]): Promise<
     expect(leaves).toEqual(log.leaves);
     const placed = events.filter((event) => event.device === device);
     const expected = [...log.bodies].map((index) => [index, log.leaves[index]]);
-    expect(placed.map(({ index, leaf }) => [index, leaf]).toSorted(byFirst)).toEqual(
+    const leafOf = (header: string): string => base64url(leafHash(crypto, utf8(header)));
+    expect(placed.map(({ index, header }) => [index, leafOf(header)]).toSorted(byFirst)).toEqual(
       expected.toSorted(byFirst),
     );
   }

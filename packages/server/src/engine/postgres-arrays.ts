@@ -36,9 +36,14 @@ function arrayOf(oid: number, elements: readonly Uint8Array[]): Uint8Array {
 
 /** `text[]`. */
 export function textArray(values: readonly string[]): Uint8Array {
+  const text = values.join("");
+  const bytes = utf8(text);
+  // All at once: an encoder costs more than what it encodes here. Beyond ASCII lengths are others.
+  if (bytes.length !== text.length) return arrayOf(oids.text, values.map(utf8));
+  let from = 0;
   return arrayOf(
     oids.text,
-    values.map((value) => utf8(value)),
+    values.map(({ length }) => bytes.subarray(from, (from += length))),
   );
 }
 

@@ -1,10 +1,11 @@
 /** What is read from a server's PostgreSQL, within one transaction. */
 import { base64url, type Bytes, type Role } from "@holdfast/core";
-import { textArray } from "./postgres-arrays.ts";
+import { integerArray, textArray } from "./postgres-arrays.ts";
+import { positionsOfScopes, positionsOfStream } from "./postgres-places.ts";
 import { setCode } from "./postgres-session.ts";
 import { hashesOf, inOneGo, serverLogReads } from "./postgres-server-logs.ts";
 import type { PostgresTransaction } from "./postgres-transaction.ts";
-import type { PlacedEvent, QuarantineRow, ServerReads } from "./server-store.ts";
+import type { PlacedEvent, QuarantineRow, ServerReads, StreamHeader } from "./server-store.ts";
 import {
   type AccessChangeSqlRow,
   accessChangeOf,
@@ -182,75 +183,98 @@ function eventReads(
       return new Set(rows.map(({ id }) => id));
     },
     async events(tenant, scopes, after, limit, except, bytes) {
-      // No device has an empty name. A bound that is not met by any page is none.
-      const most = Math.min(bytes ?? Infinity, Number.MAX_SAFE_INTEGER);
-      const values = [tenant, await homeOf(tenant), after, limit, except ?? "", most] as const;
-      const rows =
-        scopes === "*"
-          ? await tx.rows<EventSqlRow>(eventsOfAll, ...values)
-          : await tx.rows<EventSqlRow>(
-              scopes.length > scopesApartMax ? eventsOfMany : eventsOfFew,
-              ...values,
-              textArray([...new Set(scopes)]),
-            );
-      return rows.map(placedEventOf);
+      const home = await homeOf(tenant);
+      const most = bytes ?? Infinity;
+      // No device has an empty name.
+      const left = except ?? "";
+      if (scopes !== "*" && scopes.length <= scopesApartMax) {
+        const found = await positionsOfScopes(tx, tenant, scopes, after, limit, left);
+        const placed = (some: readonly number[]) => [tenant, home, integerArray(some)] as const;
+        return pageOf(found.length, most, (count, bound) =>
+          tx.rows<EventSqlRow>(eventsAt, ...placed(found.slice(0, count)), bound),
+        );
+      }
+      return pageOf(limit, most, (count, bound) => {
+        const values = [tenant, home, after, bound, left, count] as const;
+        return scopes === "*"
+          ? tx.rows<EventSqlRow>(eventsOfAll, ...values)
+          : tx.rows<EventSqlRow>(eventsOfMany, ...values, textArray([...new Set(scopes)]));
+      });
     },
     async sharedStreams(tenant, after, limit) {
       const rows = await tx.rows<{ stream: string }>(
-        `SELECT stream FROM holdfast.events WHERE tenant = $1 AND home = $2 AND stream > $3
-         GROUP BY stream HAVING min(log) < max(log) ORDER BY stream LIMIT $4`,
+        `SELECT stream FROM holdfast.streams WHERE tenant = $1 AND stream > $2
+         GROUP BY stream HAVING min(log) < max(log) ORDER BY stream LIMIT $3`,
         tenant,
-        await homeOf(tenant),
         after,
         limit,
       );
       return rows.map(({ stream }) => stream);
     },
     async headersOfStream(tenant, stream, limit) {
-      const rows = await tx.rows<Pick<PlacedEvent, "leaf" | "scope" | "header">>(
-        `SELECT leaf, scope, header FROM holdfast.events
-         WHERE tenant = $1 AND home = $2 AND stream = $3 ORDER BY position DESC LIMIT $4`,
-        tenant,
-        await homeOf(tenant),
-        stream,
-        limit,
-      );
-      return rows.toReversed();
+      const home = await homeOf(tenant);
+      const newest: StreamHeader[] = [];
+      for await (const some of positionsOfStream(tx, tenant, stream)) {
+        for (let at = 0; at < some.length && newest.length < limit; at += headersEach) {
+          const positions = integerArray(some.slice(at, at + headersEach));
+          const rows = await tx.rows<StreamHeader>(headersAt, tenant, home, positions);
+          newest.push(...rows.filter(({ header }) => streamOf(header) === stream));
+        }
+        if (newest.length >= limit) break;
+      }
+      return newest.slice(0, limit).toReversed();
     },
   };
+}
+
+/** A frozen field of every version. */
+function streamOf(header: string): unknown {
+  return (JSON.parse(header) as { readonly stream?: unknown }).stream;
+}
+
+/** Headers of a stream that are read at once. */
+const headersEach = 256;
+const headersAt = `SELECT scope, header FROM holdfast.events
+  WHERE tenant = $1 AND home = $2 AND position = ANY($3::bigint[]) ORDER BY position DESC`;
+
+/** Rows up to so many bytes, and the one that goes beyond; never the first alone, so that more is seen. */
+async function pageOf(
+  limit: number,
+  bytes: number,
+  read: (limit: number, bytes: number) => Promise<readonly EventSqlRow[]>,
+): Promise<readonly PlacedEvent[]> {
+  if (limit === 0) return [];
+  // A bound that is not met by any page is none.
+  const rows = await read(limit, Math.min(bytes, Number.MAX_SAFE_INTEGER));
+  const first = rows.length === 1 && limit > 1;
+  return (first ? await read(2, Number.MAX_SAFE_INTEGER) : rows).map(placedEventOf);
 }
 
 const ofTenant = `events.tenant = $1 AND events.home = $2 AND events.position > $3
   AND events.log NOT IN (
     SELECT own.number FROM holdfast.logs AS own WHERE own.tenant = $1 AND own.device = $5)`;
 
-/** A page of what `found` selects: the second event at the earliest is the last, and the one beyond the bound. */
-function pageOf(found: string): string {
-  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.leaf, page.id,
-      page.scope, page.stream, page.type, page.header, page.frames
+/** What `found` selects, with the log of each, up to `$4` bytes and the one that goes beyond. */
+function withinBytes(found: string): string {
+  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.header,
+      page.frames
     FROM (
-      SELECT found.*, row_number() OVER (ORDER BY found.position) AS place,
-        sum(octet_length(found.header) + octet_length(found.frames)) OVER (
-          ORDER BY found.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+      SELECT found.*, sum(octet_length(found.header) + octet_length(found.frames)) OVER (
+        ORDER BY found.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
       FROM (${found}) AS found
     ) AS page
     JOIN holdfast.logs AS logs ON logs.tenant = $1 AND logs.number = page.log
-    WHERE page.place <= 2 OR page.before <= $6
+    WHERE page.before IS NULL OR page.before <= $4
     ORDER BY page.position`;
 }
 
-const eventsOfAll = pageOf(`SELECT events.* FROM holdfast.events AS events
-  WHERE ${ofTenant} ORDER BY events.position LIMIT $4`);
-const eventsOfMany = pageOf(`SELECT events.* FROM holdfast.events AS events
-  WHERE ${ofTenant} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $4`);
-const eventsOfFew = pageOf(`SELECT events.* FROM (
-    SELECT apart.position FROM unnest($7::text[]) AS wanted (scope)
-    CROSS JOIN LATERAL (
-      SELECT events.position FROM holdfast.events AS events
-      WHERE ${ofTenant} AND events.scope = wanted.scope ORDER BY events.position LIMIT $4) AS apart
-    ORDER BY apart.position LIMIT $4) AS placed
-  JOIN holdfast.events AS events
-    ON events.tenant = $1 AND events.home = $2 AND events.position = placed.position`);
+const columns = `SELECT events.position, events.log, events.leaf_index, events.header,
+  events.frames FROM holdfast.events AS events`;
+const eventsOfAll = withinBytes(`${columns} WHERE ${ofTenant} ORDER BY events.position LIMIT $6`);
+const eventsOfMany = withinBytes(`${columns}
+  WHERE ${ofTenant} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $6`);
+const eventsAt = withinBytes(`${columns}
+  WHERE events.tenant = $1 AND events.home = $2 AND events.position = ANY($3::bigint[])`);
 
 function accessReads(tx: PostgresTransaction): Pick<ServerReads, "access" | "accessChanges"> {
   return {

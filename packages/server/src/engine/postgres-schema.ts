@@ -205,10 +205,12 @@ CREATE TABLE holdfast.checkpoints (
 
 /**
  * `home` is the shard that the tenant was founded with: its events stay there, wherever its server log goes on. Ids
- * stand apart: a key of the partitioned table would have to contain the position.
+ * stand apart: a key of the partitioned table would have to contain the position. Beside its key `events` has no index:
+ * scopes and streams are found by `postgres-places.ts`.
  */
 function eventTables(layout: TableLayout): string {
   const partitioned = layout === "partitioned";
+  const ofTenants = partitioned ? " PARTITION BY HASH (tenant)" : "";
   return `
 CREATE TABLE holdfast.events (
   tenant ${text} NOT NULL,
@@ -216,22 +218,31 @@ CREATE TABLE holdfast.events (
   position bigint NOT NULL CHECK (position > 0),
   log bigint NOT NULL,
   leaf_index bigint NOT NULL,
-  leaf ${text} NOT NULL,
-  id ${text} NOT NULL,
   scope ${text} NOT NULL,
-  stream ${text} NOT NULL,
-  type ${text} NOT NULL,
   header ${text} NOT NULL,
   frames bytea NOT NULL,
   PRIMARY KEY (tenant, home, position)
 )${partitioned ? " PARTITION BY HASH (home)" : ""};
-CREATE INDEX events_by_scope ON holdfast.events (tenant, home, scope, position);
-CREATE INDEX events_by_stream ON holdfast.events (tenant, home, stream, position, log);
 CREATE TABLE holdfast.event_ids (
   tenant ${text} NOT NULL,
   id ${text} NOT NULL,
   PRIMARY KEY (tenant, id)
-)${partitioned ? " PARTITION BY HASH (tenant)" : ""};
+)${ofTenants};
+CREATE TABLE holdfast.event_scopes (
+  tenant ${text} NOT NULL,
+  scope ${text} NOT NULL,
+  last bigint NOT NULL,
+  log bigint NOT NULL,
+  places bytea NOT NULL,
+  PRIMARY KEY (tenant, scope, last)
+)${ofTenants};
+CREATE TABLE holdfast.streams (
+  tenant ${text} NOT NULL,
+  stream ${text} NOT NULL,
+  log bigint NOT NULL,
+  scope ${text} NOT NULL,
+  PRIMARY KEY (tenant, stream, log, scope)
+)${ofTenants};
 ${partitioned ? partitions() : ""}`;
 }
 
@@ -245,8 +256,10 @@ function partitions(): string {
   for (let part = 0; part < hashParts; part++) {
     const values = `FOR VALUES WITH (MODULUS ${hashParts}, REMAINDER ${part})`;
     const events = `holdfast.events_${part}`;
+    for (const table of ["event_ids", "event_scopes", "streams"].map((one) => `holdfast.${one}`)) {
+      statements.push(`CREATE TABLE ${table}_${part} PARTITION OF ${table} ${values};`);
+    }
     statements.push(
-      `CREATE TABLE holdfast.event_ids_${part} PARTITION OF holdfast.event_ids ${values};`,
       `CREATE TABLE ${events} PARTITION OF holdfast.events ${values} PARTITION BY RANGE (position);`,
     );
     for (let at = 0; at + 1 < positionBounds.length; at++) {
@@ -284,6 +297,8 @@ const tables: Readonly<Record<string, "" | ", UPDATE" | ", DELETE">> = {
   checkpoints: "",
   events: "",
   event_ids: "",
+  event_scopes: "",
+  streams: "",
 };
 
 function privileges(): string {

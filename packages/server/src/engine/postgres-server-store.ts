@@ -89,9 +89,16 @@ async function inSnapshot<T>(
   tenant: string | undefined,
   work: (reads: ServerReads) => MaybePromise<T>,
 ): Promise<T> {
-  await connection.exec(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${setTenant(tenant)}`);
+  // Sent with the first reads: before it no tenant is set, and without one no row is there.
+  const begun = connection.exec(
+    `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${setTenant(tenant)}`,
+  );
+  // Whoever works here hears of it with the first answer.
+  begun.catch(() => undefined);
   try {
-    return await work(createPostgresReads(createTransaction(connection, tenant, false)));
+    const reads = createPostgresReads(createTransaction(connection, tenant, false));
+    const [, value] = await Promise.all([begun, work(reads)]);
+    return value;
   } finally {
     await end(connection);
   }

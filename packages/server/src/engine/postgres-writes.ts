@@ -13,6 +13,7 @@ import {
 import { completedFrom, type CompletedTile, completedTiles } from "./log/completed-tiles.ts";
 import { accessWrites } from "./postgres-access-writes.ts";
 import { bytesArray, integerArray, textArray } from "./postgres-arrays.ts";
+import { sendPlaces } from "./postgres-places.ts";
 import { serverHashes, writableHead } from "./postgres-server-logs.ts";
 import { setCode } from "./postgres-session.ts";
 import { type HeadRow, ownHead, type PostgresTransaction } from "./postgres-transaction.ts";
@@ -342,6 +343,24 @@ async function logNumber(
   return row.number;
 }
 
+/** Of each event; they are of one log mostly. */
+async function logNumbers(
+  tx: PostgresTransaction,
+  tenant: string,
+  events: readonly EventToPlace[],
+): Promise<readonly number[]> {
+  const logs: number[] = [];
+  let before: EventToPlace | undefined;
+  for (const event of events) {
+    const { device, incarnation } = event;
+    const same = before?.device === device && before.incarnation === incarnation;
+    const known = same ? logs.at(-1) : undefined;
+    logs.push(known ?? (await logNumber(tx, tenant, device, incarnation)));
+    before = event;
+  }
+  return logs;
+}
+
 async function placeEvents(
   tx: PostgresTransaction,
   tenant: string,
@@ -350,37 +369,34 @@ async function placeEvents(
   const head = await ownHead(tx, tenant);
   const first = head.events + 1;
   if (events.length === 0) return first;
-  const logs: number[] = [];
-  for (const { device, incarnation } of events) {
-    logs.push(await logNumber(tx, tenant, device, incarnation));
-  }
-  const ids = textArray(events.map(({ id }) => id));
+  const logs = await logNumbers(tx, tenant, events);
+  sendPlaces(
+    tx,
+    tenant,
+    first,
+    events.map(({ scope, stream }, at) => ({ log: logs[at] ?? 0, scope, stream })),
+  );
   tx.send(
     events.length,
     `INSERT INTO holdfast.event_ids (tenant, id)
      SELECT $1, placed.id FROM unnest($2::text[]) AS placed (id)`,
     tenant,
-    ids,
+    textArray(events.map(({ id }) => id)),
   );
   tx.send(
     events.length,
     `INSERT INTO holdfast.events
-       (tenant, home, position, log, leaf_index, leaf, id, scope, stream, type, header, frames)
-     SELECT $1, $2, $3::bigint + placed.place, placed.log, placed.leaf_index, placed.leaf, placed.id,
-       placed.scope, placed.stream, placed.type, placed.header, placed.frames
-     FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
-       $10::text[], $11::text[], $12::bytea[]) WITH ORDINALITY AS placed
-       (log, leaf_index, leaf, id, scope, stream, type, header, frames, place)`,
+       (tenant, home, position, log, leaf_index, scope, header, frames)
+     SELECT $1, $2, $3::bigint + placed.place, placed.log, placed.leaf_index, placed.scope,
+       placed.header, placed.frames
+     FROM unnest($4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bytea[])
+       WITH ORDINALITY AS placed (log, leaf_index, scope, header, frames, place)`,
     tenant,
     head.home,
     head.events,
     integerArray(logs),
     integerArray(events.map(({ index }) => index)),
-    textArray(events.map(({ leaf }) => leaf)),
-    ids,
     textArray(events.map(({ scope }) => scope)),
-    textArray(events.map(({ stream }) => stream)),
-    textArray(events.map(({ type }) => type)),
     textArray(events.map(({ header }) => header)),
     bytesArray(events.map(({ frames }) => frames)),
   );

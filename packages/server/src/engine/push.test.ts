@@ -97,8 +97,8 @@ describe("a push", () => {
     expect(answer).toMatchObject({ size: 3, owed: [], dispositions: [], consistency: [] });
     expectProven(founder, answer);
     const events = await here.reads.events(here.tenant, "*", 0, 10);
-    expect(events.map(({ position, leaf }) => [position, leaf])).toEqual(
-      founder.events.map(({ leaf }, at) => [at + 1, leaf]),
+    expect(events.map(({ position, header }) => [position, header])).toEqual(
+      founder.events.map(({ headerText }, at) => [at + 1, headerText]),
     );
   });
 

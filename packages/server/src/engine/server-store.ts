@@ -95,24 +95,31 @@ export interface DeviceLogRow {
   readonly cutoff: number | undefined;
 }
 
-/** An event with its body, at its position in the shard. */
+/** An event with its body, at its position in the shard. What else is asked of it, its header says. */
 export interface PlacedEvent {
   readonly position: number;
   readonly device: string;
   readonly incarnation: string;
   readonly index: number;
-  readonly leaf: string;
-  readonly id: string;
-  readonly scope: string;
-  readonly stream: string;
-  readonly type: string;
   readonly header: string;
   /** Frames as the server keeps them: `ingest/frames.ts`, read without decoding names, for pages. */
   readonly frames: Uint8Array;
 }
 
-/** An event that is about to get its position. */
-export type EventToPlace = Omit<PlacedEvent, "position">;
+/** An event that is about to get its position, with what it is found by, as its header says it. */
+export interface EventToPlace extends Omit<PlacedEvent, "position"> {
+  readonly leaf: string;
+  readonly id: string;
+  readonly scope: string;
+  readonly stream: string;
+  readonly type: string;
+}
+
+/** A header as it is read for conflicts. */
+export interface StreamHeader {
+  readonly scope: string;
+  readonly header: string;
+}
 
 /** A request kept apart from the shared view, with the code that says why. */
 export interface QuarantineRow {
@@ -209,7 +216,7 @@ export interface ServerReads {
     tenant: string,
     stream: string,
     limit: number,
-  ): MaybePromise<readonly Pick<PlacedEvent, "leaf" | "scope" | "header">[]>;
+  ): MaybePromise<readonly StreamHeader[]>;
   /** Scopes that a device may read; `*` among them: all. */
   access(tenant: string, device: string): MaybePromise<readonly string[]>;
   /** Every access change about a device, by position. */

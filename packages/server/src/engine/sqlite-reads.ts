@@ -12,6 +12,7 @@ import {
 import type {
   CheckpointRow,
   PlacedEvent,
+  StreamHeader,
   ServerLogName,
   ServerReads,
   ShardRow,
@@ -52,8 +53,7 @@ export type SqliteReads = AtOnce<ServerReads> & {
 const scopesApartMax = 32;
 
 const eventColumns = `events.position AS position, logs.device AS device,
-  logs.incarnation AS incarnation, events.leaf_index AS leaf_index, events.leaf AS leaf,
-  events.id AS id, events.scope AS scope, events.stream AS stream, events.type AS type,
+  logs.incarnation AS incarnation, events.leaf_index AS leaf_index,
   events.header AS header, events.frames AS frames
   FROM events JOIN logs ON logs.number = events.log`;
 // The inner query names nothing of the outer one, so that it runs once and not for each row.
@@ -345,14 +345,10 @@ function eventReads(
     headersOfStream: (tenant, stream, limit) =>
       driver
         .prepare(
-          `SELECT leaf, scope, header FROM events WHERE tenant = ? AND stream = ?
+          `SELECT scope, header FROM events WHERE tenant = ? AND stream = ?
            ORDER BY position DESC LIMIT ?`,
         )
-        .all<Pick<PlacedEvent, "leaf" | "scope" | "header">>(
-          tenantNumber(tenant) ?? -1,
-          stream,
-          limit,
-        )
+        .all<StreamHeader>(tenantNumber(tenant) ?? -1, stream, limit)
         .toReversed(),
   };
 }

@@ -44,11 +44,6 @@ export interface EventSqlRow {
   readonly device: string;
   readonly incarnation: string;
   readonly leaf_index: number;
-  readonly leaf: string;
-  readonly id: string;
-  readonly scope: string;
-  readonly stream: string;
-  readonly type: string;
   readonly header: string;
   readonly frames: Uint8Array;
 }
@@ -144,9 +139,8 @@ export function deviceLogOf(row: LogSqlRow): DeviceLogRow {
 }
 
 export function placedEventOf(row: EventSqlRow): PlacedEvent {
-  const { position, device, incarnation, leaf, id, scope, stream, type, header, frames } = row;
-  const index = row.leaf_index;
-  return { position, device, incarnation, index, leaf, id, scope, stream, type, header, frames };
+  const { position, device, incarnation, leaf_index: index, header, frames } = row;
+  return { position, device, incarnation, index, header, frames };
 }
 
 export function accessChangeOf(row: AccessChangeSqlRow): AccessChange {

@@ -1,5 +1,5 @@
 /** What must hold of the server at the end of a run. */
-import type { RecordedEvent } from "@holdfast/core";
+import type { Header, RecordedEvent } from "@holdfast/core";
 import { serverLogOrigin } from "@holdfast/server/engine";
 import { committedReads } from "../committed-reads.ts";
 import { type Ledger, LivenessError, SafetyError } from "./ledger.ts";
@@ -39,12 +39,14 @@ export async function checkServer(
   }
   const placed = await reads.events(tenant, "*", 0, 1_000_000);
   const seen = new Set<string>();
-  for (const { leaf, position } of placed) {
-    if (seen.has(leaf)) throw new SafetyError(`${leaf} was placed twice, at ${position} again`);
-    seen.add(leaf);
+  for (const { header, position } of placed) {
+    const { id } = JSON.parse(header) as Header;
+    if (seen.has(id)) throw new SafetyError(`${id} was placed twice, at ${position} again`);
+    seen.add(id);
   }
-  for (const { leaf, type } of events) {
-    if (!seen.has(leaf)) throw new SafetyError(`the server does not have ${type} ${leaf}`);
+  for (const { header, type } of events) {
+    if (!seen.has(header.id))
+      throw new SafetyError(`the server does not have ${type} ${header.id}`);
   }
   for (const [name, bytes] of server.disk.image().files) {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");

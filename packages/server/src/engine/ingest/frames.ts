@@ -21,7 +21,6 @@ export function encodeFrames(frames: readonly WireFrame[]): Uint8Array {
 
 /** The way back. Throws `store_corrupt` for bytes that {@link encodeFrames} does not write. */
 export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
-  // Drivers hand out Buffers, whose slice() does not copy.
   const encoded = new Uint8Array(stored.buffer, stored.byteOffset, stored.length);
   const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.length);
   let at = 0;
@@ -34,8 +33,12 @@ export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
   const text = (): string => {
     const length = view.getUint8(pass(1));
     const from = pass(length);
-    // Names and key ids are a few ASCII characters: a decoder costs more than all the rest.
-    return String.fromCharCode(...encoded.subarray(from, from + length));
+    // Names and key ids are a few ASCII characters: a decoder or an iterator costs more than all the rest.
+    let name = "";
+    for (let index = from; index < from + length; index++) {
+      name += String.fromCharCode(encoded[index] as number);
+    }
+    return name;
   };
   const frames: WireFrame[] = [];
   for (let left = view.getUint8(pass(1)); left > 0; left--) {
@@ -45,7 +48,8 @@ export function decodeFrames(stored: Uint8Array): readonly WireFrame[] {
     if (state === undefined) throw corrupt();
     const length = view.getUint32(pass(4));
     const from = pass(length);
-    const bytes = state === "present" ? encoded.slice(from, from + length) : undefined;
+    // No copy: what a driver hands out is the caller's.
+    const bytes = state === "present" ? encoded.subarray(from, from + length) : undefined;
     frames.push({ section, key, state, bytes });
   }
   if (at !== encoded.length) throw corrupt();

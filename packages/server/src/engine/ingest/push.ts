@@ -72,8 +72,11 @@ async function judgePush(
 ): Promise<WritePush> {
   const { caller, offer, raw } = asked;
   const { tenant } = caller;
-  const device = await known(reads, caller);
-  const row = await reads.tenant(tenant);
+  const [device, row, before] = await Promise.all([
+    known(reads, caller),
+    reads.tenant(tenant),
+    reads.quarantined(tenant, caller.device),
+  ]);
   invariant(row !== undefined, "a device is of a tenant that is there");
   const { leaves } = await reads.head(row.shard);
   if (offer.request.checkpoint > leaves) {
@@ -83,7 +86,7 @@ async function judgePush(
   if (log === undefined) return answered({ status: "behind", size: 0 });
   const continuation = await judgeContinuation(deps.crypto, reads, tenant, log, offer);
   if (continuation.status === "behind") return answered({ status: "behind", size: log.size });
-  const kept = (await reads.quarantined(tenant, device.device)) + raw.length;
+  const kept = before + raw.length;
   if (continuation.status === "fork") {
     // The first pieces are the evidence: a device that goes on like this fills no disk with them.
     const keeps = kept <= limits.forkEvidenceBytesMax;
@@ -126,13 +129,17 @@ function repeated(log: PushedLog, plan: PushPlan, offer: Offer): WritePush {
 function receiptedAnswer(plan: PushPlan, receipt: number, offer: Offer): Answer<PushAnswer> {
   return async (proof) => {
     invariant(proof !== undefined, "a push has a tenant");
+    const [proven, consistency] = await Promise.all([
+      proof.prove(receipt),
+      proof.consistency(offer.request.checkpoint),
+    ]);
     return {
       status: "receipted",
       size: plan.size,
       owed: plan.owed,
-      receipt: await proof.prove(receipt),
+      receipt: proven,
       checkpoint: proof.checkpoint.note,
-      consistency: await proof.consistency(offer.request.checkpoint),
+      consistency,
       dispositions: plan.dispositions,
     };
   };

@@ -56,9 +56,11 @@ export function createShardProof(
   return {
     checkpoint,
     async prove(index) {
-      const [text] = await reads.serverLeaves(shard, index, index + 1, log);
+      const [[text], path] = await Promise.all([
+        reads.serverLeaves(shard, index, index + 1, log),
+        tree.prove((by, hashOf) => proveInclusion(by, index, size, hashOf)),
+      ]);
       invariant(text !== undefined, "a proven leaf is in the server log");
-      const path = await tree.prove((by, hashOf) => proveInclusion(by, index, size, hashOf));
       return { text, index, path };
     },
     async consistency(before) {

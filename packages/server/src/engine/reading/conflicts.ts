@@ -3,16 +3,19 @@
  * settled, among the newest events of each stream. The server knows no event types, so what carries a version vector counts as exclusive; readers decide.
  */
 import {
+  base64url,
   type ConflictCandidate,
   type ConflictsAnswer,
   everyScope,
   findConflicts,
   type Header,
+  leafHash,
   limits,
+  utf8,
 } from "@holdfast/core";
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
-import type { PlacedEvent, ServerReads } from "../server-store.ts";
+import type { ServerReads, StreamHeader } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
 
 /** Streams read at once and looked at for one answer, and pairs of one answer. */
@@ -22,7 +25,7 @@ const candidatesMax = 1_000;
 
 /** Only streams that the caller may read; an unknown stream has none, like a forbidden one. */
 export function listConflicts(
-  { store }: EngineDeps,
+  { crypto, store }: EngineDeps,
   caller: Caller,
   stream: string | undefined,
 ): Promise<ConflictsAnswer> {
@@ -34,7 +37,7 @@ export function listConflicts(
     for await (const one of stream === undefined ? sharedStreams(reads, caller.tenant) : [stream]) {
       const most = Math.min(left, limits.conflictStreamHeadersMax);
       const events = await reads.headersOfStream(caller.tenant, one, most);
-      candidates.push(...candidatesOf(one, events, allowed));
+      candidates.push(...candidatesOf(crypto, one, events, allowed));
       left -= events.length;
       if (candidates.length >= candidatesMax || left <= 0) break;
     }
@@ -54,13 +57,17 @@ async function* sharedStreams(reads: ServerReads, tenant: string): AsyncGenerato
 }
 
 function candidatesOf(
+  crypto: EngineDeps["crypto"],
   stream: string,
-  events: readonly Pick<PlacedEvent, "leaf" | "scope" | "header">[],
+  events: readonly StreamHeader[],
   allowed: ReadonlySet<string>,
 ): readonly ConflictCandidate[] {
   const readable = events.filter(({ scope }) => allowed.has(everyScope) || allowed.has(scope));
   const contending = readable
-    .map(({ leaf, header }) => ({ leaf, header: JSON.parse(header) as Header }))
+    .map(({ header }) => ({
+      leaf: base64url(leafHash(crypto, utf8(header))),
+      header: JSON.parse(header) as Header,
+    }))
     // A newer version may say in other fields what came before what.
     .filter(({ header }) => header.v === 1)
     .map((event) => ({ ...event, contentKey: undefined }));

@@ -47,9 +47,11 @@ async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest):
   const { tenant } = caller;
   const admission = (reads: ServerReads) => readableScopes(reads, caller, request.scopes);
   if (!store.capabilities.replica) {
-    return store.read(tenant, async (reads) =>
-      pageOf(deps, reads, caller, request, await admission(reads)),
-    );
+    return store.read(tenant, async (reads) => {
+      // The row is read along, for the page.
+      const [scopes] = await Promise.all([admission(reads), reads.tenant(tenant)]);
+      return pageOf(deps, reads, caller, request, scopes);
+    });
   }
   const { scopes, head } = await store.read(tenant, async (reads) => ({
     scopes: await admission(reads),
@@ -97,15 +99,17 @@ async function pageOf(
   if (request.after > head.events) {
     throw new HoldfastError("server_behind", { part: "after", size: head.events });
   }
-  const checkpoint = await reads.checkpoint(row.shard);
-  invariant(checkpoint !== undefined, "a tenant has a checkpoint from its founding on");
-  const proof = createShardProof(deps.crypto, reads, head, checkpoint);
   const wanted = Math.min(request.events, limits.pullEventsMax);
   const except = request.own === true ? undefined : caller.device;
   // One more than wanted tells whether there is more.
   const bytes = Math.min(request.bytes, limits.pullBytesMax);
   const { tenant } = caller;
-  const found = await reads.events(tenant, scopes, request.after, wanted + 1, except, bytes);
+  const [checkpoint, found] = await Promise.all([
+    reads.checkpoint(row.shard),
+    reads.events(tenant, scopes, request.after, wanted + 1, except, bytes),
+  ]);
+  invariant(checkpoint !== undefined, "a tenant has a checkpoint from its founding on");
+  const proof = createShardProof(deps.crypto, reads, head, checkpoint);
   const events = withinBytes(found.slice(0, wanted), bytes);
   const { logs, numbers } = await logsOf(deps, reads, proof, caller.tenant, request, events);
   return {
@@ -128,8 +132,9 @@ async function readableScopes(
   caller: Caller,
   asked: readonly string[] | "*",
 ): Promise<readonly string[] | "*"> {
-  await admit(reads, caller);
-  const allowed = new Set(await reads.access(caller.tenant, caller.device));
+  const access = reads.access(caller.tenant, caller.device);
+  const [, scopes] = await Promise.all([admit(reads, caller), access]);
+  const allowed = new Set(scopes);
   if (allowed.has(everyScope)) return asked === "*" || asked.includes(everyScope) ? "*" : asked;
   if (asked === "*") return [...allowed];
   if (!asked.every((scope) => allowed.has(scope))) throw new HoldfastError("scope_denied");
@@ -164,22 +169,14 @@ async function logsOf(
     if (known === undefined) indices.set(key, [index]);
     else known.push(index);
   }
-  const logs: PulledLog[] = [];
   const numbers = new Map<string, number>();
+  const logs: PulledLog[] = [];
   for (const [device, incarnation] of names) {
     const key = originKey(device, incarnation);
     numbers.set(key, logs.length);
     const held = Object.hasOwn(request.held, key) ? (request.held[key] as number) : 0;
-    logs.push(
-      await logOf(
-        deps,
-        reads,
-        proof,
-        { tenant, device, incarnation },
-        held,
-        indices.get(key) ?? [],
-      ),
-    );
+    const name = { tenant, device, incarnation };
+    logs.push(await logOf(deps, reads, proof, name, held, indices.get(key) ?? []));
   }
   return { logs, numbers };
 }
@@ -204,17 +201,23 @@ async function logOf(
     reads.deviceHashes(tenant, device, incarnation, spans),
   );
   const proven = [...new Set([0, ...indices])].toSorted((a, b) => a - b);
+  // Asked for together: a store that is elsewhere answers all at once.
+  const [receipt, enrolment, hashes, consistency] = await Promise.all([
+    proof.prove(log.receipt),
+    proof.prove(log.enrolment),
+    tree.prove((by, hashOf) => proveInclusions(by, proven, size, hashOf)),
+    held === 0 || held === size
+      ? []
+      : tree.prove((by, hashOf) => proveConsistency(by, held, size, hashOf)),
+  ]);
   return {
     device,
     incarnation,
     note,
-    receipt: await proof.prove(log.receipt),
-    enrolment: await proof.prove(log.enrolment),
+    receipt,
+    enrolment,
     opening,
-    hashes: await tree.prove((by, hashOf) => proveInclusions(by, proven, size, hashOf)),
-    consistency:
-      held === 0 || held === size
-        ? []
-        : await tree.prove((by, hashOf) => proveConsistency(by, held, size, hashOf)),
+    hashes,
+    consistency,
   };
 }
