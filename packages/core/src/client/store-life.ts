@@ -306,6 +306,7 @@ export class StoreLife {
     const own = readOwnLog(this.deps, session);
     const verdict = own?.judgement.verdict;
     if (verdict !== "rewritten" && verdict !== "rolled-back") return;
+    if (verdict === "rolled-back" && this.deps.acceptRollback) return;
     throw new HoldfastError(verdict === "rewritten" ? "store_rewritten" : "store_rolled_back", {
       held: own?.size ?? 0,
       attested: own?.reading.mark?.size ?? 0,

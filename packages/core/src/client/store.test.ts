@@ -267,7 +267,7 @@ describe("a store that is not as it was left", () => {
   });
 
   it("writes nothing when it holds less than its mark attests, unless that is accepted", async () => {
-    const { test, open } = await made();
+    const { test, faults, open } = await made();
     let store = await open();
     await store.append(note("s", "1"));
     const { incarnation } = store.status();
@@ -288,6 +288,12 @@ describe("a store that is not as it was left", () => {
     );
     await store.close();
     store = await open({ acceptRollback: true });
+    // Accepted once, accepted also after a medium that could only be read for a while.
+    faults.plan({ sql: /^BEGIN/u, when: "before", result: "SQLITE_IOERR" });
+    faults.plan({ sql: /wal_checkpoint/u, when: "before", result: "SQLITE_FULL", times: 99 });
+    expect(await codeOf(() => store.append(note("s", "never")))).toBe("store_io_error");
+    expect(textsOf(store)).toEqual(["1", "2"]);
+    faults.heal();
     await store.append(note("s", "3"));
     expect(store.status().incarnation).not.toBe(incarnation);
     expect(textsOf(store)).toEqual(["1", "2", "3"]);

@@ -12,6 +12,7 @@ import {
 import {
   type Chance,
   createChance,
+  createFaultPlan,
   createManualClock,
   createNoteDraft as note,
   createNoteRegistry,
@@ -72,6 +73,7 @@ const count = defineProjection<{ n: number }>({
 async function made() {
   const path = join(folder, `store-${files++}.db`);
   const clock = createManualClock();
+  const faults = createFaultPlan();
   let create = true;
   const test = await createTestStore({
     crypto,
@@ -79,16 +81,18 @@ async function made() {
     clock,
     timers: clock,
     openDriver(pageKey, { readOnly }) {
-      const driver = openSqlite({ path, pageKey, readOnly, create });
-      create = false;
-      return driver;
+      return faults.over(() => {
+        const driver = openSqlite({ path, pageKey, readOnly, create });
+        create = false;
+        return driver;
+      });
     },
   });
   const observer = createRecordingObserver();
   const registry = createNoteRegistry();
   const open: typeof test.open = (more = {}) =>
     test.open({ registry, observer, projections: [diary, count], ...more });
-  return { clock, observer, open };
+  return { clock, faults, observer, open };
 }
 
 const stateOf = (store: Holdfast, model: string): string | undefined =>
@@ -218,6 +222,22 @@ describe("read models", () => {
     await store.close();
     store = await open();
     expect(store.row<Diary>("diary", "a")?.state.notes).toEqual(["1", "2"]);
+    await store.close();
+  });
+
+  it("stay what they are when they could not be read for a moment", async () => {
+    const { faults, open } = await made();
+    const store = await open();
+    await store.append(note("a", "1"));
+    // The connection is given up, and the first look of the next one at its read models fails.
+    faults.plan({ sql: /^COMMIT/u, when: "before", result: "SQLITE_IOERR", times: 99 });
+    await expect(store.append(note("a", "2"))).rejects.toThrow(/^store_io_error/u);
+    faults.heal();
+    faults.plan({ sql: /FROM projections WHERE name/u, when: "before", result: "SQLITE_IOERR" });
+    expect(() => store.query("diary")).toThrow(/^store_io_error/u);
+    await store.append(note("a", "3"));
+    expect(stateOf(store, "diary")).toBe("current");
+    expect(store.row<Diary>("diary", "a")?.state.notes).toEqual(["1", "3"]);
     await store.close();
   });
 

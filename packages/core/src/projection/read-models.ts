@@ -125,11 +125,11 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
   function sync(): void {
     const now = version();
     if (now === seen) return;
-    seen = now;
+    // All or none: a model that could not be read must not count as one that nobody folds.
+    const loaded = deps.projections.map((one) => loadModel(driver, one, digest));
+    for (const model of loaded) models.set(model.projection.name, model);
     othersAreBehind = false;
-    for (const projection of deps.projections) {
-      models.set(projection.name, loadModel(driver, projection, digest));
-    }
+    seen = now;
   }
 
   function modelOf(name: string): Model {
