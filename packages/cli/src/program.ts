@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { appendCommand } from "./commands/append.ts";
 import { asOfCommand } from "./commands/as-of.ts";
+import { auditCommand } from "./commands/audit.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { devicesCommand } from "./commands/devices.ts";
@@ -59,6 +60,7 @@ export function createProgram(): Command {
     outboxCommand(),
     projectionsCommand(),
     verifyCommand(),
+    auditCommand(),
     statusCommand(),
     enrollCommand(),
     devicesCommand(),

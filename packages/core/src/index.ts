@@ -60,6 +60,8 @@ export * from "./store/schema.ts";
 export * from "./store/session.ts";
 export * from "./store/sqlite-driver.ts";
 export * from "./store/sqlite-event-log.ts";
+export * from "./audit/audit-events.ts";
+export { type AuditQuery, type AuditTrail, auditTrailTypes } from "./audit/audit-log.ts";
 export type * from "./sync/messages/body.ts";
 export type * from "./sync/messages/conflicts.ts";
 export type * from "./sync/messages/enrol.ts";

@@ -63,6 +63,7 @@ import {
   type StoreMedium,
   utf8,
 } from "@holdfast/core";
+import { recordBlockedStarts, noteBlockedStart } from "./blocked-starts.ts";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
@@ -177,19 +178,33 @@ export async function initStore(
  * `store_drifted`, `store_corrupt`, `key_wrong`, the `keyring_*` and the storage codes; nothing is recreated.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
+  const state = stateOf(options);
+  let storeId: string | undefined;
   try {
-    return await openAt(options);
+    const store = await openAt(options, state, (id) => {
+      storeId = id;
+    });
+    if (options.readOnly !== true && storeId !== undefined) {
+      await recordBlockedStarts(state, storeId, store);
+    }
+    return store;
   } catch (error) {
-    throw fromSystem(error);
+    const told = fromSystem(error);
+    if (storeId !== undefined) noteBlockedStart(state, storeId, told);
+    throw told;
   }
 }
 
-async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
+async function openAt(
+  options: OpenStoreOptions,
+  state: string,
+  identified: (storeId: string) => void,
+): Promise<Holdfast> {
   const directory = resolve(options.directory);
-  const state = stateOf(options);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
+  identified(storeId);
   const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
   if (!existsSync(databasePath(directory))) {
     keyring[Symbol.dispose]();

@@ -1,9 +1,12 @@
 /**
  * The life of an open store: one session after another, its writer, what was found, and its end.
  */
-import type { Registry } from "../event/registry.ts";
+import { type AuditTrail, createAuditTrail } from "../audit/audit-log.ts";
+import { auditTypes } from "../audit/audit-events.ts";
+import { createRegistry, type Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
+import type { TakenOver } from "../outbox/leases.ts";
 import type { OutboxOptions } from "../outbox/policy.ts";
 import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
@@ -69,11 +72,15 @@ const unwritable: ReadonlySet<ErrorCode> = new Set([
   "store_io_error",
 ]);
 
+const auditRegistry = createRegistry(auditTypes);
+
 /** A class, because a store has a life: one session after another, and an end. */
 export class StoreLife {
   readonly deps: StoreDeps;
   /** `undefined` in a store that is open for reading. */
   readonly writer: Writer | undefined;
+  /** Who did what to keys, backups, leases, settings and sessions. */
+  readonly audit: AuditTrail;
   /** What sync plans from and stores into. */
   readonly sync: SyncStore;
   /** Called after every commit, and before a session is given up. */
@@ -98,6 +105,7 @@ export class StoreLife {
       throw error;
     }
     if (deps.readOnly) {
+      this.audit = this.#createAudit(newId);
       this.sync = this.#createReplica(marker);
       return;
     }
@@ -116,8 +124,26 @@ export class StoreLife {
         this.#mark(marker, identity, () => note);
         this.committed();
       },
+      tookOver: () => {
+        this.audit.note({ kind: "LeaseTakenOver", facts: { lease: "writer" } });
+      },
     });
+    this.audit = this.#createAudit(newId);
     this.sync = this.#createReplica(marker);
+  }
+
+  #createAudit(newId: () => string): AuditTrail {
+    const { clock, observer, keyring } = this.deps;
+    const opening = { ...this.deps, registry: auditRegistry };
+    return createAuditTrail({
+      clock,
+      observer,
+      newId,
+      append: this.writer?.append,
+      session: () => this.current(),
+      actorOf: keyring.actorOf,
+      open: (stored) => openEvent({ ...opening, awaited: this.current().closed.has }, stored),
+    });
   }
 
   /** The store side of sync. */
@@ -249,7 +275,10 @@ export class StoreLife {
     const { driver, log } = session;
     const deps = this.deps;
     const { clock, observer, outbox: options = {} } = deps;
-    const outbox = createOutbox({ driver, clock, observer, options });
+    const tookOver = ({ entries }: TakenOver): void => {
+      this.audit.note({ kind: "LeaseTakenOver", facts: { lease: "outbox", entries } });
+    };
+    const outbox = createOutbox({ driver, clock, observer, options, tookOver });
     const closed = createClosedSections({ driver, keyring: deps.keyring });
     const opening = { ...deps, awaited: closed.has };
     const models = createReadModels({
@@ -333,6 +362,7 @@ export class StoreLife {
 
   async close(): Promise<void> {
     if (this.#closed) return;
+    await this.audit.settled();
     await this.writer?.close();
     this.#closed = true;
     try {

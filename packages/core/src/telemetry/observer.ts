@@ -110,6 +110,18 @@ export const metrics = {
     help: "Append calls refused because the outbox is full",
   },
   breaker_trips: { kind: "counter", unit: "1", help: "Circuit breakers opened (circuit trips)" },
+  audit_events: {
+    kind: "counter",
+    unit: "1",
+    help: "Audit events recorded",
+    labels: ["kind"],
+  },
+  audit_failures: {
+    kind: "counter",
+    unit: "1",
+    help: "Tries at recording audit events that failed; they are tried again",
+    labels: ["code"],
+  },
   projection_stopped: {
     kind: "counter",
     unit: "1",
@@ -288,6 +300,7 @@ export const logEvents = {
   store_reopened: "A storage error made the store close and open again",
   incarnation_opened: "A new incarnation was opened",
   lease_taken_over: "A lease was taken over from a holder that is gone",
+  audit_unwritten: "An audit event could not be recorded yet; it is tried again",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
   sync_halted: "Sync stopped for a person: the server contradicts what it has signed",
