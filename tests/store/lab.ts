@@ -229,6 +229,11 @@ export function incarnationsOf(store: Holdfast): number {
   return store.read({ type: "IncarnationOpened", limit: 10_000, headersOnly: true }).length;
 }
 
+/** Events that the store records of its own accord: openings of its logs, audit events. */
+export function ownRecordsOf(store: Holdfast): number {
+  return store.audit.read({ limit: 100_000 }).length;
+}
+
 let marker = 900_000_000;
 
 export interface CheckOptions {
@@ -277,7 +282,7 @@ export async function problemsOf(
     const id = result.status === "appended" ? (result.events[0]?.id ?? "") : result.status;
     problems.push(...broken(store, [promiseOf(id, marker)]));
     const rows = store.count("notes");
-    const events = store.status().events - incarnationsOf(store);
+    const events = store.status().events - ownRecordsOf(store);
     const folded = store
       .query<{ readonly count: number }>("notes", { limit: 1_000_000 })
       .reduce((sum, { state }) => sum + state.count, 0);

@@ -29,6 +29,17 @@ export * from "./keys/software.ts";
 export { decodeLines, type KeyringLine } from "./keys/record.ts";
 export type * from "./keys/copies.ts";
 export * from "./keys/keyring.ts";
+export type { Generations, KeyGenerations } from "./keys/generations.ts";
+export {
+  type KeyringRecovery,
+  type RecoverKeyringOptions,
+  recoverKeyring,
+  type RecoveryDrill,
+  type RecoveryKeyRecord,
+} from "./keys/keyring-recovery.ts";
+export type { KeyringRotation } from "./keys/keyring-rotation.ts";
+export type { RecoveryCipher } from "./keys/recovery-cipher.ts";
+export * from "./keys/rotation.ts";
 export * from "./proof/check-epoch.ts";
 export * from "./proof/checkpoint.ts";
 export * from "./proof/dsse.ts";
@@ -114,11 +125,14 @@ export {
   type ReadModelStatus,
   type TouchedRow,
 } from "./projection/read-models.ts";
+export type { DataRotationState, DataRotationWish } from "./lifecycle/rotate-data.ts";
+export type { RotationOrder } from "./lifecycle/rotate-keys.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
 export { lifeOf } from "./client/grant-store.ts";
 export type * from "./client/sync-desk.ts";
+export * from "./client/key-desk.ts";
 export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf, syncStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";

@@ -51,10 +51,12 @@ import {
   HoldfastError,
   isHoldfastError,
   type Keyring,
+  type KeyProvider,
   type Observer,
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  recoverKeyring,
   type OutboxOptions,
   type Projection,
   type Registry,
@@ -71,6 +73,7 @@ import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
+import { lazyRecovery } from "./recovery.ts";
 import { openSqlite } from "./sqlite-driver.ts";
 
 /** Where a store lies. */
@@ -141,18 +144,13 @@ export async function initStore(
   });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
-  const passphrase = utf8(options.passphrase);
-  const provider = createSoftwareProvider({
-    crypto,
-    random: systemRandom,
-    passphrase,
-    parameters: undefined,
-  });
+  const provider = createPassphraseProvider(options.passphrase);
   const keyring = await createKeyring({
     crypto,
     random: systemRandom,
     files: keyringFiles(directory, state, storeId),
     provider,
+    recovery: lazyRecovery,
     tenant: options.joins?.tenant ?? base64url(systemRandom.bytes(16)),
     pseudonymKey: options.joins === undefined ? "make" : "await",
     storeId,
@@ -235,6 +233,7 @@ async function openKeyringAt(
       random: systemRandom,
       files: keyringFiles(directory, state, storeId),
       openProvider: openSoftwareProvider({ crypto, random: systemRandom, passphrase }),
+      recovery: lazyRecovery,
       storeId,
     });
   } catch (error) {
@@ -364,4 +363,53 @@ export function createStoreMedium(
       for (const file of marks.values()) file.close();
     },
   };
+}
+
+/** What {@link recoverStore} takes. */
+export interface RecoverStoreOptions extends StoreLocation {
+  /** The recovery key: 24 words or an age identity. */
+  readonly recoveryKey: string;
+  /** The new passphrase. */
+  readonly passphrase: string;
+}
+
+/**
+ * Gives a store whose passphrase is lost another one, by a recovery key: in one step, so that a crash leaves the
+ * old state or the new one. Throws `recovery_key_malformed`, `recovery_key_unknown`, `store_missing`, the
+ * `keyring_*` codes, `draft_invalid` for an empty passphrase.
+ */
+export async function recoverStore(
+  options: RecoverStoreOptions,
+): Promise<{ readonly recovery: string; readonly signingKeys: number }> {
+  const directory = resolve(options.directory);
+  const state = stateOf(options);
+  if (!existsSync(directory)) throw new HoldfastError("store_missing");
+  checkFolder(directory);
+  const provider = createPassphraseProvider(options.passphrase);
+  try {
+    return await recoverKeyring({
+      crypto,
+      random: systemRandom,
+      files: keyringFiles(directory, state, storeIdIn(directory, state)),
+      recovery: lazyRecovery,
+      identity: options.recoveryKey,
+      provider,
+    });
+  } finally {
+    provider.close();
+  }
+}
+
+/** A new software provider, for a new passphrase or a new key of the same one. Throws `draft_invalid` for an empty one. */
+export function createPassphraseProvider(passphrase: string): KeyProvider {
+  if (passphrase === "") {
+    throw new HoldfastError("draft_invalid", { path: "/passphrase", reason: "empty" });
+  }
+  const bytes = utf8(passphrase);
+  return createSoftwareProvider({
+    crypto,
+    random: systemRandom,
+    passphrase: bytes,
+    parameters: undefined,
+  });
 }

@@ -8,6 +8,16 @@ import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
 import type { TakenOver } from "../outbox/leases.ts";
 import type { OutboxOptions } from "../outbox/policy.ts";
+import { isOver, type RotationState } from "../keys/rotation.ts";
+import { limits } from "../std/limits.ts";
+import {
+  continueDataRotation,
+  type DataRotationState,
+  isDataRotationOpen,
+  type RotateDataDeps,
+} from "../lifecycle/rotate-data.ts";
+import { continueRotation, type RotateKeysDeps } from "../lifecycle/rotate-keys.ts";
+import { base64 } from "../std/bytes.ts";
 import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
@@ -89,6 +99,8 @@ export class StoreLife {
   readonly #findings = new Map<string, Finding>();
   #session: ClientSession | undefined;
   #closed = false;
+  #closing = false;
+  #rotating: Promise<void> = Promise.resolve();
 
   constructor(deps: StoreDeps) {
     this.deps = deps;
@@ -213,6 +225,95 @@ export class StoreLife {
     if (this.current().log.head() === 0) await writer.exclusively(() => undefined);
     if (this.current().driver.capabilities.readOnly) return;
     for (const model of this.current().models.unfinished()) await this.build(model, false);
+    await this.#goOnRotating();
+  }
+
+  /** An interrupted rotation goes on behind the opening; one that is soon over is waited for. */
+  async #goOnRotating(): Promise<void> {
+    const { keyring, timers } = this.deps;
+    const { writer } = this;
+    const stale = keyring.findings.some(({ code }) => code === "keyring_copy_stale");
+    if (stale) await writer?.exclusively(() => keyring.rotation.settle());
+    if (keyring.recovery.list().length > 0) {
+      await writer?.exclusively(() => keyring.recovery.escrow());
+    }
+    const state = keyring.rotation.state();
+    const inKeyring = state !== undefined && !isOver(state.phase);
+    if (!inKeyring && !isDataRotationOpen(this.current().driver)) return;
+    const order = { why: "resumed" };
+    this.#rotating = this.rotate(async () => {
+      await continueRotation(this.rotateDeps(), order);
+      await continueDataRotation(this.rotateDataDeps(), order);
+    }).then(
+      () => undefined,
+      (error: unknown) => {
+        const code = isHoldfastError(error) ? error.code : "internal";
+        this.#find("rotation_stopped", `A rotation of keys cannot go on: ${code}.`);
+        this.deps.observer.log("warn", "rotation_stopped", { code });
+      },
+    );
+    await Promise.race([
+      this.#rotating,
+      new Promise<void>((resolve) => timers.after(limits.rotationResumeMs, resolve, true)),
+    ]);
+  }
+
+  /** What rotation in this store stands on. Throws `store_read_only`. */
+  rotateDeps(onProgress?: (state: RotationState) => void): RotateKeysDeps {
+    const { writer, audit } = this;
+    if (writer === undefined) throw new HoldfastError("store_read_only");
+    const { keyring, timers, observer } = this.deps;
+    const stopped = (): boolean => this.#closing;
+    return { writer, keyring, timers, observer, audit, stopped, onProgress };
+  }
+
+  rotateDataDeps(onProgress?: (state: DataRotationState) => void): RotateDataDeps {
+    const { writer, keyring, timers, observer, audit, stopped } = this.rotateDeps();
+    const { crypto, random } = this.deps;
+    const session = (): ClientSession => this.current();
+    const ports = { writer, keyring, crypto, random, timers, observer, audit, session };
+    return { ...ports, stopped, onProgress };
+  }
+
+  /**
+   * Former HPKE keys go once the log grants this device access for the present one, or where it has no access to
+   * lose: what holders wrap from then on is wrapped to the present one.
+   */
+  async retireHpkeKeys(): Promise<void> {
+    const { keyring, observer } = this.deps;
+    const { writer } = this;
+    if (writer === undefined || !keyring.hasFormerHpkeKeys) return;
+    const device = readOwnLog(this.deps, this.current())?.device ?? "";
+    const row = this.current().access.fold().devices.get(device);
+    if (row !== undefined && row.hpke !== base64(keyring.hpke().publicKey)) return;
+    await writer.exclusively(() => keyring.retireHpkeKeys());
+    observer.count("rotation_phases", 1, { key: "hpke", phase: "old-key-destroyed" });
+    const facts = { key: "hpke", phase: "old-key-destroyed" } as const;
+    await this.audit.record({ kind: "KeyRotationAdvanced", facts });
+  }
+
+  /** One rotation at a time in this process; it ends before the store does. */
+  async rotate<T>(work: () => Promise<T>): Promise<T> {
+    await this.#rotating;
+    const running = work();
+    this.#rotating = running.then(
+      () => undefined,
+      () => undefined,
+    );
+    return running;
+  }
+
+  /** Opens the next own log, with a new signing key of the provider in use. */
+  async rekey(): Promise<void> {
+    const { writer } = this;
+    if (writer === undefined) throw new HoldfastError("store_read_only");
+    const { keyring } = this.deps;
+    await writer.exclusively(async (_, token, tenure) => {
+      await openNextIncarnation(this.#tenure, this.#writable(), token, "re-key");
+      if (keyring.recovery.list().length > 0) await keyring.recovery.escrow();
+      tenure.forget();
+    });
+    this.committed();
   }
 
   /** Builds in steps, each a transaction of its own: appends go on between them. */
@@ -362,6 +463,8 @@ export class StoreLife {
 
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#closing = true;
+    await this.#rotating;
     await this.audit.settled();
     await this.writer?.close();
     this.#closed = true;
