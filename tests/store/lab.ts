@@ -42,6 +42,8 @@ import { z } from "zod";
 export const full = process.env["HOLDFAST_FULL"] === "1";
 /** Given to children by environment, as a user would. */
 export const passphrase = process.env["HOLDFAST_PASSPHRASE"] ?? "correct horse battery staple";
+/** What opens the stores of a suite now: suites of rotation change it. */
+export const secret = { passphrase };
 export const childSecrets = { HOLDFAST_PASSPHRASE: passphrase } as const;
 
 const crypto = createNodeCrypto();
@@ -147,7 +149,9 @@ export async function makeStore(folder: string): Promise<void> {
 
 /** The store through the product's own door. */
 export function open(folder: string, name = "store", readOnly = false): Promise<Holdfast> {
-  return openStore({ ...placeIn(folder, name), passphrase, registry, projections, readOnly });
+  const { passphrase: words } = secret;
+  const place = placeIn(folder, name);
+  return openStore({ ...place, passphrase: words, registry, projections, readOnly });
 }
 
 export interface Instead {

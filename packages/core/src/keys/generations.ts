@@ -109,7 +109,9 @@ export function createGenerations(deps: {
     },
     hpkePrivateKey(publicKey) {
       const name = base64url(publicKey);
-      const record = records.durable().findLast((one) => one.kind === "hpke" && one.public === name);
+      const record = records
+        .durable()
+        .findLast((one) => one.kind === "hpke" && one.public === name);
       return record?.kind === "hpke" ? unwrapRecord(epochs, record, keyBytes) : undefined;
     },
     retireHpkeKeys() {
@@ -125,7 +127,8 @@ export function createGenerations(deps: {
     if (unknown > 0) throw new HoldfastError("keyring_newer", { lines: unknown });
     if (damaged) throw new HoldfastError("keyring_corrupt", { record: "line" });
     const { rotation } = records.index();
-    if (rotation !== undefined && !isOver(rotation.phase)) throw new HoldfastError("rotation_under_way");
+    if (rotation !== undefined && !isOver(rotation.phase))
+      throw new HoldfastError("rotation_under_way");
     const file = header.file + 1;
     const last = new Set<KeyringRecord>(latestOf(records.durable()).values());
     const kept = records

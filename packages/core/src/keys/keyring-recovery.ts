@@ -68,7 +68,11 @@ export interface KeyringRecovery {
   escrow(): Promise<number>;
 }
 
-function cipherOf({ recovery }: { readonly recovery?: RecoveryCipher | undefined }): RecoveryCipher {
+function cipherOf({
+  recovery,
+}: {
+  readonly recovery?: RecoveryCipher | undefined;
+}): RecoveryCipher {
   if (recovery === undefined) throw new HoldfastError("recovery_unavailable");
   return recovery;
 }
@@ -82,13 +86,20 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
   const { records, random } = ground;
   const header = (): HeaderRecord => records.merged().header;
   const recoveries = (): readonly RecoveryRecord[] => {
-    const byId = new Map(records.durable().filter(isRecovery).map((one) => [one.id, one]));
+    const byId = new Map(
+      records
+        .durable()
+        .filter(isRecovery)
+        .map((one) => [one.id, one]),
+    );
     return [...byId.values()];
   };
   const escrows = (): readonly EscrowRecord[] => records.durable().filter(isEscrow);
 
   function view({ id, recipient }: RecoveryRecord): RecoveryKeyRecord {
-    const kept = new Set(escrows().flatMap((one) => (one.recovery === id ? [one.incarnation] : [])));
+    const kept = new Set(
+      escrows().flatMap((one) => (one.recovery === id ? [one.incarnation] : [])),
+    );
     return { id, recipient, signingKeys: kept.size };
   }
 
@@ -136,8 +147,7 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
       }
       const newest = records.durable().findLast(isEpoch);
       const { id: providerId, provider } = ground.current();
-      const epochKey =
-        newest && (await openEpochKey(provider, header(), providerId, newest));
+      const epochKey = newest && (await openEpochKey(provider, header(), providerId, newest));
       if (newest === undefined || epochKey === undefined || epochKey === null) {
         throw new HoldfastError("key_provider_unavailable", { provider: providerId });
       }
@@ -148,7 +158,8 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
       wipe(epochKey);
       const wraps = [...newest.wraps, { provider: id, wrapped: base64url(wrapped) }];
       const signing = await escrowsFor(recovery);
-      const raised = header().format < keyringFormat ? [{ ...header(), format: keyringFormat }] : [];
+      const raised =
+        header().format < keyringFormat ? [{ ...header(), format: keyringFormat }] : [];
       // The epoch record last: without it the recovery key opens nothing, and adding it is done again.
       records.append([...raised, recovery, ...signing, { ...newest, wraps }]);
       return view(recovery);
@@ -158,12 +169,17 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
       records.refresh();
       const found = await openWith(ground.crypto, cipher, identity, header(), records.durable());
       wipe(...found.epochs.map(({ key }) => key), ...found.signing.values());
-      const index = records.index();
+      const isHeld = (one: SigningRecord): boolean => {
+        const ref = unwrapRecord(ground.epochs, one);
+        wipe(ref);
+        return ref.length > 0;
+      };
+      const held = [...records.index().signing.values()].filter((each) => each.some(isHeld));
       return {
         id: found.recovery.id,
         epochs: found.epochs.length,
         signingKeys: found.signing.size,
-        withoutEscrow: index.signing.size - found.signing.size,
+        withoutEscrow: held.length - found.signing.size,
       };
     },
     async escrow() {
@@ -279,7 +295,9 @@ export async function recoverKeyring(
   const { signing } = found;
   const id = base64url(random.bytes(8));
   const lost = new Set(
-    records.flatMap((one) => (one.kind === "provider" && one.name === provider.name ? [one.id] : [])),
+    records.flatMap((one) =>
+      one.kind === "provider" && one.name === provider.name ? [one.id] : [],
+    ),
   );
   const file = header.file + 1;
   const epochs: EpochRecord[] = [];
@@ -287,7 +305,10 @@ export async function recoverKeyring(
   for (const { record, key } of found.epochs) {
     const wrapped = await provider.wrap(key, epochContext(header, record.id, id));
     const own = { provider: id, wrapped: base64url(wrapped) };
-    epochs.push({ ...record, wraps: [own, ...record.wraps.filter((one) => !lost.has(one.provider))] });
+    epochs.push({
+      ...record,
+      wraps: [own, ...record.wraps.filter((one) => !lost.has(one.provider))],
+    });
     epoch = checkedEpoch(crypto, record, key);
   }
   invariant(epoch !== undefined, "a recovery key opens the newest epoch");
@@ -305,8 +326,7 @@ export async function recoverKeyring(
     one.kind === "signing" && lost.has(one.provider) && signing.has(one.incarnation);
   const kept = [...latestOf(records).values()].filter((one) => !isLost(one));
   const others = records.filter(
-    (one) =>
-      isRecovery(one) || isEscrow(one) || (one.kind === "provider" && !lost.has(one.id)),
+    (one) => isRecovery(one) || isEscrow(one) || (one.kind === "provider" && !lost.has(one.id)),
   );
   // A rotation of the epoch key goes on; one of a provider key is over, because both are lost.
   const rotation = indexOf(records).rotation;

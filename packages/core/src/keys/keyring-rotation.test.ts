@@ -58,7 +58,13 @@ async function made(keys: number) {
     recovery: ageRecovery,
   });
   const { ref, spki } = await keyring.provider.generateSigningKey("ed25519");
-  keyring.addSigningKey({ device: "d", incarnation: "0011223344556677", algorithm: "ed25519", spki, ref });
+  keyring.addSigningKey({
+    device: "d",
+    incarnation: "0011223344556677",
+    algorithm: "ed25519",
+    spki,
+    ref,
+  });
   for (let at = 0; at < keys; at++) keyring.dataKeyToSeal(`scope-${at}`, "content");
   keyring.flush();
   return { on, keyring };
@@ -160,9 +166,16 @@ describe("rotation of the epoch key", () => {
       if (phase !== undefined) expect(one.on.text().match(/"kind":"epoch"/g)).toHaveLength(2);
       if (!crashed) break;
     }
-    expect([...reached].toSorted()).toEqual(
-      ["distributed", "new-key-created", "none", "old-key-destroyed", "planned", "primary", "rewrapping", "verified"],
-    );
+    expect([...reached].toSorted()).toEqual([
+      "distributed",
+      "new-key-created",
+      "none",
+      "old-key-destroyed",
+      "planned",
+      "primary",
+      "rewrapping",
+      "verified",
+    ]);
     expect(on.text().match(/"kind":"epoch"/g)).toHaveLength(2);
   });
 
@@ -315,7 +328,13 @@ describe("recovery keys", () => {
     const other = await generateRecoveryKey(random);
     expect(await codeOf(keyring.recovery.drill(other.words))).toBe("recovery_key_unknown");
     const text = on.text();
-    const options = { crypto, random, files: on, recovery: ageRecovery, provider: providerFor("n") };
+    const options = {
+      crypto,
+      random,
+      files: on,
+      recovery: ageRecovery,
+      provider: providerFor("n"),
+    };
     expect(await codeOf(recoverKeyring({ ...options, identity: other.words }))).toBe(
       "recovery_key_unknown",
     );
@@ -328,12 +347,22 @@ describe("recovery keys", () => {
     await keyring.recovery.add(key.recipient);
     const before = await contentOf(keyring);
     await keyring.rotation.begin("epoch");
-    while (keyring.rotation.state()?.phase !== "rewrapping" || keyring.rotation.state()?.done === 0) {
+    while (
+      keyring.rotation.state()?.phase !== "rewrapping" ||
+      keyring.rotation.state()?.done === 0
+    ) {
       while (keyring.rotation.prepare());
       await keyring.rotation.commit();
     }
     const provider = providerFor("new");
-    await recoverKeyring({ crypto, random, files: on, recovery: ageRecovery, provider, identity: key.words });
+    await recoverKeyring({
+      crypto,
+      random,
+      files: on,
+      recovery: ageRecovery,
+      provider,
+      identity: key.words,
+    });
     const next = await openWith(on, "new");
     expect(await contentOf(next)).toEqual(before);
     await rotateOn(next);

@@ -18,7 +18,14 @@ import { limits } from "../std/limits.ts";
 import type { Crypto, Random } from "../std/ports.ts";
 import type { Copies } from "./copies.ts";
 import { copyNames } from "./copies.ts";
-import { type Epoch, epochContext, epochOver, markKeyOf, rewrapRecord, wrapRecord } from "./epoch.ts";
+import {
+  type Epoch,
+  epochContext,
+  epochOver,
+  markKeyOf,
+  rewrapRecord,
+  wrapRecord,
+} from "./epoch.ts";
 import type { KeyringRecords } from "./keyring-records.ts";
 import type { KeyProvider } from "./provider.ts";
 import { latestOf } from "./record-index.ts";
@@ -220,7 +227,14 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
       if (ref === undefined) continue;
       const { wrapped: _, epoch: __, ...fields } = record;
       const { file } = header();
-      moved.push(wrapRecord(random, records.epoch(), { ...fields, file, provider: id }, ref) as SigningRecord);
+      moved.push(
+        wrapRecord(
+          random,
+          records.epoch(),
+          { ...fields, file, provider: id },
+          ref,
+        ) as SigningRecord,
+      );
     }
     return moved;
   }
@@ -286,7 +300,8 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
     const isHere = of.key === "epoch" || incoming !== undefined || ground.current().id === of.to;
     if (!isHere) return giveUp(of);
     const after = advance({ happened: "switched" });
-    if (of.key === "provider" && incoming !== undefined) ground.adopt(incoming.id, incoming.provider);
+    if (of.key === "provider" && incoming !== undefined)
+      ground.adopt(incoming.id, incoming.provider);
     incoming = undefined;
     return after;
   }
@@ -336,7 +351,9 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
     const stays = of.phase === "rolled-back" ? of.from : of.to;
     const wrapped = [...latestOf(records.durable()).values()];
     const moved = new Set(
-      wrapped.flatMap((one) => (one.kind === "signing" && one.provider === stays ? [one.incarnation] : [])),
+      wrapped.flatMap((one) =>
+        one.kind === "signing" && one.provider === stays ? [one.incarnation] : [],
+      ),
     );
     const isGone = (one: WrappedRecord): boolean =>
       of.key === "provider" &&

@@ -61,9 +61,16 @@ describe("rotation", () => {
     fc.assert(
       fc.property(
         fc.nat(40),
-        fc.array(fc.record({ chunk: fc.integer({ min: 1, max: 9 }), crash: fc.boolean(), holds: fc.boolean() }), {
-          maxLength: 200,
-        }),
+        fc.array(
+          fc.record({
+            chunk: fc.integer({ min: 1, max: 9 }),
+            crash: fc.boolean(),
+            holds: fc.boolean(),
+          }),
+          {
+            maxLength: 200,
+          },
+        ),
         (records, turns) => {
           let state = planned;
           let world: World = { old: records, moved: 0, oldKey: true, newKey: "absent" };
@@ -119,11 +126,13 @@ describe("rotation", () => {
     const moved = { ...planned, phase: "rewrapping", done: 5, total: 5 } as const;
     expect(stepRotation(moved, { happened: "checked", holds: true }).phase).toBe("verified");
     expect(stepRotation(moved, { happened: "checked", holds: false }).phase).toBe("primary");
-    expect(stepRotation({ ...moved, done: 2 }, { happened: "moved", records: 2, left: 1 })).toEqual({
-      ...moved,
-      done: 4,
-      total: 5,
-    });
+    expect(stepRotation({ ...moved, done: 2 }, { happened: "moved", records: 2, left: 1 })).toEqual(
+      {
+        ...moved,
+        done: 4,
+        total: 5,
+      },
+    );
   });
 
   it("goes back only before the new key is current, and nowhere once it is over", () => {

@@ -319,7 +319,11 @@ async function check(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRo
   let stale = 0;
   for (let from = 0; from < row.until; from += limits.rotationChunkEvents) {
     const { driver } = deps.session();
-    for (const frame of framesAfter(driver, from, Math.min(row.until, from + limits.rotationChunkEvents))) {
+    for (const frame of framesAfter(
+      driver,
+      from,
+      Math.min(row.until, from + limits.rotationChunkEvents),
+    )) {
       const generation = row.keys[frame.key];
       if (generation === undefined) continue;
       if ((frameGeneration(frame.bytes) ?? 0) < generation) stale += 1;
