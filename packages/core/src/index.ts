@@ -28,6 +28,7 @@ export * from "./keys/provider.ts";
 export * from "./keys/software.ts";
 export { decodeLines, type KeyringLine } from "./keys/record.ts";
 export type * from "./keys/copies.ts";
+export type { DataKey, DataKeyMaterial, HeldDataKey } from "./keys/data-key.ts";
 export * from "./keys/keyring.ts";
 export type { Generations, KeyGenerations } from "./keys/generations.ts";
 export {
@@ -125,7 +126,7 @@ export {
   type ReadModelStatus,
   type TouchedRow,
 } from "./projection/read-models.ts";
-export type { DataRotationState, DataRotationWish } from "./lifecycle/rotate-data.ts";
+export type { DataKeyRotationState, DataKeyRotationWish } from "./lifecycle/rotate-data-keys.ts";
 export type { RotationOrder } from "./lifecycle/rotate-keys.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";

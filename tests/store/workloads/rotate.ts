@@ -19,9 +19,9 @@ try {
   say("open");
   const desk = createKeyDesk(store);
   let n = Number(from);
-  let ended = false;
+  const until = { ended: false };
   const recording = (async () => {
-    while (!ended) {
+    while (!until.ended) {
       const result = await store.append(draftOf(n));
       if (result.status !== "appended") throw new Error(result.status);
       say(promiseOf(result.events[0]?.id ?? "", n++));
@@ -40,7 +40,7 @@ try {
     say("rotated");
     if (kind === "provider") break;
   }
-  ended = true;
+  until.ended = true;
   await recording;
   await store.close();
 } catch (error) {

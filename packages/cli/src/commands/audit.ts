@@ -111,7 +111,7 @@ function lineOf(event: RecordedEvent): string {
   const { type, header, reason, content } = event;
   const facts = factsOf(event);
   const said = Object.entries(facts ?? {}).map(
-    ([name, value]) => `${name}=${typeof value === "object" ? "…" : String(value)}`,
+    ([name, value]) => `${name}=${typeof value === "object" ? "…" : JSON.stringify(value)}`,
   );
   const why = header.why === undefined ? [] : [`why=${header.why}`];
   const words = reason === undefined ? [] : [`"${reason}"`];

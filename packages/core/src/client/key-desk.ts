@@ -10,11 +10,11 @@ import type {
 import type { KeyProvider } from "../keys/provider.ts";
 import type { RotationState } from "../keys/rotation.ts";
 import {
-  dataRotation,
-  type DataRotationState,
-  type DataRotationWish,
+  dataKeyRotation,
+  type DataKeyRotationState,
+  type DataKeyRotationWish,
   rotateDataKeys,
-} from "../lifecycle/rotate-data.ts";
+} from "../lifecycle/rotate-data-keys.ts";
 import { rotateKeys, type RotationOrder } from "../lifecycle/rotate-keys.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Holdfast } from "./holdfast.ts";
@@ -23,11 +23,11 @@ import { lifeOf } from "./grant-store.ts";
 /** Where the last rotations stand. */
 export interface RotationStanding {
   readonly keyring: RotationState | undefined;
-  readonly data: DataRotationState | undefined;
+  readonly data: DataKeyRotationState | undefined;
 }
 
 /** Told of every step of a rotation. */
-export type OnRotation = (state: RotationState | DataRotationState) => void;
+export type OnRotation = (state: RotationState | DataKeyRotationState) => void;
 
 /** The keys of an open store. */
 export interface KeyDesk {
@@ -42,10 +42,10 @@ export interface KeyDesk {
   ): Promise<RotationState>;
   /** A new generation of data keys, and frames under it. Throws as `rotateDataKeys`. */
   rotateData(
-    wish?: DataRotationWish,
+    wish?: DataKeyRotationWish,
     order?: RotationOrder,
     onProgress?: OnRotation,
-  ): Promise<DataRotationState>;
+  ): Promise<DataKeyRotationState>;
   /** A new signing key: the device's next incarnation, signed for by the key before, whose private half goes. */
   rotateSigning(order?: RotationOrder): Promise<{ readonly incarnation: string }>;
   /**
@@ -83,14 +83,14 @@ export function createKeyDesk(store: Holdfast): KeyDesk {
   return {
     rotations: () => ({
       keyring: keyring.rotation.state(),
-      data: dataRotation(life.current().driver),
+      data: dataKeyRotation(life.current().driver),
     }),
     rotateEpoch: (order = {}, onProgress) =>
       life.rotate(() => rotateKeys(life.rotateDeps(onProgress), "epoch", order)),
     rotateProvider: (provider, order = {}, onProgress) =>
       life.rotate(() => rotateKeys(life.rotateDeps(onProgress), provider, order)),
     rotateData: (wish = {}, order = {}, onProgress) =>
-      life.rotate(() => rotateDataKeys(life.rotateDataDeps(onProgress), wish, order)),
+      life.rotate(() => rotateDataKeys(life.rotateDataKeysDeps(onProgress), wish, order)),
     async rotateSigning(order = {}) {
       await life.rotate(async () => {
         await tell("signing", "planned", order);

@@ -11,11 +11,11 @@ import type { OutboxOptions } from "../outbox/policy.ts";
 import { isOver, type RotationState } from "../keys/rotation.ts";
 import { limits } from "../std/limits.ts";
 import {
-  continueDataRotation,
-  type DataRotationState,
-  isDataRotationOpen,
-  type RotateDataDeps,
-} from "../lifecycle/rotate-data.ts";
+  continueDataKeyRotation,
+  type DataKeyRotationState,
+  isDataKeyRotationOpen,
+  type RotateDataKeysDeps,
+} from "../lifecycle/rotate-data-keys.ts";
 import { continueRotation, type RotateKeysDeps } from "../lifecycle/rotate-keys.ts";
 import { base64 } from "../std/bytes.ts";
 import type { Projection } from "../projection/projection.ts";
@@ -239,11 +239,11 @@ export class StoreLife {
     }
     const state = keyring.rotation.state();
     const inKeyring = state !== undefined && !isOver(state.phase);
-    if (!inKeyring && !isDataRotationOpen(this.current().driver)) return;
+    if (!inKeyring && !isDataKeyRotationOpen(this.current().driver)) return;
     const order = { why: "resumed" };
     this.#rotating = this.rotate(async () => {
       await continueRotation(this.rotateDeps(), order);
-      await continueDataRotation(this.rotateDataDeps(), order);
+      await continueDataKeyRotation(this.rotateDataKeysDeps(), order);
     }).then(
       () => undefined,
       (error: unknown) => {
@@ -267,7 +267,7 @@ export class StoreLife {
     return { writer, keyring, timers, observer, audit, stopped, onProgress };
   }
 
-  rotateDataDeps(onProgress?: (state: DataRotationState) => void): RotateDataDeps {
+  rotateDataKeysDeps(onProgress?: (state: DataKeyRotationState) => void): RotateDataKeysDeps {
     const { writer, keyring, timers, observer, audit, stopped } = this.rotateDeps();
     const { crypto, random } = this.deps;
     const session = (): ClientSession => this.current();

@@ -70,7 +70,7 @@ export function rewrapRecord(
   const secret = unwrapRecord(epochs, record);
   const { wrapped: _, epoch: __, ...fields } = record;
   try {
-    return wrapRecord(random, to, fields as WithoutWrapped<WrappedRecord>, secret);
+    return wrapRecord(random, to, fields, secret);
   } finally {
     wipe(secret);
   }

@@ -25,7 +25,7 @@ import { canonicalBytes } from "../std/jcs.ts";
 import { type JsonValue, parseJson } from "../std/json.ts";
 import { limits } from "../std/limits.ts";
 import type { Random } from "../std/ports.ts";
-import type { DataKeyMaterial } from "./keyring.ts";
+import type { DataKeyMaterial } from "./data-key.ts";
 
 /** What a grant carries. Whoever receives it wipes `key`. */
 export type GrantedKey =

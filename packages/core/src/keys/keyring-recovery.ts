@@ -9,7 +9,7 @@ import { limits } from "../std/limits.ts";
 import type { Crypto, Random } from "../std/ports.ts";
 import { openCopies } from "./copies.ts";
 import { type Epoch, epochContext, unwrapRecord, wrapRecord } from "./epoch.ts";
-import type { RotationGround } from "./keyring-rotation.ts";
+import type { RotationGround } from "./rotation-ground.ts";
 import type { KeyProvider } from "./provider.ts";
 import type { RecoveryCipher } from "./recovery-cipher.ts";
 import {

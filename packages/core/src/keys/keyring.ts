@@ -26,16 +26,12 @@ import {
 } from "./provider.ts";
 import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
 import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
-import { dataKeyOver } from "./data-key.ts";
+import { type DataKey, type DataKeyMaterial, dataKeyOver, type HeldDataKey } from "./data-key.ts";
 import { createMarkMac, createPseudonymMac } from "./epoch-macs.ts";
 import { createGenerations, type KeyGenerations } from "./generations.ts";
 import { createKeyringRecovery, type KeyringRecovery } from "./keyring-recovery.ts";
-import {
-  createKeyringRotation,
-  isRetired,
-  type KeyringRotation,
-  type RotationGround,
-} from "./keyring-rotation.ts";
+import { createKeyringRotation, isRetired, type KeyringRotation } from "./keyring-rotation.ts";
+import type { RotationGround } from "./rotation-ground.ts";
 import type { RecoveryCipher } from "./recovery-cipher.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
 import { openEpoch, type Unlocked, unlock } from "./unlock.ts";
@@ -49,31 +45,6 @@ import {
   encodeRecord,
   keyringFormatFirst,
 } from "./record.ts";
-
-/** A data key of one scope and section class. Its bytes are not readable; only frame keys come out. */
-export interface DataKey {
-  readonly id: string;
-  readonly scope: string;
-  readonly section: string;
-  readonly generation: number;
-  /**
-   * The AES-256 key of one frame: HKDF-Expand (RFC 5869 §2.3, 32 bytes) of the data key with info
-   * "holdfast/aead/v1|" ‖ section ‖ leaf. The caller wipes it.
-   */
-  frameKey(section: string, leaf: Uint8Array): Bytes;
-}
-
-/** A data key by its names. */
-export type HeldDataKey = Pick<DataKey, "id" | "scope" | "section" | "generation">;
-
-/** A data key in the open: what a grant carries. Whoever receives it wipes `key`. */
-export interface DataKeyMaterial {
-  readonly id: string;
-  readonly scope: string;
-  readonly section: string;
-  readonly generation: number;
-  readonly key: Bytes;
-}
 
 /** The public half of an incarnation's signing key. */
 export interface SigningKeyRecord {

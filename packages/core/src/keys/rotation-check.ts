@@ -2,7 +2,7 @@
  * What a rotation proves before it destroys: both copies, read back from the medium, hold every key under the new
  * epoch key, and each opens to the same bytes as the record that counts. In slices.
  */
-import { type Bytes, equalBytes, equalSecretBytes, wipe } from "../std/bytes.ts";
+import { equalBytes, equalSecretBytes, wipe } from "../std/bytes.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { Copies } from "./copies.ts";
@@ -45,7 +45,7 @@ export function createRotationCheck(deps: {
       const end = text.indexOf(10, at);
       at = end < 0 ? text.length : end + 1;
     }
-    for (const line of decodeLines(crypto, text.slice(from, at) as Bytes)) {
+    for (const line of decodeLines(crypto, text.slice(from, at))) {
       if (line.state !== "record") verdict = false;
       else note(line.record);
     }

@@ -27,7 +27,7 @@ import type { Observer } from "../telemetry/observer.ts";
 import type { RotationOrder } from "./rotate-keys.ts";
 
 /** Which data keys, and what becomes of the former generation. */
-export interface DataRotationWish {
+export interface DataKeyRotationWish {
   /** Scope ids; absent: all. */
   readonly scopes?: readonly string[];
   /**
@@ -45,7 +45,7 @@ interface LogRoot {
 }
 
 /** What is written down. */
-interface DataRotationRow {
+interface DataKeyRotationRow {
   readonly id: string;
   readonly phase: RotationPhase;
   readonly former: "keep" | "destroy";
@@ -59,7 +59,7 @@ interface DataRotationRow {
 }
 
 /** Where a rotation of data keys stands. */
-export interface DataRotationState {
+export interface DataKeyRotationState {
   readonly id: string;
   readonly phase: RotationPhase;
   readonly keys: number;
@@ -69,7 +69,7 @@ export interface DataRotationState {
 }
 
 /** What rotation of data keys in an open store stands on. */
-export interface RotateDataDeps {
+export interface RotateDataKeysDeps {
   readonly writer: Writer;
   readonly keyring: Keyring;
   readonly crypto: Crypto;
@@ -79,19 +79,19 @@ export interface RotateDataDeps {
   readonly audit: AuditTrail;
   readonly session: () => { readonly driver: SqliteDriver; readonly log: SqliteEventLog };
   readonly stopped: () => boolean;
-  readonly onProgress?: ((state: DataRotationState) => void) | undefined;
+  readonly onProgress?: ((state: DataKeyRotationState) => void) | undefined;
 }
 
 const rowName = "rotation/data";
 
-function readRow(driver: SqliteDriver): DataRotationRow | undefined {
+function readRow(driver: SqliteDriver): DataKeyRotationRow | undefined {
   const row = driver
     .prepare("SELECT value FROM store WHERE name = ?")
     .get<{ value: string }>(rowName);
-  return row === undefined ? undefined : (JSON.parse(row.value) as DataRotationRow);
+  return row === undefined ? undefined : (JSON.parse(row.value) as DataKeyRotationRow);
 }
 
-function writeRow(driver: SqliteDriver, row: DataRotationRow): void {
+function writeRow(driver: SqliteDriver, row: DataKeyRotationRow): void {
   driver
     .prepare(
       `INSERT INTO store (name, value) VALUES (?, ?)
@@ -101,12 +101,12 @@ function writeRow(driver: SqliteDriver, row: DataRotationRow): void {
 }
 
 /** Where the rotation that was begun last stands; `undefined`: there was none. */
-export function dataRotation(driver: SqliteDriver): DataRotationState | undefined {
+export function dataKeyRotation(driver: SqliteDriver): DataKeyRotationState | undefined {
   const row = readRow(driver);
   return row && stateOf(row);
 }
 
-function stateOf({ id, phase, keys, cursor, until }: DataRotationRow): DataRotationState {
+function stateOf({ id, phase, keys, cursor, until }: DataKeyRotationRow): DataKeyRotationState {
   return { id, phase, keys: Object.keys(keys).length, done: cursor, total: until };
 }
 
@@ -115,36 +115,36 @@ function stateOf({ id, phase, keys, cursor, until }: DataRotationRow): DataRotat
  * `rotation_unfinished` and what an append throws.
  */
 export async function rotateDataKeys(
-  deps: RotateDataDeps,
-  wish: DataRotationWish,
+  deps: RotateDataKeysDeps,
+  wish: DataKeyRotationWish,
   order: RotationOrder,
-): Promise<DataRotationState> {
+): Promise<DataKeyRotationState> {
   const planned = await transact(deps, (driver, log) => plan(deps, driver, log, wish));
   await tell(deps, planned, order);
-  const over = await continueDataRotation(deps, order);
+  const over = await continueDataKeyRotation(deps, order);
   if (over === undefined || !isFinished(over)) throw new HoldfastError("rotation_unfinished");
   return stateOf(over);
 }
 
-function isFinished({ phase, former }: Pick<DataRotationRow, "phase" | "former">): boolean {
+function isFinished({ phase, former }: Pick<DataKeyRotationRow, "phase" | "former">): boolean {
   return isOver(phase) || (phase === "verified" && former === "keep");
 }
 
 /** Is one under way? */
-export function isDataRotationOpen(driver: SqliteDriver): boolean {
+export function isDataKeyRotationOpen(driver: SqliteDriver): boolean {
   const row = readRow(driver);
   return row !== undefined && !isFinished(row);
 }
 
 /** Goes on with the rotation that is under way, if any. */
-export async function continueDataRotation(
-  deps: RotateDataDeps,
+export async function continueDataKeyRotation(
+  deps: RotateDataKeysDeps,
   order: RotationOrder = {},
-): Promise<DataRotationRow | undefined> {
+): Promise<DataKeyRotationRow | undefined> {
   let row = readRow(deps.session().driver);
   while (row !== undefined && !isFinished(row)) {
     if (deps.stopped()) return row;
-    const before: DataRotationRow = row;
+    const before: DataKeyRotationRow = row;
     row = await step(deps, before);
     deps.observer.gauge("rotation_records_left", row.until - row.cursor, { key: "data" });
     deps.onProgress?.(stateOf(row));
@@ -158,7 +158,7 @@ export async function continueDataRotation(
 
 /** Runs work with the lease held, in one transaction. */
 function transact<T>(
-  { writer }: RotateDataDeps,
+  { writer }: RotateDataKeysDeps,
   work: (driver: SqliteDriver, log: SqliteEventLog) => T,
 ): Promise<T> {
   return writer.exclusively(({ driver, log, lease }, token) =>
@@ -170,18 +170,18 @@ function transact<T>(
 }
 
 function plan(
-  { keyring, random }: RotateDataDeps,
+  { keyring, random }: RotateDataKeysDeps,
   driver: SqliteDriver,
   log: SqliteEventLog,
-  { scopes, former = "keep" }: DataRotationWish,
-): DataRotationRow {
+  { scopes, former = "keep" }: DataKeyRotationWish,
+): DataKeyRotationRow {
   const last = readRow(driver);
   if (last !== undefined && !isFinished(last)) throw new HoldfastError("rotation_under_way");
   if (former === "destroy" && isHeldElsewhere(driver)) {
     throw new HoldfastError("key_generation_needed");
   }
   const keys = keyring.nextGenerations((scope) => scopes?.includes(scope) ?? true);
-  const row: DataRotationRow = {
+  const row: DataKeyRotationRow = {
     id: base64url(random.bytes(8)),
     phase: "planned",
     former,
@@ -210,7 +210,10 @@ function rootsOf(driver: SqliteDriver, log: SqliteEventLog): readonly LogRoot[] 
     });
 }
 
-async function step(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRotationRow> {
+async function step(
+  deps: RotateDataKeysDeps,
+  row: DataKeyRotationRow,
+): Promise<DataKeyRotationRow> {
   switch (row.phase) {
     case "planned":
       await deps.writer.exclusively(() => deps.keyring.addGenerations(row.keys));
@@ -240,7 +243,7 @@ async function step(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRot
   }
 }
 
-function put(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRotationRow> {
+function put(deps: RotateDataKeysDeps, row: DataKeyRotationRow): Promise<DataKeyRotationRow> {
   return transact(deps, (driver) => {
     writeRow(driver, row);
     return row;
@@ -268,7 +271,7 @@ function framesAfter(driver: SqliteDriver, after: number, to: number): readonly 
 }
 
 /** One chunk in one transaction: frames under the new generation, and the cursor behind them. */
-function rewrap(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRotationRow> {
+function rewrap(deps: RotateDataKeysDeps, row: DataKeyRotationRow): Promise<DataKeyRotationRow> {
   const to = Math.min(row.until, row.cursor + limits.rotationChunkEvents);
   return transact(deps, (driver) => {
     const update = driver.prepare("UPDATE frames SET bytes = ? WHERE position = ? AND section = ?");
@@ -286,7 +289,7 @@ function rewrap(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRotatio
 }
 
 /** The same section under another generation. Throws `section_unopened`: nothing is replaced that does not open. */
-function reencrypt(deps: RotateDataDeps, frame: FrameRow, generation: number): Bytes {
+function reencrypt(deps: RotateDataKeysDeps, frame: FrameRow, generation: number): Bytes {
   const { crypto, random, keyring } = deps;
   const { opened, leaf } = openedFrame(deps, frame);
   const key = keyring.dataKey(frame.key, generation);
@@ -300,7 +303,7 @@ function reencrypt(deps: RotateDataDeps, frame: FrameRow, generation: number): B
   }
 }
 
-function openedFrame({ crypto, keyring }: RotateDataDeps, frame: FrameRow) {
+function openedFrame({ crypto, keyring }: RotateDataKeysDeps, frame: FrameRow) {
   const { sec } = JSON.parse(frame.header) as Header;
   const leaf = fromBase64url(frame.leaf) as Bytes;
   const commitment = fromBase64url(sec[frame.section]?.c ?? "") as Bytes;
@@ -315,7 +318,10 @@ function openedFrame({ crypto, keyring }: RotateDataDeps, frame: FrameRow) {
 }
 
 /** Every frame opens under the new generation to what its header commits to; every root is what it was. */
-async function check(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRotationRow> {
+async function check(
+  deps: RotateDataKeysDeps,
+  row: DataKeyRotationRow,
+): Promise<DataKeyRotationRow> {
   let stale = 0;
   for (let from = 0; from < row.until; from += limits.rotationChunkEvents) {
     const { driver } = deps.session();
@@ -348,8 +354,8 @@ async function check(deps: RotateDataDeps, row: DataRotationRow): Promise<DataRo
 }
 
 async function tell(
-  { audit, observer }: RotateDataDeps,
-  row: DataRotationRow,
+  { audit, observer }: RotateDataKeysDeps,
+  row: DataKeyRotationRow,
   order: RotationOrder,
 ): Promise<void> {
   const { id, phase, done, total } = stateOf(row);
