@@ -127,6 +127,8 @@ export {
   type TouchedRow,
 } from "./projection/read-models.ts";
 export type { DataKeyRotationState, DataKeyRotationWish } from "./lifecycle/rotate-data-keys.ts";
+export { lookAtStore } from "./lifecycle/look-at-store.ts";
+export * from "./lifecycle/start-checks.ts";
 export type { RotationOrder } from "./lifecycle/rotate-keys.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";

@@ -116,11 +116,13 @@ const databaseFileName = "store.db";
 const version = "holdfast/0.1.0";
 const crypto = createNodeCrypto();
 
-function databasePath(directory: string): string {
+/** The database in a store's folder. */
+export function databasePath(directory: string): string {
   return join(directory, databaseFileName);
 }
 
-function stateOf(location: StoreLocation): string {
+/** The state folder of that location. */
+export function stateOf(location: StoreLocation): string {
   return resolve(location.stateDirectory ?? stateFolder(process.env));
 }
 
@@ -220,7 +222,8 @@ async function openAt(
   }
 }
 
-async function openKeyringAt(
+/** The keyring of a store, by its passphrase. Throws the `keyring_*` codes and `key_wrong`. */
+export async function openKeyringAt(
   directory: string,
   state: string,
   storeId: string,
@@ -282,7 +285,7 @@ function openWith(
 }
 
 /** SQLite follows links: neither the folder nor the database nor what SQLite keeps beside it may be one. */
-function checkFolder(directory: string): void {
+export function checkFolder(directory: string): void {
   let safe = lstatSync(directory).isDirectory();
   for (const suffix of ["", "-wal", "-shm", "-journal"]) {
     const stat = lstatSync(databasePath(directory) + suffix, { throwIfNoEntry: false });
@@ -297,7 +300,7 @@ function makeDatabaseFile(path: string): void {
 }
 
 /** The store id from the folder's keyring, else from the mark that names the folder. */
-function storeIdIn(directory: string, state: string): string {
+export function storeIdIn(directory: string, state: string): string {
   try {
     return storeIdOf(crypto, directory, state);
   } catch (error) {
