@@ -6,6 +6,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchAppend } from "./append.ts";
+import { benchCrash } from "./crash.ts";
 import { benchDelivery } from "./delivery.ts";
 import { benchFirstSync } from "./first-sync.ts";
 import { benchIngest } from "./ingest.ts";
@@ -15,6 +16,7 @@ import { benchOpen } from "./open.ts";
 import { runProfiled } from "./profile.ts";
 import { benchQuery } from "./query.ts";
 import { benchRead } from "./read.ts";
+import { benchRotation } from "./rotation.ts";
 import { benchTail } from "./tail.ts";
 import { benchUrgent } from "./urgent.ts";
 import { benchVerify } from "./verify.ts";
@@ -63,6 +65,10 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
       ? benchUrgent({ folder, queued: 300, times: 2, leases: 3 })
       : benchUrgent({ folder, queued: 50_000, times: 20, leases: 100 }),
   "first-sync": ({ folder, quick }) => benchFirstSync({ folder, events: quick ? 1_500 : 100_000 }),
+  rotation: ({ folder, quick }) =>
+    benchRotation({ folder, keys: quick ? 300 : 100_000, appends: quick ? 20 : 1_000 }),
+  crash: ({ folder, quick }) =>
+    benchCrash({ folder, events: quick ? 300 : 1_000_000, rounds: quick ? 1 : 5 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };

@@ -262,9 +262,9 @@ export class StoreLife {
   rotateDeps(onProgress?: (state: RotationState) => void): RotateKeysDeps {
     const { writer, audit } = this;
     if (writer === undefined) throw new HoldfastError("store_read_only");
-    const { keyring, timers, observer } = this.deps;
+    const { keyring, clock, timers, observer } = this.deps;
     const stopped = (): boolean => this.#closing;
-    return { writer, keyring, timers, observer, audit, stopped, onProgress };
+    return { writer, keyring, clock, timers, observer, audit, stopped, onProgress };
   }
 
   rotateDataKeysDeps(onProgress?: (state: DataKeyRotationState) => void): RotateDataKeysDeps {

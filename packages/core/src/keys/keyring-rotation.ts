@@ -223,7 +223,10 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
         return slices.move(of);
       case "check": {
         const to = of.key === "epoch" ? of.to : records.epoch().id;
-        check ??= createRotationCheck({ ...ground, to, latest: latestOf(records.durable()) });
+        if (check === undefined) {
+          const latest = latestOf(records.durable());
+          check = createRotationCheck({ ...ground, to, latest, whole: failures > 0 });
+        }
         return check.step();
       }
       case "destroy":

@@ -2,7 +2,7 @@
  * What a rotation proves before it destroys: both copies, read back from the medium, hold every key under the new
  * epoch key, and each opens to the same bytes as the record that counts. In slices.
  */
-import { equalBytes, equalSecretBytes, wipe } from "../std/bytes.ts";
+import { type Bytes, equalBytes, equalSecretBytes, wipe } from "../std/bytes.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { Copies } from "./copies.ts";
@@ -28,14 +28,17 @@ export function createRotationCheck(deps: {
   readonly records: { durable(): readonly KeyringRecord[] };
   /** What counts now, by what it is about. */
   readonly latest: ReadonlyMap<string, WrappedRecord>;
+  /** Look at whole copies: without it, at what stands behind the record of the new epoch key. */
+  readonly whole: boolean;
 }): RotationCheck {
   const { crypto, copies, epochs, to } = deps;
   const text = copies.text("store");
   const same = equalBytes(text, copies.text("registered"));
-  /** Every wrap that stands in the file, by what it is about: under the new key, and under others. */
-  const found = new Map<string, { moved?: WrappedRecord; former?: WrappedRecord }>();
+  /** Wraps under the new key as they stand in the file, and former ones as they counted, by what they are about. */
+  const found = new Map<string, WrappedRecord>();
+  const former = formerWraps(deps.records.durable(), to);
   const names = [...deps.latest.keys()];
-  let at = 0;
+  let at = deps.whole ? 0 : offsetOf(text, deps.records.durable(), to);
   let compared = 0;
   let verdict = same;
 
@@ -55,24 +58,22 @@ export function createRotationCheck(deps: {
     const name = wrappedName(record);
     if (name === undefined) return;
     const wrapped = record as WrappedRecord;
-    const entry = found.get(name) ?? {};
-    if (wrapped.epoch === to) entry.moved = wrapped;
-    else entry.former = wrapped;
-    found.set(name, entry);
+    if (wrapped.epoch === to) found.set(name, wrapped);
   }
 
   function compareSome(): void {
     const end = Math.min(names.length, compared + linesOfSlice / 2);
     for (; compared < end; compared++) {
-      const { moved, former } = found.get(names[compared] as string) ?? {};
-      verdict &&= moved !== undefined && opensAlike(moved, former);
+      const name = names[compared] as string;
+      const moved = found.get(name);
+      verdict &&= moved !== undefined && opensAlike(moved, former.get(name));
     }
   }
 
-  function opensAlike(moved: WrappedRecord, former: WrappedRecord | undefined): boolean {
+  function opensAlike(moved: WrappedRecord, old: WrappedRecord | undefined): boolean {
     try {
       const key = unwrapRecord(epochs, moved);
-      const before = former === undefined ? key : unwrapRecord(epochs, former);
+      const before = old === undefined ? key : unwrapRecord(epochs, old);
       const alike = equalSecretBytes(key, before);
       wipe(key, before);
       return alike;
@@ -91,4 +92,31 @@ export function createRotationCheck(deps: {
     },
     holds: () => verdict,
   };
+}
+
+/** The last wrap of each key under another epoch key. */
+function formerWraps(
+  records: readonly KeyringRecord[],
+  to: string,
+): ReadonlyMap<string, WrappedRecord> {
+  const former = new Map<string, WrappedRecord>();
+  for (const record of records) {
+    const name = wrappedName(record);
+    if (name === undefined) continue;
+    const wrapped = record as WrappedRecord;
+    if (wrapped.epoch !== to) former.set(name, wrapped);
+  }
+  return former;
+}
+
+/** Where the line of the new epoch key begins: nothing before it is under that key. */
+function offsetOf(text: Bytes, records: readonly KeyringRecord[], to: string): number {
+  const lines = records.findIndex((one) => one.kind === "epoch" && one.id === to);
+  let at = 0;
+  for (let line = 0; line < lines; line++) {
+    const end = text.indexOf(10, at);
+    if (end < 0) return 0;
+    at = end + 1;
+  }
+  return at;
 }

@@ -8,7 +8,8 @@ import type { Keyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import { isOver, type RotationState } from "../keys/rotation.ts";
 import { HoldfastError } from "../std/errors.ts";
-import type { Timers } from "../std/ports.ts";
+import { limits } from "../std/limits.ts";
+import type { Clock, Timers } from "../std/ports.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Observer } from "../telemetry/observer.ts";
@@ -25,6 +26,7 @@ export interface RotationOrder {
 export interface RotateKeysDeps {
   readonly writer: Writer;
   readonly keyring: Keyring;
+  readonly clock: Clock;
   readonly timers: Timers;
   readonly observer: Observer;
   readonly audit: AuditTrail;
@@ -58,8 +60,8 @@ export async function continueRotation(
   const end = deps.observer.span("rotate");
   try {
     for (let state = rotation.state(); state !== undefined && !isOver(state.phase);) {
-      while (rotation.prepare()) {
-        await pause(deps.timers);
+      while (prepareFor(deps, limits.rotationSliceMs)) {
+        await giveWay(deps, limits.rotationSliceMs);
         if (deps.stopped()) return state;
       }
       if (deps.stopped()) return state;
@@ -100,6 +102,30 @@ async function tell(
   const facts = { rotation: id, key, phase, done, total };
   await audit.record({ kind: "KeyRotationAdvanced", facts, ...order });
 }
+
+/** Slices for so many milliseconds; `true`: there is more. */
+function prepareFor({ keyring, clock }: RotateKeysDeps, milliseconds: number): boolean {
+  const end = clock.monotonic() + milliseconds;
+  for (;;) {
+    if (!keyring.rotation.prepare()) return false;
+    if (clock.monotonic() >= end) return true;
+  }
+}
+
+/** Where others had something to do, they get as long as the rotation took; else it goes on at once. */
+async function giveWay({ clock, timers }: RotateKeysDeps, milliseconds: number): Promise<void> {
+  const start = clock.monotonic();
+  for (;;) {
+    const before = clock.monotonic();
+    await pause(timers);
+    const now = clock.monotonic();
+    const isIdle = now - before < idleTurnMs;
+    if (isIdle || now - start >= milliseconds) return;
+  }
+}
+
+/** A turn of the event loop in which nothing was committed. */
+const idleTurnMs = 0.1;
 
 /** What is ready now goes first. */
 function pause(timers: Timers): Promise<void> {
