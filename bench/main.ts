@@ -6,6 +6,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchAppend } from "./append.ts";
+import { benchCrash } from "./crash.ts";
 import { benchDelivery } from "./delivery.ts";
 import { benchFirstSync } from "./first-sync.ts";
 import { benchIngest } from "./ingest.ts";
@@ -20,6 +21,7 @@ import { benchPostgresRestart } from "./postgres-restart.ts";
 import { benchPostgresTail } from "./postgres-tail.ts";
 import { benchQuery } from "./query.ts";
 import { benchRead } from "./read.ts";
+import { benchRotation } from "./rotation.ts";
 import { benchTail } from "./tail.ts";
 import { benchUrgent } from "./urgent.ts";
 import { benchVerify } from "./verify.ts";
@@ -92,6 +94,10 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     quick
       ? benchPostgresRestart({ ...place, devices: 2, rounds: 1, calmMs: 200 })
       : benchPostgresRestart({ ...place, devices: 8, rounds: 3, calmMs: 3_000 }),
+  rotation: ({ folder, quick }) =>
+    benchRotation({ folder, keys: quick ? 300 : 100_000, appends: quick ? 20 : 1_000 }),
+  crash: ({ folder, quick }) =>
+    benchCrash({ folder, events: quick ? 300 : 1_000_000, rounds: quick ? 1 : 5 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };

@@ -87,6 +87,20 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Paul Miller",
   },
   {
+    name: "@scure/base",
+    version: "2.4.0",
+    licence: "MIT",
+    why: "bech32 of age identities; age-encryption brings it along",
+    keeper: "Paul Miller",
+  },
+  {
+    name: "@scure/bip39",
+    version: "2.4.0",
+    licence: "MIT",
+    why: "recovery keys as printed words: the list and its checksum, known to people and to other software",
+    keeper: "Paul Miller",
+  },
+  {
     name: "@sigstore/verify",
     version: "4.1.3",
     licence: "Apache-2.0",
@@ -155,6 +169,13 @@ export const dependencies: readonly Dependency[] = [
     licence: "MIT",
     why: "Line coverage of core; V8's own counters",
     keeper: "the Vitest team",
+  },
+  {
+    name: "age-encryption",
+    version: "0.3.1",
+    licence: "BSD-3-Clause",
+    why: "recovery wraps that stock age opens; the format's own author, over noble",
+    keeper: "Filippo Valsorda",
   },
   {
     name: "better-sqlite3-multiple-ciphers",

@@ -42,6 +42,8 @@ import { z } from "zod";
 export const full = process.env["HOLDFAST_FULL"] === "1";
 /** Given to children by environment, as a user would. */
 export const passphrase = process.env["HOLDFAST_PASSPHRASE"] ?? "correct horse battery staple";
+/** What opens the stores of a suite now: suites of rotation change it. */
+export const secret = { passphrase };
 export const childSecrets = { HOLDFAST_PASSPHRASE: passphrase } as const;
 
 const crypto = createNodeCrypto();
@@ -147,7 +149,9 @@ export async function makeStore(folder: string): Promise<void> {
 
 /** The store through the product's own door. */
 export function open(folder: string, name = "store", readOnly = false): Promise<Holdfast> {
-  return openStore({ ...placeIn(folder, name), passphrase, registry, projections, readOnly });
+  const { passphrase: words } = secret;
+  const place = placeIn(folder, name);
+  return openStore({ ...place, passphrase: words, registry, projections, readOnly });
 }
 
 export interface Instead {
@@ -229,6 +233,11 @@ export function incarnationsOf(store: Holdfast): number {
   return store.read({ type: "IncarnationOpened", limit: 10_000, headersOnly: true }).length;
 }
 
+/** Events that the store records of its own accord: openings of its logs, audit events. */
+export function ownRecordsOf(store: Holdfast): number {
+  return store.audit.read({ limit: 100_000 }).length;
+}
+
 let marker = 900_000_000;
 
 export interface CheckOptions {
@@ -277,7 +286,7 @@ export async function problemsOf(
     const id = result.status === "appended" ? (result.events[0]?.id ?? "") : result.status;
     problems.push(...broken(store, [promiseOf(id, marker)]));
     const rows = store.count("notes");
-    const events = store.status().events - incarnationsOf(store);
+    const events = store.status().events - ownRecordsOf(store);
     const folded = store
       .query<{ readonly count: number }>("notes", { limit: 1_000_000 })
       .reduce((sum, { state }) => sum + state.count, 0);

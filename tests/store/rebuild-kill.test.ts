@@ -12,7 +12,7 @@ import {
   broken,
   childSecrets,
   full,
-  incarnationsOf,
+  ownRecordsOf,
   makeStore,
   openWith,
   promisesIn,
@@ -72,7 +72,7 @@ function killBuilding(folder: string, version: number, from: number, chance: Cha
 
 async function checkAfterKill(folder: string, before: number, version: number): Promise<string> {
   const reader = await openWith(folder, { readOnly: true, projections: [versioned(version)] });
-  const events = reader.status().events - incarnationsOf(reader);
+  const events = reader.status().events - ownRecordsOf(reader);
   const answer = shown(reader);
   expect([[before], [version]]).toContainEqual(answer.versions);
   expect(answer.events).toBe(events);

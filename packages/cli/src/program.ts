@@ -2,15 +2,18 @@
 import { Command } from "commander";
 import { appendCommand } from "./commands/append.ts";
 import { asOfCommand } from "./commands/as-of.ts";
+import { auditCommand } from "./commands/audit.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { devicesCommand } from "./commands/devices.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { enrollCommand } from "./commands/enroll.ts";
 import { exportCommand } from "./commands/export.ts";
 import { grantsCommand } from "./commands/grants.ts";
 import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
+import { keysCommand } from "./commands/keys.ts";
 import { loadTestCommand } from "./commands/load-test.ts";
 import { logCommand } from "./commands/log.ts";
 import { outboxCommand } from "./commands/outbox.ts";
@@ -59,6 +62,9 @@ export function createProgram(): Command {
     outboxCommand(),
     projectionsCommand(),
     verifyCommand(),
+    auditCommand(),
+    keysCommand(),
+    doctorCommand(),
     statusCommand(),
     enrollCommand(),
     devicesCommand(),

@@ -28,13 +28,38 @@ export async function readPassphrase(
   return first;
 }
 
+/**
+ * A new passphrase: from a file, else from `HOLDFAST_NEW_PASSPHRASE`, else typed twice. Throws as
+ * {@link readPassphrase}.
+ */
+export async function readNewPassphrase(file: string | undefined): Promise<string> {
+  const given =
+    file === undefined
+      ? process.env["HOLDFAST_NEW_PASSPHRASE"]
+      : await passphraseIn(file, "--new-passphrase-file");
+  if (given !== undefined) {
+    if (given === "") throw new HoldfastError("passphrase_missing");
+    return given;
+  }
+  if (!process.stdin.isTTY) throw new HoldfastError("passphrase_missing");
+  const first = await ask("New passphrase of the store");
+  if ((await ask("The same passphrase again")) !== first) {
+    throw new HoldfastError("passphrase_mismatch");
+  }
+  return first;
+}
+
 async function givenPassphrase({ passphraseFile }: PassphraseSource): Promise<string | undefined> {
   if (passphraseFile === undefined) return process.env["HOLDFAST_PASSPHRASE"];
+  return passphraseIn(passphraseFile, "--passphrase-file");
+}
+
+async function passphraseIn(file: string, argument: string): Promise<string> {
   try {
     // Editors end a file with a line break; it is no part of the passphrase.
-    return (await readFile(passphraseFile, "utf8")).replace(/\r?\n$/, "");
+    return (await readFile(file, "utf8")).replace(/\r?\n$/, "");
   } catch (cause) {
-    throw new HoldfastError("input_unreadable", { argument: "--passphrase-file" }, { cause });
+    throw new HoldfastError("input_unreadable", { argument }, { cause });
   }
 }
 

@@ -34,11 +34,13 @@ export async function withStore<T>(
   options: StoreOptions,
   mode: "read" | "write",
   use: (store: Holdfast) => Promise<T>,
+  /** Where the command knows it already. */
+  passphrase?: string,
 ): Promise<T> {
   const directory = storeDirectory(options);
   const store = await openStore({
     directory,
-    passphrase: await readPassphrase(options),
+    passphrase: passphrase ?? (await readPassphrase(options)),
     registry,
     projections,
     readOnly: mode === "read",

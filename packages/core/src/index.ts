@@ -28,7 +28,19 @@ export * from "./keys/provider.ts";
 export * from "./keys/software.ts";
 export { decodeLines, type KeyringLine } from "./keys/record.ts";
 export type * from "./keys/copies.ts";
+export type { DataKey, DataKeyMaterial, HeldDataKey } from "./keys/data-key.ts";
 export * from "./keys/keyring.ts";
+export type { Generations, KeyGenerations } from "./keys/generations.ts";
+export {
+  type KeyringRecovery,
+  type RecoverKeyringOptions,
+  recoverKeyring,
+  type RecoveryDrill,
+  type RecoveryKeyRecord,
+} from "./keys/keyring-recovery.ts";
+export type { KeyringRotation } from "./keys/keyring-rotation.ts";
+export type { RecoveryCipher } from "./keys/recovery-cipher.ts";
+export * from "./keys/rotation.ts";
 export * from "./proof/check-epoch.ts";
 export * from "./proof/checkpoint.ts";
 export * from "./proof/dsse.ts";
@@ -60,6 +72,8 @@ export * from "./store/schema.ts";
 export * from "./store/session.ts";
 export * from "./store/sqlite-driver.ts";
 export * from "./store/sqlite-event-log.ts";
+export * from "./audit/audit-events.ts";
+export { type AuditQuery, type AuditTrail, auditTrailTypes } from "./audit/audit-log.ts";
 export type * from "./sync/messages/body.ts";
 export type * from "./sync/messages/conflicts.ts";
 export type * from "./sync/messages/enrol.ts";
@@ -112,11 +126,16 @@ export {
   type ReadModelStatus,
   type TouchedRow,
 } from "./projection/read-models.ts";
+export type { DataKeyRotationState, DataKeyRotationWish } from "./lifecycle/rotate-data-keys.ts";
+export { lookAtStore } from "./lifecycle/look-at-store.ts";
+export * from "./lifecycle/start-checks.ts";
+export type { RotationOrder } from "./lifecycle/rotate-keys.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";
 export { lifeOf } from "./client/grant-store.ts";
 export type * from "./client/sync-desk.ts";
+export * from "./client/key-desk.ts";
 export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf, syncStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";

@@ -9,7 +9,18 @@ export * from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
-export * from "./store.ts";
+export { checkStart, type CheckStartOptions } from "./doctor.ts";
+export {
+  createPassphraseProvider,
+  createStoreMedium,
+  initStore,
+  type InitStoreOptions,
+  openStore,
+  type OpenStoreOptions,
+  recoverStore,
+  type RecoverStoreOptions,
+  type StoreLocation,
+} from "./store.ts";
 export { type SyncStoreOptions, syncDesk, syncStore, type TailKind } from "./sync-store.ts";
 export * from "./deliver-store.ts";
 export { createNodeHttp, type HttpOptions, type NodeHttp } from "./http.ts";

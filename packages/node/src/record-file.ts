@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fstatSync,
   fsyncSync,
   lstatSync,
   openSync,
@@ -55,11 +56,15 @@ export function createRecordFile(path: string): RecordFile {
       }),
     append(bytes) {
       guardedFile(() => {
-        statOf(path);
-        withFile(path, constants.O_WRONLY | constants.O_APPEND, (descriptor) => {
-          writeAll(descriptor, bytes);
-          fsyncSync(descriptor);
-        });
+        // Replaced by another process meanwhile: what was added went with the old file.
+        for (let stayed = false; !stayed;) {
+          statOf(path);
+          stayed = withFile(path, constants.O_WRONLY | constants.O_APPEND, (descriptor) => {
+            writeAll(descriptor, bytes);
+            fsyncSync(descriptor);
+            return fstatSync(descriptor, { bigint: true }).ino === statOf(path)?.ino;
+          });
+        }
       });
     },
     replace(bytes) {

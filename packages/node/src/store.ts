@@ -51,10 +51,12 @@ import {
   HoldfastError,
   isHoldfastError,
   type Keyring,
+  type KeyProvider,
   type Observer,
   openHoldfast,
   openKeyring,
   openSoftwareProvider,
+  recoverKeyring,
   type OutboxOptions,
   type Projection,
   type Registry,
@@ -63,6 +65,7 @@ import {
   type StoreMedium,
   utf8,
 } from "@holdfast/core";
+import { recordBlockedStarts, noteBlockedStart } from "./blocked-starts.ts";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
@@ -70,6 +73,7 @@ import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
+import { lazyRecovery } from "./recovery.ts";
 import { openSqlite } from "./sqlite-driver.ts";
 
 /** Where a store lies. */
@@ -112,11 +116,13 @@ const databaseFileName = "store.db";
 const version = "holdfast/0.1.0";
 const crypto = createNodeCrypto();
 
-function databasePath(directory: string): string {
+/** The database in a store's folder. */
+export function databasePath(directory: string): string {
   return join(directory, databaseFileName);
 }
 
-function stateOf(location: StoreLocation): string {
+/** The state folder of that location. */
+export function stateOf(location: StoreLocation): string {
   return resolve(location.stateDirectory ?? stateFolder(process.env));
 }
 
@@ -140,18 +146,13 @@ export async function initStore(
   });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
-  const passphrase = utf8(options.passphrase);
-  const provider = createSoftwareProvider({
-    crypto,
-    random: systemRandom,
-    passphrase,
-    parameters: undefined,
-  });
+  const provider = createPassphraseProvider(options.passphrase);
   const keyring = await createKeyring({
     crypto,
     random: systemRandom,
     files: keyringFiles(directory, state, storeId),
     provider,
+    recovery: lazyRecovery,
     tenant: options.joins?.tenant ?? base64url(systemRandom.bytes(16)),
     pseudonymKey: options.joins === undefined ? "make" : "await",
     storeId,
@@ -177,19 +178,33 @@ export async function initStore(
  * `store_drifted`, `store_corrupt`, `key_wrong`, the `keyring_*` and the storage codes; nothing is recreated.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
+  const state = stateOf(options);
+  let storeId: string | undefined;
   try {
-    return await openAt(options);
+    const store = await openAt(options, state, (id) => {
+      storeId = id;
+    });
+    if (options.readOnly !== true && storeId !== undefined) {
+      await recordBlockedStarts(state, storeId, store);
+    }
+    return store;
   } catch (error) {
-    throw fromSystem(error);
+    const told = fromSystem(error);
+    if (storeId !== undefined) noteBlockedStart(state, storeId, told);
+    throw told;
   }
 }
 
-async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
+async function openAt(
+  options: OpenStoreOptions,
+  state: string,
+  identified: (storeId: string) => void,
+): Promise<Holdfast> {
   const directory = resolve(options.directory);
-  const state = stateOf(options);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
+  identified(storeId);
   const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
   if (!existsSync(databasePath(directory))) {
     keyring[Symbol.dispose]();
@@ -207,7 +222,8 @@ async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
   }
 }
 
-async function openKeyringAt(
+/** The keyring of a store, by its passphrase. Throws the `keyring_*` codes and `key_wrong`. */
+export async function openKeyringAt(
   directory: string,
   state: string,
   storeId: string,
@@ -220,6 +236,7 @@ async function openKeyringAt(
       random: systemRandom,
       files: keyringFiles(directory, state, storeId),
       openProvider: openSoftwareProvider({ crypto, random: systemRandom, passphrase }),
+      recovery: lazyRecovery,
       storeId,
     });
   } catch (error) {
@@ -268,7 +285,7 @@ function openWith(
 }
 
 /** SQLite follows links: neither the folder nor the database nor what SQLite keeps beside it may be one. */
-function checkFolder(directory: string): void {
+export function checkFolder(directory: string): void {
   let safe = lstatSync(directory).isDirectory();
   for (const suffix of ["", "-wal", "-shm", "-journal"]) {
     const stat = lstatSync(databasePath(directory) + suffix, { throwIfNoEntry: false });
@@ -283,7 +300,7 @@ function makeDatabaseFile(path: string): void {
 }
 
 /** The store id from the folder's keyring, else from the mark that names the folder. */
-function storeIdIn(directory: string, state: string): string {
+export function storeIdIn(directory: string, state: string): string {
   try {
     return storeIdOf(crypto, directory, state);
   } catch (error) {
@@ -349,4 +366,53 @@ export function createStoreMedium(
       for (const file of marks.values()) file.close();
     },
   };
+}
+
+/** What {@link recoverStore} takes. */
+export interface RecoverStoreOptions extends StoreLocation {
+  /** The recovery key: 24 words or an age identity. */
+  readonly recoveryKey: string;
+  /** The new passphrase. */
+  readonly passphrase: string;
+}
+
+/**
+ * Gives a store whose passphrase is lost another one, by a recovery key: in one step, so that a crash leaves the
+ * old state or the new one. Throws `recovery_key_malformed`, `recovery_key_unknown`, `store_missing`, the
+ * `keyring_*` codes, `draft_invalid` for an empty passphrase.
+ */
+export async function recoverStore(
+  options: RecoverStoreOptions,
+): Promise<{ readonly recovery: string; readonly signingKeys: number }> {
+  const directory = resolve(options.directory);
+  const state = stateOf(options);
+  if (!existsSync(directory)) throw new HoldfastError("store_missing");
+  checkFolder(directory);
+  const provider = createPassphraseProvider(options.passphrase);
+  try {
+    return await recoverKeyring({
+      crypto,
+      random: systemRandom,
+      files: keyringFiles(directory, state, storeIdIn(directory, state)),
+      recovery: lazyRecovery,
+      identity: options.recoveryKey,
+      provider,
+    });
+  } finally {
+    provider.close();
+  }
+}
+
+/** A new software provider, for a new passphrase or a new key of the same one. Throws `draft_invalid` for an empty one. */
+export function createPassphraseProvider(passphrase: string): KeyProvider {
+  if (passphrase === "") {
+    throw new HoldfastError("draft_invalid", { path: "/passphrase", reason: "empty" });
+  }
+  const bytes = utf8(passphrase);
+  return createSoftwareProvider({
+    crypto,
+    random: systemRandom,
+    passphrase: bytes,
+    parameters: undefined,
+  });
 }

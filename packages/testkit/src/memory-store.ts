@@ -31,6 +31,7 @@ import {
   type StoreMedium,
   type Timers,
 } from "@holdfast/core";
+import { ageRecovery } from "@holdfast/core/recovery";
 
 /** A record file that nothing but this process sees. */
 export function createMemoryRecordFile(): RecordFile {
@@ -146,7 +147,7 @@ export async function createTestStore(
     },
     openKeyring: async () => {
       const openProvider = openSoftwareProvider({ crypto, random, passphrase });
-      return openKeyring({ crypto, random, files, openProvider });
+      return openKeyring({ crypto, random, files, recovery: ageRecovery, openProvider });
     },
     async open(options = {}) {
       const keyring = await store.openKeyring();

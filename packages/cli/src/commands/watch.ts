@@ -34,7 +34,7 @@ export function watchCommand(): Command {
 }
 
 /** Resolves on SIGINT or SIGTERM, or once the seconds are over. */
-function interruption(seconds: number | undefined): Promise<void> {
+export function interruption(seconds: number | undefined): Promise<void> {
   return new Promise((resolve) => {
     // Without an end of its own the timer only keeps the process alive.
     const timer = setInterval(finish, (seconds ?? 86_400) * 1_000);

@@ -57,6 +57,8 @@ export function createOutboxDesk(
       if (actor.trim() === "") throw new HoldfastError("outbox_reason_missing");
       const pseudonym = life.deps.keyring.actorOf(actor);
       await within((box) => box.forceRelease(worker, { actor: pseudonym, reason }));
+      const facts = { lease: "outbox" } as const;
+      await life.audit.record({ kind: "LeaseForced", facts, actor, why: "forced", reason });
     },
   };
 }

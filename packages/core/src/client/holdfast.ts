@@ -4,6 +4,7 @@
  * `append` is durable when it returns: after COMMIT with `synchronous=FULL`. The unit is one call: all its
  * drafts or none. Calls that wait are committed together, so that a burst costs one fsync and one signature.
  */
+import type { AuditTrail } from "../audit/audit-log.ts";
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { Conflict } from "../event/conflicts.ts";
 import type { OutboxStatus } from "../outbox/outbox.ts";
@@ -191,6 +192,8 @@ export interface Holdfast {
   resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** What waits to be delivered, what was given up on, and an operator's acts on it. */
   readonly outbox: OutboxDesk;
+  /** Who did what to keys, backups, leases, settings and sessions, when and why. */
+  readonly audit: AuditTrail;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;
   /**

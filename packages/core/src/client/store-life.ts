@@ -1,10 +1,23 @@
 /**
  * The life of an open store: one session after another, its writer, what was found, and its end.
  */
-import type { Registry } from "../event/registry.ts";
+import { type AuditTrail, createAuditTrail } from "../audit/audit-log.ts";
+import { auditTypes } from "../audit/audit-events.ts";
+import { createRegistry, type Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
+import type { TakenOver } from "../outbox/leases.ts";
 import type { OutboxOptions } from "../outbox/policy.ts";
+import { isOver, type RotationState } from "../keys/rotation.ts";
+import { limits } from "../std/limits.ts";
+import {
+  continueDataKeyRotation,
+  type DataKeyRotationState,
+  isDataKeyRotationOpen,
+  type RotateDataKeysDeps,
+} from "../lifecycle/rotate-data-keys.ts";
+import { continueRotation, type RotateKeysDeps } from "../lifecycle/rotate-keys.ts";
+import { base64 } from "../std/bytes.ts";
 import type { Projection } from "../projection/projection.ts";
 import { createReadModels, type ReadModels } from "../projection/read-models.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
@@ -69,11 +82,15 @@ const unwritable: ReadonlySet<ErrorCode> = new Set([
   "store_io_error",
 ]);
 
+const auditRegistry = createRegistry(auditTypes);
+
 /** A class, because a store has a life: one session after another, and an end. */
 export class StoreLife {
   readonly deps: StoreDeps;
   /** `undefined` in a store that is open for reading. */
   readonly writer: Writer | undefined;
+  /** Who did what to keys, backups, leases, settings and sessions. */
+  readonly audit: AuditTrail;
   /** What sync plans from and stores into. */
   readonly sync: SyncStore;
   /** Called after every commit, and before a session is given up. */
@@ -82,6 +99,8 @@ export class StoreLife {
   readonly #findings = new Map<string, Finding>();
   #session: ClientSession | undefined;
   #closed = false;
+  #closing = false;
+  #rotating: Promise<void> = Promise.resolve();
 
   constructor(deps: StoreDeps) {
     this.deps = deps;
@@ -98,6 +117,7 @@ export class StoreLife {
       throw error;
     }
     if (deps.readOnly) {
+      this.audit = this.#createAudit(newId);
       this.sync = this.#createReplica(marker);
       return;
     }
@@ -116,8 +136,26 @@ export class StoreLife {
         this.#mark(marker, identity, () => note);
         this.committed();
       },
+      tookOver: () => {
+        this.audit.note({ kind: "LeaseTakenOver", facts: { lease: "writer" } });
+      },
     });
+    this.audit = this.#createAudit(newId);
     this.sync = this.#createReplica(marker);
+  }
+
+  #createAudit(newId: () => string): AuditTrail {
+    const { clock, observer, keyring } = this.deps;
+    const opening = { ...this.deps, registry: auditRegistry };
+    return createAuditTrail({
+      clock,
+      observer,
+      newId,
+      append: this.writer?.append,
+      session: () => this.current(),
+      actorOf: keyring.actorOf,
+      open: (stored) => openEvent({ ...opening, awaited: this.current().closed.has }, stored),
+    });
   }
 
   /** The store side of sync. */
@@ -187,6 +225,95 @@ export class StoreLife {
     if (this.current().log.head() === 0) await writer.exclusively(() => undefined);
     if (this.current().driver.capabilities.readOnly) return;
     for (const model of this.current().models.unfinished()) await this.build(model, false);
+    await this.#goOnRotating();
+  }
+
+  /** An interrupted rotation goes on behind the opening; one that is soon over is waited for. */
+  async #goOnRotating(): Promise<void> {
+    const { keyring, timers } = this.deps;
+    const { writer } = this;
+    const stale = keyring.findings.some(({ code }) => code === "keyring_copy_stale");
+    if (stale) await writer?.exclusively(() => keyring.rotation.settle());
+    if (keyring.recovery.list().length > 0) {
+      await writer?.exclusively(() => keyring.recovery.escrow());
+    }
+    const state = keyring.rotation.state();
+    const inKeyring = state !== undefined && !isOver(state.phase);
+    if (!inKeyring && !isDataKeyRotationOpen(this.current().driver)) return;
+    const order = { why: "resumed" };
+    this.#rotating = this.rotate(async () => {
+      await continueRotation(this.rotateDeps(), order);
+      await continueDataKeyRotation(this.rotateDataKeysDeps(), order);
+    }).then(
+      () => undefined,
+      (error: unknown) => {
+        const code = isHoldfastError(error) ? error.code : "internal";
+        this.#find("rotation_stopped", `A rotation of keys cannot go on: ${code}.`);
+        this.deps.observer.log("warn", "rotation_stopped", { code });
+      },
+    );
+    await Promise.race([
+      this.#rotating,
+      new Promise<void>((resolve) => timers.after(limits.rotationResumeMs, resolve, true)),
+    ]);
+  }
+
+  /** What rotation in this store stands on. Throws `store_read_only`. */
+  rotateDeps(onProgress?: (state: RotationState) => void): RotateKeysDeps {
+    const { writer, audit } = this;
+    if (writer === undefined) throw new HoldfastError("store_read_only");
+    const { keyring, clock, timers, observer } = this.deps;
+    const stopped = (): boolean => this.#closing;
+    return { writer, keyring, clock, timers, observer, audit, stopped, onProgress };
+  }
+
+  rotateDataKeysDeps(onProgress?: (state: DataKeyRotationState) => void): RotateDataKeysDeps {
+    const { writer, keyring, timers, observer, audit, stopped } = this.rotateDeps();
+    const { crypto, random } = this.deps;
+    const session = (): ClientSession => this.current();
+    const ports = { writer, keyring, crypto, random, timers, observer, audit, session };
+    return { ...ports, stopped, onProgress };
+  }
+
+  /**
+   * Former HPKE keys go once the log grants this device access for the present one, or where it has no access to
+   * lose: what holders wrap from then on is wrapped to the present one.
+   */
+  async retireHpkeKeys(): Promise<void> {
+    const { keyring, observer } = this.deps;
+    const { writer } = this;
+    if (writer === undefined || !keyring.hasFormerHpkeKeys) return;
+    const device = readOwnLog(this.deps, this.current())?.device ?? "";
+    const row = this.current().access.fold().devices.get(device);
+    if (row !== undefined && row.hpke !== base64(keyring.hpke().publicKey)) return;
+    await writer.exclusively(() => keyring.retireHpkeKeys());
+    observer.count("rotation_phases", 1, { key: "hpke", phase: "old-key-destroyed" });
+    const facts = { key: "hpke", phase: "old-key-destroyed" } as const;
+    await this.audit.record({ kind: "KeyRotationAdvanced", facts });
+  }
+
+  /** One rotation at a time in this process; it ends before the store does. */
+  async rotate<T>(work: () => Promise<T>): Promise<T> {
+    await this.#rotating;
+    const running = work();
+    this.#rotating = running.then(
+      () => undefined,
+      () => undefined,
+    );
+    return running;
+  }
+
+  /** Opens the next own log, with a new signing key of the provider in use. */
+  async rekey(): Promise<void> {
+    const { writer } = this;
+    if (writer === undefined) throw new HoldfastError("store_read_only");
+    const { keyring } = this.deps;
+    await writer.exclusively(async (_, token, tenure) => {
+      await openNextIncarnation(this.#tenure, this.#writable(), token, "re-key");
+      if (keyring.recovery.list().length > 0) await keyring.recovery.escrow();
+      tenure.forget();
+    });
+    this.committed();
   }
 
   /** Builds in steps, each a transaction of its own: appends go on between them. */
@@ -249,7 +376,10 @@ export class StoreLife {
     const { driver, log } = session;
     const deps = this.deps;
     const { clock, observer, outbox: options = {} } = deps;
-    const outbox = createOutbox({ driver, clock, observer, options });
+    const tookOver = ({ entries }: TakenOver): void => {
+      this.audit.note({ kind: "LeaseTakenOver", facts: { lease: "outbox", entries } });
+    };
+    const outbox = createOutbox({ driver, clock, observer, options, tookOver });
     const closed = createClosedSections({ driver, keyring: deps.keyring });
     const opening = { ...deps, awaited: closed.has };
     const models = createReadModels({
@@ -334,6 +464,9 @@ export class StoreLife {
 
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.#closing = true;
+    await this.#rotating;
+    await this.audit.settled();
     await this.writer?.close();
     this.#closed = true;
     try {

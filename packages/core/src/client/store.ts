@@ -95,6 +95,7 @@ function storeOver(life: StoreLife): Holdfast {
       return append(draft, expect === undefined ? {} : { expect });
     },
     outbox: createOutboxDesk(life, events.get),
+    audit: life.audit,
     rebuild: (model, onProgress) => life.build(model, true, onProgress),
     verify: (options) => checkStore(life.deps, life.current(), options ?? {}),
     status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),

@@ -61,7 +61,9 @@ export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync 
         options,
         async afterPull({ token = "", signal }) {
           await purgeWhenDue(life);
-          return (await exchangeGrants(grants, transport, token, signal)).appended;
+          const { appended } = await exchangeGrants(grants, transport, token, signal);
+          await life.retireHpkeKeys();
+          return appended;
         },
       });
       engines.push(engine);

@@ -66,6 +66,8 @@ export interface Merged {
   readonly findings: readonly KeyringFinding[];
   /** Was any line damaged or torn? Then what is absent may be lost rather than never written. */
   readonly damaged: boolean;
+  /** Lines of kinds that this release does not know. */
+  readonly unknown: number;
 }
 
 /** Both copies of a keyring, read and written as one. */
@@ -76,6 +78,10 @@ export interface Copies {
   changed(): boolean;
   /** Adds lines to both copies and repairs what can be repaired; durable when it returns. */
   write(lines: readonly Bytes[]): void;
+  /** Puts these lines, of a higher generation, in place of both copies; durable when it returns. */
+  replace(lines: readonly Bytes[]): void;
+  /** The text of one copy as it lies on the medium. */
+  text(name: CopyName): Bytes;
   /**
    * Makes durable what was read: a process that was killed, or whose sync failed, leaves lines that are
    * there to read and gone after a power cut. Nothing may be sealed with them before this.
@@ -190,7 +196,7 @@ function merge(copies: readonly Copy[]): Plan {
   const damaged = copies.some((copy) => copy.damaged.length > 0 || !copy.ended);
   const records = [...union.values()].filter(({ kind }) => kind !== "unknown");
   return {
-    merged: { header, records, findings, damaged },
+    merged: { header, records, findings, damaged, unknown: union.size - records.length },
     texts: new Set(union.keys()),
     replacements,
   };
@@ -234,6 +240,15 @@ export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
       versions = versionsNow();
       repairable = false;
     },
+    replace(lines) {
+      versions = undefined;
+      settled = false;
+      const content = concat(...lines);
+      for (const name of copyNames) files[name].replace(content);
+      versions = versionsNow();
+      repairable = false;
+    },
+    text: (name) => files[name].read() ?? new Uint8Array(0),
     settle() {
       if (settled) return;
       for (const name of copyNames) files[name].sync();

@@ -21,11 +21,16 @@ export interface Epoch {
   readonly check: Bytes;
 }
 
+/** The key of the high-water mark that belongs to an epoch key. The caller wipes both. */
+export function markKeyOf(crypto: Crypto, epochKey: Uint8Array): Bytes {
+  return crypto.hmac(epochKey).mac(epochLabels.mark);
+}
+
 /** Takes the epoch key over and wipes it. */
 export function epochOver(crypto: Crypto, id: string, epochKey: Bytes): Epoch {
   const mac = crypto.hmac(epochKey);
   const wrapKey = mac.mac(epochLabels.wrap);
-  const markKey = mac.mac(epochLabels.mark);
+  const markKey = markKeyOf(crypto, epochKey);
   try {
     const check = mac.mac(epochLabels.check).slice(0, 16);
     return { id, aead: crypto.aead(wrapKey), mark: crypto.hmac(markKey), check };
@@ -53,6 +58,22 @@ export function wrapRecord(
   const nonce = random.bytes(nonceBytes);
   const wrapped = concat(nonce, epoch.aead.encrypt(nonce, secret, wrapContext(record)));
   return { ...record, wrapped: base64url(wrapped) };
+}
+
+/** The same secret under another epoch key; the plaintext is wiped. */
+export function rewrapRecord(
+  random: Random,
+  epochs: ReadonlyMap<string, Epoch>,
+  to: Epoch,
+  record: WrappedRecord,
+): WrappedRecord {
+  const secret = unwrapRecord(epochs, record);
+  const { wrapped: _, epoch: __, ...fields } = record;
+  try {
+    return wrapRecord(random, to, fields, secret);
+  } finally {
+    wipe(secret);
+  }
 }
 
 export function unwrapRecord(

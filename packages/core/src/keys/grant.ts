@@ -20,12 +20,12 @@ import {
   utf8,
   wipe,
 } from "../std/bytes.ts";
-import { HoldfastError, invariant } from "../std/errors.ts";
+import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
 import { canonicalBytes } from "../std/jcs.ts";
 import { type JsonValue, parseJson } from "../std/json.ts";
 import { limits } from "../std/limits.ts";
 import type { Random } from "../std/ports.ts";
-import type { DataKeyMaterial } from "./keyring.ts";
+import type { DataKeyMaterial } from "./data-key.ts";
 
 /** What a grant carries. Whoever receives it wipes `key`. */
 export type GrantedKey =
@@ -159,6 +159,16 @@ function parseGrant(grant: Uint8Array): ParsedGrant {
   }
   const [id, scope, section] = [text("id"), text("scope"), text("section")];
   return { ...common, granted: { kind: "data", id, scope, section, generation } };
+}
+
+/** The HPKE public key that a grant is wrapped to; `undefined` where the text is none. */
+export function recipientOf(grant: Uint8Array): Bytes | undefined {
+  try {
+    return parseGrant(grant).to;
+  } catch (error) {
+    if (!isHoldfastError(error)) throw error;
+    return undefined;
+  }
 }
 
 /**

@@ -8,7 +8,13 @@ import type { Crypto, Random } from "../std/ports.ts";
 import type { Copies, Merged } from "./copies.ts";
 import { type Epoch, type WithoutWrapped, wrapRecord } from "./epoch.ts";
 import { addToIndex, type Index, indexOf } from "./record-index.ts";
-import { encodeRecord, type HeaderRecord, type WrappedRecord } from "./record.ts";
+import {
+  encodeRecord,
+  type HeaderRecord,
+  type KeyringRecord,
+  type WrappedRecord,
+} from "./record.ts";
+import { isSwitched } from "./rotation.ts";
 
 export interface KeyringRecords {
   /** The copies as they were last read. */
@@ -30,6 +36,15 @@ export interface KeyringRecords {
   flush(): void;
   /** Writes what is pending, and mends the copies. */
   write(): void;
+  /** Every record, in file order: what was read, and what was written since. */
+  durable(): readonly KeyringRecord[];
+  /** Writes records as they are; durable when it returns. */
+  append(records: readonly KeyringRecord[]): void;
+  /**
+   * Puts these records in place of all, as a new generation of the file; `lineOf` gives their lines. What is
+   * pending is written first. Durable when it returns.
+   */
+  replace(records: readonly KeyringRecord[], lineOf: (record: KeyringRecord) => Bytes): void;
   /** Forgets what is pending; answers the wrapped keys of it. */
   release(): readonly string[];
   /** `false` when it was closed before. */
@@ -47,6 +62,8 @@ export function createKeyringRecords(parts: {
   readonly copies: Copies;
   readonly merged: Merged;
   readonly epochs: ReadonlyMap<string, Epoch>;
+  /** Told of what was read anew, before anybody looks at it. */
+  readonly read?: (merged: Merged) => void;
 }): KeyringRecords {
   const { copies, epochs } = parts;
   let merged = parts.merged;
@@ -63,7 +80,10 @@ export function createKeyringRecords(parts: {
   }
 
   function epoch(): Epoch {
-    const id = index().epoch?.id;
+    const { rotation, epoch: newest } = index();
+    // A new epoch key wraps nothing before it is known to be in both copies.
+    const early = rotation?.key === "epoch" && !isSwitched(rotation.phase);
+    const id = early ? rotation.from : newest?.id;
     const found = id === undefined ? undefined : epochs.get(id);
     if (found === undefined) throw new HoldfastError("keyring_record_missing", { record: "epoch" });
     return found;
@@ -74,6 +94,7 @@ export function createKeyringRecords(parts: {
     if (!copies.changed()) return;
     merged = copies.load();
     checkSame(parts.merged.header, merged.header);
+    parts.read?.(merged);
     durable = [...merged.records];
     current = indexOf(durable);
     for (const { record } of pending) addToIndex(current, record);
@@ -99,6 +120,13 @@ export function createKeyringRecords(parts: {
 
   function write(): void {
     refresh();
+    const { file } = merged.header;
+    // A rotation may have replaced the file since: a line of an older generation would not count.
+    pending = pending.map((each) => {
+      if (each.record.file === file) return each;
+      const record = { ...each.record, file };
+      return { record, line: encodeRecord(parts.crypto, record) };
+    });
     copies.write(pending.map(({ line }) => line));
     for (const { record } of pending) durable.push(record);
     pending = [];
@@ -128,6 +156,24 @@ export function createKeyringRecords(parts: {
       copies.settle();
     },
     write,
+    durable: () => durable,
+    append(records) {
+      refresh();
+      copies.write(records.map((record) => encodeRecord(parts.crypto, record)));
+      for (const record of records) {
+        durable.push(record);
+        addToIndex(current, record);
+      }
+    },
+    replace(records, lineOf) {
+      invariant(pending.length === 0, "what is pending is written before a keyring is replaced");
+      copies.replace(records.map(lineOf));
+      durable = [...records];
+      current = indexOf(durable);
+      const header = records.find((record) => record.kind === "keyring");
+      invariant(header !== undefined, "a keyring has its header");
+      merged = { header, records: durable, findings: [], damaged: false, unknown: 0 };
+    },
     release() {
       index();
       const released = pending.map(({ record }) => record.wrapped);

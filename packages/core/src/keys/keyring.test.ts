@@ -197,7 +197,7 @@ describe("keyring", () => {
     expect(codeOf(() => open(files, "right", { tenant: "other" }))).toBe("keyring_foreign");
     expect(codeOf(() => open(filesOf(good, full().files.store.content)))).toBe("keyring_foreign");
     expect(codeOf(() => create(files))).toBe("keyring_exists");
-    const newer = '{"file":1,"format":2,"kind":"keyring"}';
+    const newer = '{"file":1,"format":3,"kind":"keyring"}';
     const sum = hex(crypto.sha256(utf8(newer))).slice(0, 16);
     expect(codeOf(() => open(both(utf8(`${newer} ${sum}\n`))))).toBe("keyring_newer");
     expect(files.store.content).toEqual(good);

@@ -7,7 +7,7 @@
  * `keyring_salt_missing`, `keyring_corrupt`, `keyring_foreign`, `keyring_newer`, `keyring_record_missing`).
  * Keys are unwrapped when they are asked for; raw bytes are wiped and only handles stay.
  */
-import { type Bytes, base64url, concat, fromBase64url, utf8, wipe } from "../std/bytes.ts";
+import { type Bytes, base64url, concat, fromBase64url, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
 import {
@@ -26,8 +26,15 @@ import {
 } from "./provider.ts";
 import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
 import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
+import { type DataKey, type DataKeyMaterial, dataKeyOver, type HeldDataKey } from "./data-key.ts";
+import { createMarkMac, createPseudonymMac } from "./epoch-macs.ts";
+import { createGenerations, type KeyGenerations } from "./generations.ts";
+import { createKeyringRecovery, type KeyringRecovery } from "./keyring-recovery.ts";
+import { createKeyringRotation, isRetired, type KeyringRotation } from "./keyring-rotation.ts";
+import type { RotationGround } from "./rotation-ground.ts";
+import type { RecoveryCipher } from "./recovery-cipher.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
-import { type Unlocked, unlock } from "./unlock.ts";
+import { openEpoch, type Unlocked, unlock } from "./unlock.ts";
 import { indexOf, ownKey } from "./record-index.ts";
 import {
   type DataKeyRecord,
@@ -36,33 +43,8 @@ import {
   type SigningRecord,
   type WrappedRecord,
   encodeRecord,
-  keyringFormat,
+  keyringFormatFirst,
 } from "./record.ts";
-
-/** A data key of one scope and section class. Its bytes are not readable; only frame keys come out. */
-export interface DataKey {
-  readonly id: string;
-  readonly scope: string;
-  readonly section: string;
-  readonly generation: number;
-  /**
-   * The AES-256 key of one frame: HKDF-Expand (RFC 5869 §2.3, 32 bytes) of the data key with info
-   * "holdfast/aead/v1|" ‖ section ‖ leaf. The caller wipes it.
-   */
-  frameKey(section: string, leaf: Uint8Array): Bytes;
-}
-
-/** A data key by its names. */
-export type HeldDataKey = Pick<DataKey, "id" | "scope" | "section" | "generation">;
-
-/** A data key in the open: what a grant carries. Whoever receives it wipes `key`. */
-export interface DataKeyMaterial {
-  readonly id: string;
-  readonly scope: string;
-  readonly section: string;
-  readonly generation: number;
-  readonly key: Bytes;
-}
 
 /** The public half of an incarnation's signing key. */
 export interface SigningKeyRecord {
@@ -75,7 +57,7 @@ export interface SigningKeyRecord {
 }
 
 /** The keys of one installation, open for use; dispose of it to wipe them. */
-export interface Keyring extends Disposable {
+export interface Keyring extends Disposable, KeyGenerations {
   readonly storeId: string;
   readonly tenant: string;
   /** The provider that opened the keyring; the keyring owns and closes it. */
@@ -134,6 +116,10 @@ export interface Keyring extends Disposable {
   dataKeyMaterial(id: string, generation: number): DataKeyMaterial | undefined;
   /** The bytes of the pseudonym key, to grant it. The caller wipes them. */
   pseudonymKey(): Bytes | undefined;
+  /** Rotation of the epoch key and of provider keys. */
+  readonly rotation: KeyringRotation;
+  /** Recovery keys, kept offline. */
+  readonly recovery: KeyringRecovery;
   /** Writes the copies anew where findings can be repaired; needs the store's lease, as every write. */
   repair(): void;
 }
@@ -143,6 +129,8 @@ export interface KeyringDeps {
   readonly crypto: Crypto;
   readonly random: Random;
   readonly files: KeyringFiles;
+  /** Wraps to recovery keys, where the keyring has any (`@holdfast/core/recovery`). */
+  readonly recovery?: RecoveryCipher;
 }
 
 /** What {@link createKeyring} takes. */
@@ -164,7 +152,6 @@ export interface OpenKeyringOptions extends KeyringDeps {
   readonly tenant?: string;
 }
 
-const one = Uint8Array.of(1);
 const keyBytes = 32;
 
 /** A record that every keyring has: damaged where lines were damaged, else never there. */
@@ -188,7 +175,7 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
   const header: HeaderRecord = {
     kind: "keyring",
     file: 1,
-    format: keyringFormat,
+    format: keyringFormatFirst,
     store,
     tenant: options.tenant,
   };
@@ -270,7 +257,9 @@ export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> 
       throw new HoldfastError("keyring_foreign", { expected, found });
     }
   }
-  const providers = records.filter((record) => record.kind === "provider");
+  const providers = records
+    .filter((record) => record.kind === "provider")
+    .filter(({ id }) => !isRetired(records, id));
   const epochs = records.filter((record) => record.kind === "epoch");
   if (providers.length === 0) {
     throw new HoldfastError(merged.damaged ? "keyring_corrupt" : "keyring_salt_missing", {
@@ -296,9 +285,30 @@ interface KeyringParts extends KeyringDeps, Unlocked {
   readonly merged: Merged;
 }
 
+/** Opens epochs that another process has made, where the provider answers at once; else they stay missing. */
+function learnEpochs(
+  { crypto, epochs }: KeyringParts,
+  { provider, id }: { readonly provider: KeyProvider; readonly id: string },
+  merged: Merged,
+): void {
+  if (!provider.capabilities.synchronous) return;
+  for (const record of merged.records) {
+    if (record.kind !== "epoch" || epochs.has(record.id)) continue;
+    const opened = openEpoch(crypto, provider, merged.header, id, record);
+    if (opened instanceof Promise || opened === null) continue;
+    epochs.set(record.id, opened);
+  }
+}
+
 function keyringOver(parts: KeyringParts): Keyring {
-  const { crypto, random, provider, providerId, epochs } = parts;
-  const records = createKeyringRecords(parts);
+  const { crypto, random, epochs } = parts;
+  const use = { provider: parts.provider, id: parts.providerId };
+  const records = createKeyringRecords({
+    ...parts,
+    read: (merged) => {
+      learnEpochs(parts, use, merged);
+    },
+  });
   const pseudonyms = createPseudonyms(createPseudonymMac(crypto, epochs, records));
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
   const handles = new Map<string, DataKey>();
@@ -313,6 +323,12 @@ function keyringOver(parts: KeyringParts): Keyring {
     handles.set(record.wrapped, made);
     return made;
   };
+  /** A handle outlives the wrap that it came from. */
+  const renamed = (before: string, after: string): void => {
+    const held = handles.get(before);
+    if (held !== undefined) handles.set(after, held);
+    handles.delete(before);
+  };
   const makeDataKey = (scope: string, section: string): DataKey => {
     const id = base64url(random.bytes(16));
     const key = random.bytes(keyBytes);
@@ -325,6 +341,19 @@ function keyringOver(parts: KeyringParts): Keyring {
     handles.set(made.wrapped, fresh);
     return fresh;
   };
+  const ground: RotationGround = {
+    ...parts,
+    records,
+    renamed,
+    current: () => use,
+    providerOf: (id) => (id === use.id ? use.provider : undefined),
+    adopt(id, provider) {
+      const former = use.provider;
+      Object.assign(use, { id, provider });
+      former.close();
+    },
+  };
+  const generations = createGenerations({ crypto, random, records, epochs });
   const pseudonymOf: typeof pseudonyms.of = (...words) => {
     records.index();
     return pseudonyms.of(...words);
@@ -335,7 +364,9 @@ function keyringOver(parts: KeyringParts): Keyring {
   return {
     storeId: parts.merged.header.store,
     tenant: parts.merged.header.tenant,
-    provider,
+    get provider() {
+      return use.provider;
+    },
     get findings() {
       return records.merged().findings;
     },
@@ -382,11 +413,18 @@ function keyringOver(parts: KeyringParts): Keyring {
     },
     addSigningKey({ device, incarnation, algorithm, spki, ref }) {
       const fields = { device, incarnation, algorithm, spki: base64url(spki) };
-      records.add({ kind: "signing", file: file(), ...fields, provider: providerId }, ref);
+      records.add({ kind: "signing", file: file(), ...fields, provider: use.id }, ref);
     },
-    signingKeys: () => [...records.index().signing.values()].map(signingKeyOf),
-    signer: (incarnation) => signerOf(parts, records, incarnation),
-    markMac: () => records.epoch().mark,
+    signingKeys: () =>
+      [...records.index().signing.values()].flatMap((held) => held.slice(-1)).map(signingKeyOf),
+    signer: (incarnation) => signerOf(epochs, use, records, incarnation),
+    markMac: createMarkMac(crypto, epochs, records),
+    ...generations,
+    get hasFormerHpkeKeys() {
+      return generations.hasFormerHpkeKeys;
+    },
+    rotation: createKeyringRotation(ground),
+    recovery: createKeyringRecovery(ground),
     hpke() {
       const record = required(records.index().hpke, "hpke", records.merged());
       const publicKey = fromBase64url(record.public);
@@ -425,45 +463,30 @@ function keyringOver(parts: KeyringParts): Keyring {
       if (!records.close()) return;
       handles.clear();
       pseudonyms.forget();
-      provider.close();
+      use.provider.close();
     },
   };
 }
 
-/** The MAC under the tenant's pseudonym key, which may arrive later as a grant. */
-function createPseudonymMac(
-  crypto: Crypto,
-  epochs: ReadonlyMap<string, Epoch>,
-  records: KeyringRecords,
-): () => Mac {
-  let held: { readonly wrapped: string; readonly mac: Mac } | undefined;
-  return () => {
-    const record = records.find((index) => index.pseudonym);
-    if (record === undefined) {
-      throw new HoldfastError("pseudonym_key_awaited");
-    }
-    if (held?.wrapped === record.wrapped) return held.mac;
-    const key = unwrapRecord(epochs, record, keyBytes);
-    held = { wrapped: record.wrapped, mac: crypto.hmac(key) };
-    wipe(key);
-    return held.mac;
-  };
-}
-
 function signerOf(
-  parts: KeyringParts,
+  epochs: ReadonlyMap<string, Epoch>,
+  use: { readonly provider: KeyProvider; readonly id: string },
   records: KeyringRecords,
   incarnation: string,
 ): MaybePromise<Sign> {
-  const record = records.find((index) => index.signing.get(incarnation));
+  const held = records.find((index) => index.signing.get(incarnation));
+  const record = held?.find(({ provider }) => provider === use.id) ?? held?.at(-1);
   if (record === undefined) {
     throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
   }
-  if (record.provider !== parts.providerId) {
+  if (record.provider !== use.id) {
     throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
   }
-  const ref = unwrapRecord(parts.epochs, record);
-  return whenReady(parts.provider.signer(ref, record.algorithm), (sign) => {
+  const ref = unwrapRecord(epochs, record);
+  if (ref.length === 0) {
+    throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
+  }
+  return whenReady(use.provider.signer(ref, record.algorithm), (sign) => {
     if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
     return sign;
   });
@@ -474,25 +497,4 @@ function signingKeyOf(record: SigningRecord): SigningKeyRecord {
   const spki = fromBase64url(record.spki);
   invariant(spki !== undefined, "a signing record was checked when it was read");
   return { device, incarnation, algorithm, spki };
-}
-
-/** The caller wipes the key afterwards. */
-function dataKeyOver(
-  crypto: Crypto,
-  record: DataKeyRecord,
-  key: Uint8Array,
-  checkOpen: () => unknown,
-): DataKey {
-  const mac = crypto.hmac(key);
-  const { id, scope, section, generation } = record;
-  return {
-    id,
-    scope,
-    section,
-    generation,
-    frameKey(name, leaf) {
-      checkOpen();
-      return mac.mac(utf8(`holdfast/aead/v1|${name}`), leaf, one);
-    },
-  };
 }

@@ -59,6 +59,13 @@ export interface KeyProvider {
   ): MaybePromise<{ readonly ref: Bytes; readonly spki: Bytes }>;
   /** Signs with the key of `ref`. `null`: not this provider's key; throws `key_unwrap_failed` when broken. */
   signer(ref: Uint8Array, algorithm: SignatureAlgorithm): MaybePromise<Sign | null>;
+  /**
+   * The private key of `ref`, PKCS#8, which the caller wipes; `null` as `signer`. Only where the provider cannot
+   * keep keys to itself anyway: then they move along when its own key is rotated.
+   */
+  releaseSigningKey?(ref: Uint8Array, algorithm: SignatureAlgorithm): MaybePromise<Bytes | null>;
+  /** Takes over a private key (PKCS#8) that another provider released; its `ref` here. */
+  adoptSigningKey?(privateKey: Uint8Array, algorithm: SignatureAlgorithm): MaybePromise<Bytes>;
   /** Wipes what it holds. Any later call is a bug (an assertion). */
   close(): void;
 }

@@ -4,20 +4,25 @@ import type {
   EpochRecord,
   HpkeRecord,
   KeyringRecord,
+  MarkRecord,
   PageRecord,
   PseudonymRecord,
+  RotationRecord,
   SigningRecord,
+  WrappedRecord,
 } from "./record.ts";
 
 /** Records by what they are asked for; rebuilt when the file was read anew. */
 export interface Index {
   readonly data: Map<string, Map<number, DataKeyRecord>>;
   readonly own: Map<string, DataKeyRecord>;
-  readonly signing: Map<string, SigningRecord>;
+  readonly signing: Map<string, readonly SigningRecord[]>;
   page: PageRecord | undefined;
   hpke: HpkeRecord | undefined;
   pseudonym: PseudonymRecord | undefined;
+  mark: MarkRecord | undefined;
   epoch: EpochRecord | undefined;
+  rotation: RotationRecord | undefined;
 }
 
 export function ownKey(scope: string, section: string): string {
@@ -36,9 +41,13 @@ export function addToIndex(index: Index, record: KeyringRecord): void {
         index.own.set(pair, record);
       return;
     }
-    case "signing":
-      index.signing.set(record.incarnation, record);
+    case "signing": {
+      // One line for each provider that holds the key; the last is what signs.
+      const others = index.signing.get(record.incarnation) ?? [];
+      const kept = others.filter(({ provider }) => provider !== record.provider);
+      index.signing.set(record.incarnation, [...kept, record]);
       return;
+    }
     case "page":
       index.page = record;
       return;
@@ -48,11 +57,19 @@ export function addToIndex(index: Index, record: KeyringRecord): void {
     case "pseudonym":
       index.pseudonym = record;
       return;
+    case "mark":
+      index.mark = record;
+      return;
     case "epoch":
       index.epoch = record;
       return;
+    case "rotation":
+      index.rotation = record;
+      return;
     case "keyring":
     case "provider":
+    case "recovery":
+    case "escrow":
     case "unknown":
   }
 }
@@ -65,8 +82,38 @@ export function indexOf(records: readonly KeyringRecord[]): Index {
     page: undefined,
     hpke: undefined,
     pseudonym: undefined,
+    mark: undefined,
     epoch: undefined,
+    rotation: undefined,
   };
   for (const record of records) addToIndex(index, record);
   return index;
+}
+
+/** Records by what they are about, the last of each; in the order in which these first came. */
+export function latestOf(records: readonly KeyringRecord[]): Map<string, WrappedRecord> {
+  const latest = new Map<string, WrappedRecord>();
+  for (const record of records) {
+    const name = wrappedName(record);
+    if (name !== undefined) latest.set(name, record as WrappedRecord);
+  }
+  return latest;
+}
+
+/** What a wrapped record is about; `undefined` for other records. */
+export function wrappedName(record: KeyringRecord): string | undefined {
+  switch (record.kind) {
+    case "data":
+      return `data/${record.id}/${record.generation}`;
+    case "signing":
+      return `signing/${record.incarnation}/${record.provider}`;
+    case "hpke":
+      return `hpke/${record.public}`;
+    case "page":
+    case "mark":
+    case "pseudonym":
+      return record.kind;
+    default:
+      return undefined;
+  }
 }

@@ -13,8 +13,12 @@ import { parseJson } from "../std/json.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
 import { type ProviderName, type ProviderParameters, providerNames } from "./provider.ts";
+import { type RotationState, rotationPhases } from "./rotation.ts";
 
-export const keyringFormat = 1;
+/** The newest format that this release reads and writes: the first one and the kinds of rotation. */
+export const keyringFormat = 2;
+/** What a new keyring begins with; the first rotation raises it. */
+export const keyringFormatFirst = 1;
 
 /** Fields that every record has: its kind, and the generation of the file that it was written for. */
 interface Common {
@@ -69,8 +73,31 @@ export interface HpkeRecord extends Wrapped {
   readonly kind: "hpke";
   readonly public: string;
 }
+/** The key of the high-water mark, kept when its epoch key goes; without one it is derived from the epoch key. */
+export interface MarkRecord extends Wrapped {
+  readonly kind: "mark";
+}
+/** A recovery key: the epoch key is wrapped to its recipient, and so are signing keys that can be copied. */
+export interface RecoveryRecord extends Common {
+  readonly kind: "recovery";
+  readonly id: string;
+  /** age X25519 recipient: `age1…`. */
+  readonly recipient: string;
+}
+/** A signing key wrapped to a recovery key. */
+export interface EscrowRecord extends Common {
+  readonly kind: "escrow";
+  readonly recovery: string;
+  readonly incarnation: string;
+  readonly wrapped: string;
+}
+/** Where the last rotation stands. */
+export interface RotationRecord extends Common, RotationState {
+  readonly kind: "rotation";
+}
 export type WrappedRecord =
   | PageRecord
+  | MarkRecord
   | PseudonymRecord
   | DataKeyRecord
   | SigningRecord
@@ -83,6 +110,9 @@ export type KeyringRecord =
   | HeaderRecord
   | ProviderLine
   | EpochRecord
+  | RecoveryRecord
+  | EscrowRecord
+  | RotationRecord
   | WrappedRecord
   | UnknownRecord;
 
@@ -164,6 +194,9 @@ type Fields = Readonly<Record<string, unknown>>;
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 1;
 }
+function isTally(value: unknown): boolean {
+  return value === 0 || isCount(value);
+}
 function isName(value: unknown): value is string {
   return typeof value === "string" && value.length >= 1 && value.length <= limits.nameBytesMax;
 }
@@ -210,6 +243,26 @@ const shapes: Readonly<Record<string, (fields: Fields) => boolean>> = {
     }) &&
     onlyFields(f, "id", "check", "wraps"),
   page: (f) => isWrapped(f),
+  mark: (f) => isWrapped(f),
+  recovery: (f) =>
+    isName(f["id"]) &&
+    typeof f["recipient"] === "string" &&
+    /^age1[a-z0-9]{20,100}$/.test(f["recipient"]) &&
+    onlyFields(f, "id", "recipient"),
+  escrow: (f) =>
+    isName(f["recovery"]) &&
+    isName(f["incarnation"]) &&
+    isBytes(f["wrapped"]) &&
+    onlyFields(f, "recovery", "incarnation", "wrapped"),
+  rotation: (f) =>
+    isName(f["id"]) &&
+    (f["key"] === "epoch" || f["key"] === "provider") &&
+    (rotationPhases as readonly unknown[]).includes(f["phase"]) &&
+    isName(f["from"]) &&
+    isName(f["to"]) &&
+    isTally(f["done"]) &&
+    isTally(f["total"]) &&
+    onlyFields(f, "id", "key", "phase", "from", "to", "done", "total"),
   pseudonym: (f) => isWrapped(f),
   data: (f) =>
     isName(f["id"]) &&

@@ -216,6 +216,8 @@ function providerOver(
         wipe(privateKey);
       }
     },
+    releaseSigningKey: (ref, algorithm) => unwrapBytes(ref, contextOf(algorithm)),
+    adoptSigningKey: (privateKey, algorithm) => wrapBytes(privateKey, contextOf(algorithm)),
     close() {
       if (held !== undefined) wipe(held.id, held.check);
       held = undefined;

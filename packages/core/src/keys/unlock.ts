@@ -1,5 +1,5 @@
 /** From provider records to the epoch keys of a keyring. */
-import { equalSecretBytes, fromBase64url } from "../std/bytes.ts";
+import { type Bytes, equalSecretBytes, fromBase64url } from "../std/bytes.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { type Epoch, epochContext, epochOver } from "./epoch.ts";
@@ -15,7 +15,8 @@ import type { EpochRecord, HeaderRecord } from "./record.ts";
 export interface Unlocked {
   readonly provider: KeyProvider;
   readonly providerId: string;
-  readonly epochs: ReadonlyMap<string, Epoch>;
+  /** Rotation adds and removes. */
+  readonly epochs: Map<string, Epoch>;
 }
 
 /** Run, and turn a failure, now or later, into a value. */
@@ -50,7 +51,7 @@ export function unlock(
       attempt<KeyProvider | null>(() => options.openProvider(record), noteWrong),
       (provider) => {
         if (provider === null) return tryFrom(at + 1);
-        const opened = attempt<ReadonlyMap<string, Epoch> | null>(
+        const opened = attempt<Map<string, Epoch> | null>(
           () => openEpochs(options.crypto, provider, header, record.id, epochs),
           (error) => {
             provider.close();
@@ -66,36 +67,61 @@ export function unlock(
   return tryFrom(0);
 }
 
+/** The epoch of a record, through the wrap of that provider; `null`: it has none there. */
+export function openEpoch(
+  crypto: Crypto,
+  provider: KeyProvider,
+  header: HeaderRecord,
+  providerId: string,
+  record: EpochRecord,
+): MaybePromise<Epoch | null> {
+  const opened = openEpochKey(provider, header, providerId, record);
+  return whenReady(opened, (epochKey) =>
+    epochKey === null ? null : checkedEpoch(crypto, record, epochKey),
+  );
+}
+
+/** The epoch key itself, which the caller wipes. */
+export function openEpochKey(
+  provider: KeyProvider,
+  header: HeaderRecord,
+  providerId: string,
+  record: EpochRecord,
+): MaybePromise<Bytes | null> {
+  const wrap = record.wraps.find((candidate) => candidate.provider === providerId);
+  if (wrap === undefined) return null;
+  const wrapped = fromBase64url(wrap.wrapped) ?? new Uint8Array(0);
+  return provider.unwrap(wrapped, epochContext(header, record.id, providerId));
+}
+
+/** Takes the epoch key over. Throws `keyring_corrupt` when it is not the one that the record was made with. */
+export function checkedEpoch(crypto: Crypto, record: EpochRecord, epochKey: Bytes): Epoch {
+  const epoch = epochOver(crypto, record.id, epochKey);
+  if (!equalSecretBytes(epoch.check, fromBase64url(record.check) ?? new Uint8Array(0))) {
+    throw new HoldfastError("keyring_corrupt", { record: "epoch" });
+  }
+  return epoch;
+}
+
 function openEpochs(
   crypto: Crypto,
   provider: KeyProvider,
   header: HeaderRecord,
   providerId: string,
   records: readonly EpochRecord[],
-): MaybePromise<ReadonlyMap<string, Epoch>> {
+): MaybePromise<Map<string, Epoch>> {
   const epochs = new Map<string, Epoch>();
-  const next = (at: number): MaybePromise<ReadonlyMap<string, Epoch>> => {
+  const next = (at: number): MaybePromise<Map<string, Epoch>> => {
     const record = records[at];
     if (record === undefined) {
       const newest = records.at(-1);
       if (newest !== undefined && epochs.has(newest.id)) return epochs;
       throw new HoldfastError("key_wrong", { provider: provider.name });
     }
-    const wrap = record.wraps.find((candidate) => candidate.provider === providerId);
-    if (wrap === undefined) return next(at + 1);
-    const wrapped = fromBase64url(wrap.wrapped) ?? new Uint8Array(0);
-    return whenReady(
-      provider.unwrap(wrapped, epochContext(header, record.id, providerId)),
-      (epochKey) => {
-        if (epochKey === null) return next(at + 1);
-        const epoch = epochOver(crypto, record.id, epochKey);
-        if (!equalSecretBytes(epoch.check, fromBase64url(record.check) ?? new Uint8Array(0))) {
-          throw new HoldfastError("keyring_corrupt", { record: "epoch" });
-        }
-        epochs.set(record.id, epoch);
-        return next(at + 1);
-      },
-    );
+    return whenReady(openEpoch(crypto, provider, header, providerId, record), (epoch) => {
+      if (epoch !== null) epochs.set(record.id, epoch);
+      return next(at + 1);
+    });
   };
   return next(0);
 }

@@ -132,6 +132,8 @@ export interface OutboxDeps {
   readonly clock: Clock;
   readonly observer?: Observer;
   readonly options?: OutboxOptions;
+  /** Told of leases that ended because somebody else leased, within the transaction that does it. */
+  readonly tookOver?: (lease: TakenOver) => void;
 }
 
 /** The outbox over a store's database; takes part in appends. Throws `outbox_option_invalid`. */
@@ -152,6 +154,7 @@ export function createOutbox(deps: OutboxDeps): Outbox {
     const now = clock.now();
     const { worker } = wish;
     const tookOver = leases.takeOver(worker, now);
+    for (const over of tookOver) deps.tookOver?.(over);
     const candidates = turns.next(wish.entries, now, wish.order ?? "lane");
     if (candidates.length === 0) return undefined;
     const token = leases.enter(worker, wish.metadata, now);

@@ -1,5 +1,5 @@
 /** What verification reads: rows as they are stored, and what it says about them. */
-import type { DataKey } from "../keys/keyring.ts";
+import type { DataKey } from "../keys/data-key.ts";
 import type { Crypto } from "../std/ports.ts";
 
 /** One thing that is not as it must be. */

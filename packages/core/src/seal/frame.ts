@@ -12,7 +12,7 @@
  * touching a leaf, a swapped key is found when the commitment is compared, and one section can be disclosed
  * by handing over its salt and plaintext. spec/event.md is normative.
  */
-import type { DataKey } from "../keys/keyring.ts";
+import type { DataKey } from "../keys/data-key.ts";
 import { type Bytes, concat, equalBytes, utf8, wipe } from "../std/bytes.ts";
 import type { Crypto, Random } from "../std/ports.ts";
 

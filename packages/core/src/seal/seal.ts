@@ -13,7 +13,7 @@ import type {
   SeenCheckpoint,
   VersionVector,
 } from "../event/event.ts";
-import type { DataKey } from "../keys/keyring.ts";
+import type { DataKey } from "../keys/data-key.ts";
 import { formatCheckpoint, deviceLogOrigin } from "../proof/checkpoint.ts";
 import { type CompactRange, createTreeBuilder, leafHash } from "../proof/tree.ts";
 import { base64, base64url, type Bytes, concat, utf8, wipe } from "../std/bytes.ts";

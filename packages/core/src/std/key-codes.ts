@@ -67,4 +67,39 @@ export const keyCodes = {
     meaning: "A grant names this installation, and its key cannot be recovered: it was changed.",
     action: "Ask the holder to grant again; note who delivered it.",
   },
+  rotation_under_way: {
+    meaning: "A rotation of keys was begun and is not over.",
+    action:
+      "Let it end: it goes on by itself whenever the store is open for writing; doctor says how far it is.",
+  },
+  rotation_provider_missing: {
+    meaning:
+      "A key provider or recovery key that opens the keyring cannot be used now, and would not open it afterwards.",
+    action: "Attach the provider, or remove it from the keyring first. Nothing was changed.",
+  },
+  rotation_unfinished: {
+    meaning: "The command ended before the rotation did.",
+    action: "None: it goes on by itself the next time the store is opened for writing.",
+  },
+  key_generation_needed: {
+    meaning:
+      "A former generation of a data key is still needed: a retained backup or the server holds frames of it.",
+    action: "Keep it: it opens only, and seals nothing.",
+  },
+  recovery_key_malformed: {
+    meaning: "The text is neither an age identity nor 24 words of a recovery key.",
+    action: "Type it again; a word that is wrong or out of place is found by the checksum.",
+  },
+  recovery_key_unknown: {
+    meaning: "The keyring is not wrapped to that recovery key.",
+    action: "Try another recovery key; keys recovery lists those that the keyring has.",
+  },
+  recovery_key_exists: {
+    meaning: "The keyring is wrapped to that recovery key already.",
+    action: "None.",
+  },
+  recovery_unavailable: {
+    meaning: "This process cannot wrap to recovery keys.",
+    action: "Open the store with the recovery port of @holdfast/core/recovery.",
+  },
 } as const;

@@ -159,6 +159,18 @@ export const limits = {
   /** One copy of the keyring, and one of its lines. */
   keyringBytesMax: 256 * 1024 * 1024,
   keyringLineBytesMax: 64 * 1024,
+  /** How long a rotation works before it gives way to whoever has something to do. */
+  rotationSliceMs: 8,
+  /** Records that a rotation moves with one fsync of each copy. */
+  rotationChunkRecords: 512,
+  /** Events whose frames a rotation of data keys encrypts anew in one transaction. */
+  rotationChunkEvents: 50,
+  /** Checks of a rotation that may fail in a row before it is given to an operator. */
+  rotationChecksMax: 3,
+  /** How long an opening waits for an interrupted rotation before it goes on behind it. */
+  rotationResumeMs: 500,
+  /** Recovery keys of one keyring. */
+  recoveryKeysMax: 8,
   /** Argon2id as stored in a keyring: what a hostile file may make this process spend. */
   argon2MemoryKibMax: 256 * 1024,
   argon2PassesMax: 16,

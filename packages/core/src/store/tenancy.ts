@@ -50,6 +50,8 @@ export interface WriterDeps {
   readonly becomeWriter: (token: number) => Promise<WriterIdentity>;
   /** Called after COMMIT, before the answer. */
   readonly committed: (identity: WriterIdentity, note: CommitNote) => void;
+  /** Called when the lease was taken over from a holder that is gone or late. */
+  readonly tookOver?: () => void;
 }
 
 /** What the writer knows while it holds the lease. */
@@ -97,7 +99,6 @@ export function createTenancy(deps: WriterDeps): Tenancy {
       const attempt = deps.session().lease.tryAcquire();
       if (attempt.status === "held") {
         observer.count("lease_waits", 1, { result: "held" });
-        if (attempt.tookOver !== undefined) observer.log("warn", "lease_taken_over");
         leased = attempt.token;
         const identity = await deps.becomeWriter(attempt.token);
         const { device, incarnation } = identity.origin;
@@ -106,6 +107,10 @@ export function createTenancy(deps: WriterDeps): Tenancy {
         const sign = await createCommitSigner(deps, identity);
         const { token } = attempt;
         tenure = { token, identity, sign, head: state.head, streams: new Map() };
+        if (attempt.tookOver !== undefined) {
+          observer.log("warn", "lease_taken_over");
+          deps.tookOver?.();
+        }
         return tenure;
       }
       if (clock.monotonic() >= deadline) {

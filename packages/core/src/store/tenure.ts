@@ -62,7 +62,7 @@ export async function openNextIncarnation(
   deps: TenureDeps,
   session: StoreSession,
   token: number,
-  reason: "fork" | "restored",
+  reason: "fork" | "restored" | "re-key",
 ): Promise<void> {
   await openIncarnation(deps, session, token, readOwnLog(deps, session), reason);
 }

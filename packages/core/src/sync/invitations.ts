@@ -190,6 +190,7 @@ export async function actAsAdmin(
       if (draft !== undefined || store.clock.now() >= invitation.forgetAt) answered.push(name);
     }
   }
+  if (mayGrant(store)) drafts.push(...rekeyed(store));
   if (drafts.length > 0) await store.append(drafts);
   if (answered.length > 0) {
     await store.transact(({ values }) => {
@@ -197,6 +198,26 @@ export async function actAsAdmin(
     });
   }
   return drafts.length;
+}
+
+function mayGrant(store: GrantStore): boolean {
+  const device = store.device();
+  return device === store.founder() || store.access().devices.get(device)?.role === "admin";
+}
+
+/**
+ * Access that goes on for another HPKE key: a device's newest verified incarnation names it. Its holders then
+ * wrap everything to that one (spec/access.md).
+ */
+function rekeyed(store: GrantStore): AccessDraft[] {
+  return [...store.access().devices].flatMap(([device, { role, hpke: granted, scopes }]) => {
+    const hpke = store
+      .openings(device)
+      .flatMap((opening) => hpkeOf(store, device, opening) ?? [])
+      .at(-1);
+    if (hpke === undefined || hpke === granted) return [];
+    return [{ type: accessGrantedType, pub: { device, hpke, role, scopes: [...scopes.keys()] } }];
+  });
 }
 
 /** The founder grants itself, so that others wrap to it, and the node once its opening has been pulled. */

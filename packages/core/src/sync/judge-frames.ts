@@ -1,6 +1,6 @@
 /** Judging the frames of a pulled event: they fit its header and, where the key is here, open to what it commits to. */
 import type { Header } from "../event/event.ts";
-import type { DataKey } from "../keys/keyring.ts";
+import type { DataKey } from "../keys/data-key.ts";
 import { frameGeneration, openFrame } from "../seal/frame.ts";
 import { type Bytes, fromBase64url, utf8, wipe } from "../std/bytes.ts";
 import { limits } from "../std/limits.ts";

@@ -5,10 +5,11 @@
  * tenant, names its digest. One that opens and is not named yet waits here for its event; one that does
  * not open is refused and forgotten. Nothing that a server makes up is ever taken.
  */
-import { base64url, equalBytes, utf8, wipe } from "../std/bytes.ts";
+import { base64url, type Bytes, equalBytes, utf8, wipe } from "../std/bytes.ts";
 import { type ErrorCode, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import type { GrantedKey } from "../keys/grant.ts";
+import type { GrantedKey, HpkeKeyPair } from "../keys/grant.ts";
+import type { Keyring } from "../keys/keyring.ts";
 import { type AccessState, mayVouch } from "./access-fold.ts";
 import type { GrantStore } from "./grant-store.ts";
 import type { CallOptions, Transport } from "./transport.ts";
@@ -91,9 +92,8 @@ async function settle(
 async function judge(store: GrantStore, access: AccessState, grant: string): Promise<Verdict> {
   const { keyring } = store;
   // Loaded when a grant arrives, not with the core: HPKE is seldom needed.
-  const { unwrapGrant } = await import("../keys/grant.ts");
-  const { publicKey, privateKey } = keyring.hpke();
-  const own = { publicKey, privateKey: privateKey() };
+  const { unwrapGrant, recipientOf } = await import("../keys/grant.ts");
+  const own = hpkeKeyOf(keyring, recipientOf(utf8(grant)));
   let granted: GrantedKey;
   try {
     granted = await unwrapGrant(utf8(grant), keyring.tenant, own);
@@ -108,6 +108,14 @@ async function judge(store: GrantStore, access: AccessState, grant: string): Pro
   } finally {
     wipe(granted.key);
   }
+}
+
+/** The key that the grant names, if it is one of ours: a former one opens what was on its way. */
+function hpkeKeyOf(keyring: Keyring, named: Bytes | undefined): HpkeKeyPair {
+  const former = named && keyring.hpkePrivateKey(named);
+  if (named !== undefined && former !== undefined) return { publicKey: named, privateKey: former };
+  const { publicKey, privateKey } = keyring.hpke();
+  return { publicKey, privateKey: privateKey() };
 }
 
 function take(store: GrantStore, access: AccessState, grant: string, granted: GrantedKey): Verdict {

@@ -110,6 +110,18 @@ export const metrics = {
     help: "Append calls refused because the outbox is full",
   },
   breaker_trips: { kind: "counter", unit: "1", help: "Circuit breakers opened (circuit trips)" },
+  audit_events: {
+    kind: "counter",
+    unit: "1",
+    help: "Audit events recorded",
+    labels: ["kind"],
+  },
+  audit_failures: {
+    kind: "counter",
+    unit: "1",
+    help: "Tries at recording audit events that failed; they are tried again",
+    labels: ["code"],
+  },
   projection_stopped: {
     kind: "counter",
     unit: "1",
@@ -126,6 +138,30 @@ export const metrics = {
     unit: "1",
     help: "Grants judged, by what became of them: taken, known, pending or a code",
     labels: ["result"],
+  },
+  rotation_phases: {
+    kind: "counter",
+    unit: "1",
+    help: "Phases that rotations of keys came to",
+    labels: ["key", "phase"],
+  },
+  rotation_records_left: {
+    kind: "gauge",
+    unit: "1",
+    help: "Records, or events, that a rotation still has to move",
+    labels: ["key"],
+  },
+  recovery_drills: {
+    kind: "counter",
+    unit: "1",
+    help: "Drills with a recovery key",
+    labels: ["result"],
+  },
+  start_checks: {
+    kind: "counter",
+    unit: "1",
+    help: "Start-up checks, by their verdict",
+    labels: ["status"],
   },
   key_operations: {
     kind: "counter",
@@ -279,6 +315,7 @@ export const spans = {
   open: "Opening a store: keys, pragmas, start-up checks",
   commit: "One commit: seal, write, answer",
   verify: "One run of verify",
+  rotate: "Rotating keys, from where it stands to its end",
   rebuild: "Rebuilding a read model or the outbox",
 } as const;
 
@@ -288,6 +325,9 @@ export const logEvents = {
   store_reopened: "A storage error made the store close and open again",
   incarnation_opened: "A new incarnation was opened",
   lease_taken_over: "A lease was taken over from a holder that is gone",
+  rotation_advanced: "A rotation of keys came to another phase",
+  rotation_stopped: "A rotation of keys cannot go on just now; the next start tries again",
+  audit_unwritten: "An audit event could not be recorded yet; it is tried again",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
   sync_halted: "Sync stopped for a person: the server contradicts what it has signed",
