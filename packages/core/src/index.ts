@@ -112,6 +112,11 @@ export {
   type ReadModelStatus,
   type TouchedRow,
 } from "./projection/read-models.ts";
+export { type BackUpDeps, backUpStore } from "./lifecycle/back-up.ts";
+export * from "./lifecycle/manifest.ts";
+export * from "./lifecycle/read-backup.ts";
+export * from "./lifecycle/restore.ts";
+export * from "./lifecycle/tar.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";

@@ -4,12 +4,22 @@ export * from "./crypto.ts";
 export * from "./keyring-files.ts";
 export * from "./mark-file.ts";
 export * from "./node-sqlite-driver.ts";
-export * from "./process-identity.ts";
+export { createProcessIdentity } from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
-export * from "./store.ts";
+export {
+  createStoreMedium,
+  initStore,
+  type InitStoreOptions,
+  openStore,
+  type OpenStoreOptions,
+  type StoreLocation,
+} from "./store.ts";
 export { type SyncStoreOptions, syncDesk, syncStore, type TailKind } from "./sync-store.ts";
 export * from "./deliver-store.ts";
 export { createNodeHttp, type HttpOptions, type NodeHttp } from "./http.ts";
 export * from "./socket.ts";
+export type { AgeIdentities, AgeRecipients } from "./age.ts";
+export * from "./backup.ts";
+export { readBackupFile, type WrittenBackup, writeBackupFile } from "./backup-file.ts";

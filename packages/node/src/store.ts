@@ -109,14 +109,17 @@ export interface OpenStoreOptions extends StoreLocation {
 }
 
 const databaseFileName = "store.db";
-const version = "holdfast/0.1.0";
+/** Build id where the application names none. */
+export const version = "holdfast/0.1.0";
 const crypto = createNodeCrypto();
 
-function databasePath(directory: string): string {
+/** The database in a store's folder. */
+export function databasePath(directory: string): string {
   return join(directory, databaseFileName);
 }
 
-function stateOf(location: StoreLocation): string {
+/** The state folder of that location. */
+export function stateOf(location: StoreLocation): string {
   return resolve(location.stateDirectory ?? stateFolder(process.env));
 }
 
@@ -207,7 +210,8 @@ async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
   }
 }
 
-async function openKeyringAt(
+/** The keyring of a store, by its passphrase. Throws the `keyring_*` codes and `key_wrong`. */
+export async function openKeyringAt(
   directory: string,
   state: string,
   storeId: string,
@@ -268,7 +272,7 @@ function openWith(
 }
 
 /** SQLite follows links: neither the folder nor the database nor what SQLite keeps beside it may be one. */
-function checkFolder(directory: string): void {
+export function checkFolder(directory: string): void {
   let safe = lstatSync(directory).isDirectory();
   for (const suffix of ["", "-wal", "-shm", "-journal"]) {
     const stat = lstatSync(databasePath(directory) + suffix, { throwIfNoEntry: false });
@@ -283,7 +287,7 @@ function makeDatabaseFile(path: string): void {
 }
 
 /** The store id from the folder's keyring, else from the mark that names the folder. */
-function storeIdIn(directory: string, state: string): string {
+export function storeIdIn(directory: string, state: string): string {
   try {
     return storeIdOf(crypto, directory, state);
   } catch (error) {
@@ -313,7 +317,7 @@ function registeredFor(directory: string, state: string): readonly string[] {
  * Identity of a folder: its inode and birth. The device number is left out, because it may change when the
  * machine starts.
  */
-function identityOf(directory: string): string {
+export function identityOf(directory: string): string {
   const { ino, birthtimeNs } = statSync(directory, { bigint: true });
   return `${ino.toString(36)}-${birthtimeNs.toString(36)}`;
 }
