@@ -6,7 +6,6 @@ import { describe, expect, test } from "vitest";
 import { withScratch } from "../faults/native.ts";
 import { draftOf, importOf, makeStore, open, passphrase, placeIn, problemsOf, promiseOf } from "../store/lab.ts";
 
-const identity = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
 
 function keygen(): { recipient: string; identity: string } {
   const text = execFileSync("age-keygen", { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });

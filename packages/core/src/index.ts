@@ -113,8 +113,18 @@ export {
   type TouchedRow,
 } from "./projection/read-models.ts";
 export { type BackUpDeps, backUpStore } from "./lifecycle/back-up.ts";
+export {
+  assertRelease,
+  type DrainAnswer,
+  type DrainProof,
+  type InterlockDeps,
+  proveDrained,
+  type Release,
+  type RescueProof,
+} from "./lifecycle/interlock.ts";
 export * from "./lifecycle/manifest.ts";
 export * from "./lifecycle/read-backup.ts";
+export * from "./lifecycle/rescue.ts";
 export * from "./lifecycle/restore.ts";
 export * from "./lifecycle/tar.ts";
 export * from "./client/handle-command.ts";

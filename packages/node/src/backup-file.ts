@@ -4,7 +4,6 @@
  *
  * The zstd frame is followed by a skippable frame (RFC 8878 §3.1.2) that fills the last chunk of the age payload.
  */
-import { once } from "node:events";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
@@ -157,9 +156,12 @@ async function* through(
     try {
       for await (const piece of source) {
         if (transform.readableEnded || transform.destroyed) continue;
-        if (!transform.write(piece)) {
-          await Promise.race([once(transform, "drain"), once(transform, "close")]);
-        }
+        // Called back when the piece was taken, or the transform is no more.
+        await new Promise<void>((taken) => {
+          transform.write(piece, () => {
+            taken();
+          });
+        });
       }
       transform.end();
     } catch (error) {

@@ -19,16 +19,23 @@ import {
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import {
+  assertRelease,
   type BackupManifest,
   backUpStore,
   createBackupReader,
+  createRescueVerifier,
   createStoreLoader,
   decodeLines,
   HoldfastError,
   type Keyring,
   lifeOf,
   createRegistry,
+  openAccepted,
   openForReading,
+  proveDrained,
+  type Release,
+  rescueStore,
+  type SqliteDriver,
   type StoreLoader,
 } from "@holdfast/core";
 import type { AgeIdentities, AgeRecipients } from "./age.ts";
@@ -125,6 +132,58 @@ export async function backUpKeyring(
   });
 }
 
+/**
+ * Writes what no server holds of a store into a new, encrypted file. Throws `output_exists`,
+ * `backup_recipient_invalid`, `backup_unsound` and what {@link openStore} throws.
+ */
+export async function rescue(options: BackUpOptions): Promise<WrittenBackup> {
+  const { session, keyring, close } = await openToRead(options);
+  try {
+    const { driver } = session;
+    const app = options.app ?? version;
+    const pieces = rescueStore({ crypto, clock: systemClock, driver, keyring, app });
+    return await writeBackupFile(options.out, pieces, options.to);
+  } finally {
+    close();
+  }
+}
+
+/** What {@link releaseOf} takes. */
+export interface ReleaseOptions extends StoreLocation {
+  readonly passphrase: string;
+  /** A rescue bundle of the store, and what opens it. */
+  readonly bundle?: { readonly file: string; readonly by: AgeIdentities };
+}
+
+/**
+ * What a destructive act on that store needs: a drain proof, else the proof of a rescue bundle. Throws
+ * `interlock_unproven` where there is neither, `interlock_stale` where the bundle lacks an event, the `backup_*` codes
+ * for a bundle that is not as it was written.
+ */
+export async function releaseOf(options: ReleaseOptions): Promise<Release> {
+  const { session, keyring, close } = await openToRead(options);
+  try {
+    const deps = { crypto, driver: session.driver, keyring };
+    const answer = proveDrained(deps);
+    if (answer.status === "drained") return answer.proof;
+    const { bundle } = options;
+    if (bundle === undefined) {
+      const { undelivered } = answer;
+      throw new HoldfastError("interlock_unproven", { undelivered });
+    }
+    const reader = createBackupReader(crypto, "rescue");
+    const verifier = createRescueVerifier(deps);
+    for await (const piece of readBackupFile(bundle.file, bundle.by)) {
+      for (const entry of reader.push(piece)) verifier.entry(entry);
+    }
+    reader.finish(keyring.signingKeys());
+    if (reader.manifest()?.store !== keyring.storeId) throw new HoldfastError("interlock_stale");
+    return verifier.finish();
+  } finally {
+    close();
+  }
+}
+
 /** What {@link restoreStore} takes. */
 export interface RestoreOptions extends StoreLocation {
   /** The backup. */
@@ -171,6 +230,76 @@ export async function restoreStore(options: RestoreOptions): Promise<RestoredSto
     return read;
   });
   return reopened(options, manifest);
+}
+
+/**
+ * Puts a store in the place of a later state of itself: against a {@link Release} of that state, which is compared
+ * with it again while nobody else may write. Its database is replaced by one rename, its keyring stays. Throws
+ * `interlock_unproven`, `interlock_stale`, `store_busy` while another process has the store open,
+ * `backup_other_store`, and what {@link restoreStore} throws; the store is then as it was.
+ */
+export async function restoreOver(
+  options: Omit<RestoreOptions, "keyringFile">,
+  release: Release,
+): Promise<RestoredStore> {
+  const directory = resolve(options.directory);
+  if (!existsSync(directory)) throw new HoldfastError("store_missing");
+  checkFolder(directory);
+  const storeId = storeIdIn(directory, stateOf(options));
+  const keyringFile = join(directory, keyringFileName);
+  const manifest = await inStaging(directory, async (staging) => {
+    const read = await restoreInto(staging, { ...options, keyringFile }, storeId);
+    await replaceDatabase(staging, options, storeId, release);
+    return read;
+  });
+  return reopened(options, manifest);
+}
+
+/**
+ * Takes the lease, compares the release, brings the old database into one file, keeps everybody out of it, and puts the
+ * new one in its place. A crash before the rename leaves the old store, after it the new one.
+ */
+async function replaceDatabase(
+  staging: string,
+  options: RestoreOptions,
+  storeId: string,
+  release: Release,
+): Promise<void> {
+  const directory = resolve(options.directory);
+  const state = stateOf(options);
+  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
+  const medium = createStoreMedium(directory, state, storeId, false);
+  const deps = { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium };
+  try {
+    const { driver, lease } = openAccepted(deps);
+    try {
+      const held = lease.tryAcquire();
+      if (held.status === "busy") throw new HoldfastError("store_busy", { holder: held.holder });
+      try {
+        assertRelease({ crypto, driver, keyring }, release);
+        becomeOneFile(driver);
+      } catch (error) {
+        lease.release(held.token);
+        throw error;
+      }
+      driver.exec("BEGIN EXCLUSIVE");
+      guardedFile(() => {
+        renameSync(databasePath(staging), databasePath(directory));
+        syncFolder(directory);
+      });
+    } finally {
+      driver.close();
+    }
+  } finally {
+    medium.close?.();
+    keyring[Symbol.dispose]();
+  }
+}
+
+/** Leaves WAL mode, which SQLite does only for the one connection that there is: `store_busy` beside another. */
+function becomeOneFile(driver: SqliteDriver): void {
+  const row = driver.prepare("PRAGMA journal_mode = DELETE").get<Record<string, string>>();
+  if (Object.values(row ?? {})[0] !== "delete") throw new HoldfastError("store_busy");
 }
 
 /** Opens what was restored for writing, which opens its incarnation. */
@@ -245,13 +374,20 @@ async function inStaging<T>(directory: string, use: (staging: string) => Promise
 }
 
 /** Reads, verifies and makes durable; returns what the backup says of itself. */
-async function restoreInto(staging: string, options: RestoreOptions): Promise<BackupManifest> {
+async function restoreInto(
+  staging: string,
+  options: RestoreOptions,
+  replaced?: string,
+): Promise<BackupManifest> {
   const reader = createBackupReader(crypto, "store");
   let begun: StagedStore | undefined;
   try {
     for await (const piece of readBackupFile(options.file, options.by)) {
       const entries = reader.push(piece);
       const manifest = reader.manifest();
+      if (replaced !== undefined && manifest !== undefined && manifest.store !== replaced) {
+        throw new HoldfastError("backup_other_store");
+      }
       if (manifest !== undefined) begun ??= await beginStaging(staging, options, manifest);
       for (const entry of entries) begun?.loader.entry(entry);
     }

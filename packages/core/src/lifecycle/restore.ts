@@ -5,31 +5,26 @@
  * Only what is signed or authenticated is believed: the digest by the device's signature (`read-backup.ts`), the log by
  * its notes and commitments, receipts by the pinned key of the server.
  */
-import type { Header } from "../event/event.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { createOutboxWhole } from "../outbox/whole.ts";
 import { verifyLog } from "../proof/verify.ts";
-import type { SealedEvent } from "../seal/sealed-event.ts";
-import { base64url, utf8 } from "../std/bytes.ts";
-import { HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { HoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { type MarksDeps, noteRestored } from "../store/restored.ts";
 import { createSchema, storeFormat } from "../store/schema.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
-import { createSqliteEventLog, inTransaction } from "../store/sqlite-event-log.ts";
+import { inTransaction } from "../store/sqlite-event-log.ts";
 import { createAccessTable } from "../sync/access-table.ts";
 import { logsOf } from "./back-up.ts";
 import {
   altered,
-  type BackedUpFrame,
   type BackedUpTable,
   entryName,
-  linesOf,
-  parseFrames,
   parseRows,
   tablesAfter,
   tablesBefore,
 } from "./backup-rows.ts";
+import { createEventLoader, orAltered } from "./load-events.ts";
 import { type BackupManifest, formatManifest } from "./manifest.ts";
 import { createStoredLog } from "./stored-log.ts";
 import type { TarEntry } from "./tar.ts";
@@ -70,7 +65,7 @@ export function createStoreLoader(deps: RestoreDeps, manifest: BackupManifest): 
   inTransaction(driver, () => {
     createSchema(driver);
   });
-  const events = createEventLoader(deps);
+  const events = createEventLoader(deps, manifest.rows["events"] ?? 0);
   const order = createOrder();
   const tables = new Map([...tablesBefore, ...tablesAfter].map((table) => [table.name, table]));
 
@@ -84,8 +79,8 @@ export function createStoreLoader(deps: RestoreDeps, manifest: BackupManifest): 
       });
     },
     finish(onProgress) {
-      if (!events.isPaired()) throw altered("frames");
       inTransaction(driver, () => {
+        events.finish();
         createAccessTable({ driver, keyring: deps.keyring }).rebuild();
       });
       checkAgainst(driver, manifest);
@@ -127,7 +122,7 @@ function createOrder(): { next(name: string): string } {
   };
 }
 
-/** Rows as they were. What SQLite refuses (a second row of one key, a wrong type) was not written by a backup. */
+/** Rows as they were. */
 function insertRows(
   driver: SqliteDriver,
   { name, columns }: BackedUpTable,
@@ -139,66 +134,6 @@ function insertRows(
   for (const row of parseRows(entry, content, columns.length)) {
     orAltered(entry, () => insert.run(...row));
   }
-}
-
-function orAltered<T>(entry: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (isHoldfastError(error, "store_constraint")) throw altered(entry);
-    throw error;
-  }
-}
-
-/** Takes headers, then their frames, and appends both. */
-function createEventLoader(deps: RestoreDeps) {
-  const { crypto, driver } = deps;
-  const log = createSqliteEventLog({ crypto, driver });
-  let position = 0;
-  let waiting: { readonly first: number; readonly texts: readonly string[] } | undefined;
-
-  function sealedEvent(entry: string, text: string, frames: readonly BackedUpFrame[]): SealedEvent {
-    let header: Header;
-    try {
-      header = JSON.parse(text) as Header;
-    } catch {
-      throw altered(entry);
-    }
-    const leaf = base64url(crypto.sha256(utf8(`\u0000${text}`)));
-    return {
-      leaf,
-      header,
-      headerText: text,
-      frames: frames.map(({ section, key, state, bytes }) => ({
-        section,
-        key,
-        state: state as SealedEvent["frames"][number]["state"],
-        bytes: bytes ?? undefined,
-      })),
-    };
-  }
-
-  return {
-    isPaired: () => waiting === undefined,
-    headers(entry: string, content: Uint8Array): void {
-      const texts = linesOf(entry, content);
-      waiting = { first: position + 1, texts };
-      position += texts.length;
-    },
-    frames(entry: string, content: Uint8Array): void {
-      const { first = 1, texts = [] } = waiting ?? {};
-      waiting = undefined;
-      const byPosition = Map.groupBy(parseFrames(entry, content), (frame) => frame.position);
-      const events = texts.map((text, at) => {
-        const frames = byPosition.get(first + at) ?? [];
-        byPosition.delete(first + at);
-        return sealedEvent(entry, text, frames);
-      });
-      if (byPosition.size > 0) throw altered(entry);
-      const { appended } = orAltered(entry, () => log.appendForeignWithin(events, []));
-      if (appended.length !== events.length) throw altered(entry);
-    },
-  };
 }
 
 /** Is everything there that the manifest counts, with the heads and roots that it names? */
@@ -238,8 +173,11 @@ function verifyStaged(
   if (problem !== undefined) throw unsound(problem.code, problem.object);
   const [entry] = createOutboxWhole(driver).check(1);
   if (entry !== undefined) throw unsound(`outbox_entry_${entry.kind}`, `event ${entry.position}`);
-  const [odd] = driver.prepare("PRAGMA foreign_key_check").all<{ readonly table: string }>();
-  if (odd !== undefined) throw unsound("reference_missing", `table ${odd.table}`);
+  // Events and frames were put where they refer to.
+  for (const { name } of tablesAfter) {
+    const check = driver.prepare(`PRAGMA foreign_key_check(${name})`);
+    if (check.all().length > 0) throw unsound("reference_missing", `table ${name}`);
+  }
 }
 
 function unsound(problem: string, object: string): HoldfastError {

@@ -211,6 +211,8 @@ export const limits = {
   backupEntryBytes: 1024 * 1024,
   /** One entry of a backup, as it is read. */
   backupEntryBytesMax: 64 * 1024 * 1024,
+  /** Events whose indices are sorted at the end of a restore: in memory, some 60 bytes an event and index. */
+  backupSortedEventsMax: 200_000,
   /** Cost of a passphrase that a backup was encrypted with (scrypt, 2^n · 1 KiB of memory), as it is read. */
   backupScryptLogMax: 20,
 } as const;
