@@ -112,7 +112,8 @@ export {
   type ReadModelStatus,
   type TouchedRow,
 } from "./projection/read-models.ts";
-export { type BackUpDeps, backUpStore } from "./lifecycle/back-up.ts";
+export { type Archive, type BackUpDeps, backUpStore, createArchive } from "./lifecycle/back-up.ts";
+export * from "./lifecycle/backup-plan.ts";
 export {
   assertRelease,
   type DrainAnswer,

@@ -45,6 +45,10 @@ export const backupCodes = {
     action:
       "Recipients begin with age1 and identities with AGE-SECRET-KEY-1; age-keygen makes both. Name recipients or a passphrase, not both.",
   },
+  backup_policy_invalid: {
+    meaning: "A figure of the backup schedule has no usable value.",
+    action: "Correct the option named in the details.",
+  },
   interlock_unproven: {
     meaning:
       "The act would destroy events that no server holds: there is neither a drain proof nor a rescue bundle of them.",
