@@ -130,11 +130,16 @@ describe("a restored store", () => {
       const out = join(live, "live.age");
       const to = { recipients: [keys.recipient] };
       const writing = backUp({ ...placeIn(live), passphrase, out, to });
-      let done = false;
-      void writing.finally(() => (done = true));
-      for (let n = 1_000; !done; n += 1) {
-        await store.append(draftOf(n));
+      const state = { done: false };
+      void writing.finally(() => {
+        state.done = true;
+      });
+      let appended = 0;
+      while (!state.done) {
+        await store.append(draftOf(1_000 + appended));
+        appended += 1;
       }
+      expect(appended).toBeGreaterThan(0);
       await writing;
       await store.close();
       const drill = await drillRestore({
@@ -144,6 +149,7 @@ describe("a restored store", () => {
         by: by(),
       });
       expect(drill.events).toBeGreaterThanOrEqual(51);
+      expect(drill.events).toBeLessThanOrEqual(51 + appended);
     });
   });
 });

@@ -81,7 +81,7 @@ describe("at run time", () => {
         {},
         "drained",
         { ...real },
-        Object.create(real as object),
+        Object.create(real),
         JSON.parse(JSON.stringify(real)),
       ];
       for (const forged of forgeries) {

@@ -317,7 +317,7 @@ function registeredFor(directory: string, state: string): readonly string[] {
  * Identity of a folder: its inode and birth. The device number is left out, because it may change when the
  * machine starts.
  */
-export function identityOf(directory: string): string {
+function identityOf(directory: string): string {
   const { ino, birthtimeNs } = statSync(directory, { bigint: true });
   return `${ino.toString(36)}-${birthtimeNs.toString(36)}`;
 }

@@ -7,7 +7,6 @@ import type {
   OriginRow,
   StreamRow,
 } from "../proof/log-source.ts";
-import { isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { createSyncRows } from "../sync/sync-rows.ts";
 
@@ -72,7 +71,16 @@ export function createStoredLog(driver: SqliteDriver): LogSource & { lastRead():
     },
     frames(position) {
       reading = `frames of event ${position}`;
-      return ahead(position) ?? frames.all<FrameRow>(position);
+      try {
+        return ahead(position);
+      } catch (error) {
+        for (let at = position; at < position + framesAhead; at++) {
+          reading = `frames of event ${at}`;
+          frames.all<FrameRow>(at);
+        }
+        reading = `frames of event ${position}`;
+        throw error;
+      }
     },
     notes(device, incarnation, after, limit) {
       try {
@@ -99,30 +107,24 @@ const framesAhead = 32;
 
 /**
  * The frames of events that are asked for in order, read for several at once (measured: a query for each event was a
- * tenth of a run of verify). `undefined` where they cannot be read so: the caller then reads those of one event.
+ * tenth of a run of verify).
  */
-function createFramesAhead(
-  driver: SqliteDriver,
-): (position: number) => readonly FrameRow[] | undefined {
+function createFramesAhead(driver: SqliteDriver): (position: number) => readonly FrameRow[] {
   const page = driver.prepare(
-    `SELECT position, section, key, state, bytes FROM frames
-     WHERE position >= ? AND position < ? ORDER BY position, section`,
+    `SELECT position, section, key, state, bytes
+     FROM frames WHERE position >= ? AND position < ? ORDER BY position, section`,
   );
   let from = -framesAhead;
   let read: ReadonlyMap<number, readonly FrameRow[]> = new Map();
   return (position) => {
     if (position < from || position >= from + framesAhead) {
-      try {
-        const rows = page.all<FrameRow & { readonly position: number }>(
-          position,
-          position + framesAhead,
-        );
-        read = Map.groupBy(rows, (row) => row.position);
-        from = position;
-      } catch (error) {
-        if (!isHoldfastError(error)) throw error;
-        return undefined;
-      }
+      from = -framesAhead;
+      const rows = page.all<FrameRow & { readonly position: number }>(
+        position,
+        position + framesAhead,
+      );
+      read = Map.groupBy(rows, (row) => row.position);
+      from = position;
     }
     return read.get(position) ?? [];
   };
