@@ -157,6 +157,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "the Vitest team",
   },
   {
+    name: "age-encryption",
+    version: "0.3.1",
+    licence: "BSD-3-Clause",
+    why: "Makes and opens the headers of encrypted backups, which stock age opens too; its author wrote age (decision 0019)",
+    keeper: "Filippo Valsorda",
+  },
+  {
     name: "better-sqlite3-multiple-ciphers",
     version: "13.0.3",
     licence: "MIT",
