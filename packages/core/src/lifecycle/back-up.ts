@@ -18,7 +18,7 @@ import {
   type BackedUpTable,
   createGatherer,
   entryName,
-  formatFrame,
+  frameParts,
   formatRow,
   tablesAfter,
   tablesBefore,
@@ -211,8 +211,10 @@ function* putEvents(driver: SqliteDriver, archive: Archive): Generator<Bytes> {
     const read = events.all<EventRow>(after);
     const last = read.at(-1)?.position;
     if (last !== undefined) {
-      for (const { header } of read) headers.add(utf8(`${header}\n`));
-      for (const frame of frames.all<BackedUpFrame>(after, last)) bodies.add(formatFrame(frame));
+      headers.add(utf8(read.map(({ header }) => `${header}\n`).join("")));
+      for (const frame of frames.all<BackedUpFrame>(after, last)) {
+        for (const part of frameParts(frame)) bodies.add(part);
+      }
       after = last;
     }
     const full = headers.isFull() || bodies.isFull();

@@ -4,16 +4,7 @@
  * Left out: `grants`, `projections`, `snapshots`, read models and full-text indices, as FORMATS "Shred" demands, and
  * what follows from the events: `streams`, `tiles`, `access`. Leases keep their tokens and lose their holders.
  */
-import {
-  base64,
-  type Bytes,
-  concat,
-  concatAll,
-  fromBase64,
-  fromUtf8,
-  u32,
-  utf8,
-} from "../std/bytes.ts";
+import { base64, type Bytes, concat, fromBase64, fromUtf8, u32, utf8 } from "../std/bytes.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { parseJson } from "../std/json.ts";
 import { restoredRow } from "../store/restored.ts";
@@ -161,9 +152,10 @@ export interface BackedUpFrame {
 }
 
 /** u32 length ‖ JSON [position, section, key, state] ‖ u32 length ‖ bytes; big-endian, no bytes: length 0. */
-export function formatFrame({ position, section, key, state, bytes }: BackedUpFrame): Bytes {
+export function frameParts(frame: BackedUpFrame): readonly Uint8Array[] {
+  const { position, section, key, state, bytes } = frame;
   const head = utf8(JSON.stringify([position, section, key, state]));
-  return concatAll([u32(head.length), head, u32(bytes?.length ?? 0), bytes ?? none]);
+  return [u32(head.length), head, u32(bytes?.length ?? 0), bytes ?? none];
 }
 
 const none = new Uint8Array(0);

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { fromUtf8, hex, utf8 } from "../std/bytes.ts";
+import { concat, fromUtf8, hex, utf8 } from "../std/bytes.ts";
 import { nobleCrypto } from "../std/noble.ts";
 import {
-  formatFrame,
+  type BackedUpFrame,
+  frameParts,
   formatRow,
   linesOf,
   parseFrames,
@@ -23,6 +24,7 @@ import {
 } from "./manifest.ts";
 import { tarHeader } from "./tar.ts";
 
+const frameOf = (frame: BackedUpFrame) => concat(...frameParts(frame));
 const crypto = nobleCrypto({ bytes: (length) => new Uint8Array(length) });
 const manifest: BackupManifest = {
   format: 1,
@@ -121,7 +123,7 @@ describe("rows and frames", () => {
           bytes: one.bytes === null ? null : Uint8Array.from(one.bytes),
           state: one.bytes === null ? "owed" : "present",
         }));
-        const parts = frames.map((one) => [...formatFrame(one)]);
+        const parts = frames.map((one) => [...frameOf(one)]);
         const read = parseFrames("frames/1", Uint8Array.from(parts.flat()));
         const plain = read.map((one) => ({
           ...one,
@@ -144,7 +146,7 @@ describe("rows and frames", () => {
   });
 
   it("of frames that end too soon are refused, and anything else never throws otherwise", () => {
-    const whole = formatFrame({
+    const whole = frameOf({
       position: 1,
       section: "clinical",
       key: "k",
@@ -174,7 +176,7 @@ it("keeps its bytes while it keeps its version", () => {
     manifest: fromUtf8(formatManifest(manifest)),
     row: fromUtf8(formatRow(["a", 1, null, Uint8Array.of(1, 2)])),
     frame: hex(
-      formatFrame({
+      frameOf({
         position: 7,
         section: "s",
         key: "k",
