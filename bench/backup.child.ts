@@ -1,15 +1,13 @@
 /** Backs up or restores in a process of its own, with the memory settings of the command, and says what it took. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { setFlagsFromString } from "node:v8";
-import { backUp, restoreStore } from "@holdfast/node";
+import { backUp, keepMemorySmall, restoreStore } from "@holdfast/node";
 import { passphrase } from "./ground.ts";
 import { round } from "./measure.ts";
 
 const [act = "", directory = "", stateDirectory = "", file = "", key = ""] = process.argv.slice(2);
 
 // As the command does, which this stands for.
-setFlagsFromString("--optimize-for-size");
-setFlagsFromString("--semi-space-growth-factor=1");
+keepMemorySmall();
 
 /** Resident set size and its peak since {@link forgetPeak}, in MB. */
 function memory(): { readonly now: number; readonly peak: number } {

@@ -1,9 +1,15 @@
 import { type BackupPolicy, HoldfastError } from "@holdfast/core";
-import { type AgeRecipients, backUp, backUpKeyring, backUpWhenDue, rescue } from "@holdfast/node";
+import {
+  type AgeRecipients,
+  backUp,
+  backUpKeyring,
+  backUpWhenDue,
+  keepMemorySmall,
+  rescue,
+} from "@holdfast/node";
 import { Command } from "commander";
 import type { Output } from "../output.ts";
 import { readPassphrase } from "../secrets.ts";
-import { keepMemorySmall } from "../sink.ts";
 import { storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { readBackupPassphrase } from "./backup-keys.ts";
 import { collect, contextOf, count, span } from "./options.ts";

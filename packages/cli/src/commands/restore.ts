@@ -1,5 +1,6 @@
 import {
   drillRestore,
+  keepMemorySmall,
   releaseOf,
   restoreOver,
   type RestoreOptions,
@@ -9,7 +10,6 @@ import { Command } from "commander";
 import { counted, type Output } from "../output.ts";
 import { createProgress } from "../progress.ts";
 import { readPassphrase } from "../secrets.ts";
-import { keepMemorySmall } from "../sink.ts";
 import { storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { type IdentityOptions, readIdentities } from "./backup-keys.ts";
 import { collect, contextOf } from "./options.ts";
