@@ -1,14 +1,21 @@
 /** Backups in a folder: when due, in two places, the old ones removed; and one of format 1 that every release restores. */
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { backupName, createRegistry } from "@holdfast/core";
-import { backUpWhenDue, drillRestore, openStore, restoreStore } from "@holdfast/node";
+import {
+  backUp,
+  backUpKeyring,
+  backUpWhenDue,
+  drillRestore,
+  openStore,
+  restoreStore,
+} from "@holdfast/node";
 import { createRecordingObserver } from "@holdfast/testkit";
 import { describe, expect, test } from "vitest";
 import { withScratch } from "../faults/native.ts";
 import { passphrase, placeIn } from "../store/lab.ts";
-import { ageKeys, filledStore, leftovers } from "./lab.ts";
+import { ageKeys, fill, filledStore, leftovers } from "./lab.ts";
 
 const day = 86_400_000;
 
@@ -83,6 +90,29 @@ describe("a backup of format 1", () => {
       });
       expect(store.verify()).toMatchObject({ ok: true, events: 5 });
       await store.close();
+    });
+  });
+});
+
+describe("copies of a keyring", () => {
+  test("follow it with each backup, where they are", async () => {
+    await withScratch("copies", async (scratch) => {
+      const keys = await ageKeys();
+      await filledStore(scratch, 10);
+      const place = placeIn(scratch);
+      const [here, gone] = [join(scratch, "here"), join(scratch, "gone")];
+      for (const out of [here, gone]) await backUpKeyring({ ...place, out });
+      await expect(backUpKeyring({ ...place, out: here })).rejects.toThrow("output_exists");
+      rmSync(gone);
+      // Somebody new: a data key that the copies have not got.
+      await fill(scratch, 5_000, 1);
+      const keyring = (): string => readFileSync(join(place.directory, "keyring"), "utf8");
+      expect(readFileSync(here, "utf8")).not.toBe(keyring());
+      const to = { recipients: [keys.recipient] };
+      const { copies } = await backUp({ ...place, passphrase, out: join(scratch, "b.age"), to });
+      expect(copies).toEqual({ current: [here], unreachable: [gone] });
+      expect(readFileSync(here, "utf8")).toBe(keyring());
+      expect(existsSync(gone)).toBe(false);
     });
   });
 });

@@ -1,9 +1,8 @@
 /**
- * Writing what of a store is kept apart from it: backups, rescue bundles, copies of its keyring; and what a destructive
- * act on it needs. The archive is `@holdfast/core`'s (spec/backup.md), the file is `backup-file.ts`'s.
+ * Writing what of a store is kept apart from it: backups and rescue bundles; and what a destructive act on it needs. The archive is `@holdfast/core`'s (spec/backup.md), the file is `backup-file.ts`'s.
  */
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import {
   backUpStore,
   createBackupReader,
@@ -18,13 +17,12 @@ import {
   silentObserver,
 } from "@holdfast/core";
 import type { AgeIdentities, AgeRecipients } from "./age.ts";
-import { publish, readBackupFile, type WrittenBackup, writeBackupFile } from "./backup-file.ts";
+import { readBackupFile, type WrittenBackup, writeBackupFile } from "./backup-file.ts";
 import { systemClock } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem } from "./files.ts";
-import { keyringFileName } from "./keyring-files.ts";
+import { type KeyringCopies, renewKeyringCopies } from "./keyring-copies.ts";
 import { createProcessIdentity } from "./process-identity.ts";
-import { createRecordFile } from "./record-file.ts";
 import {
   checkFolder,
   createStoreMedium,
@@ -51,14 +49,20 @@ export interface BackUpOptions extends StoreLocation {
 }
 
 /**
- * Writes a backup of a store into a new file, while others write to the store. Throws `output_exists`,
+ * Writes a backup of a store into a new file, while others write to the store, and brings the registered copies of its
+ * keyring up to date, because what was sealed since needs its keys. Throws `output_exists`,
  * `backup_recipient_invalid` and what {@link openStore} throws.
  */
-export async function backUp(options: BackUpOptions): Promise<WrittenBackup> {
+export async function backUp(
+  options: BackUpOptions,
+): Promise<WrittenBackup & { readonly copies: KeyringCopies }> {
   const written = await observed(options, "backup", () => write(options, backUpStore));
   options.observer?.gauge("backup_bytes", written.bytes);
   options.observer?.log("info", "backup_written", { bytes: written.bytes });
-  return written;
+  const copies = await renewKeyringCopies(options);
+  const { length: unreachable } = copies.unreachable;
+  if (unreachable > 0) options.observer?.log("warn", "keyring_copies_stale", { unreachable });
+  return { ...written, copies };
 }
 
 async function write(
@@ -122,23 +126,6 @@ async function openToRead(options: StoreLocation & { readonly passphrase: string
     keyring[Symbol.dispose]();
     throw fromSystem(error);
   }
-}
-
-/**
- * Copies the keyring of a store into a file, as it is: its keys are wrapped. Throws `output_exists`,
- * `keyring_missing`.
- */
-export async function backUpKeyring(
-  options: StoreLocation & { readonly out: string },
-): Promise<{ readonly bytes: number }> {
-  const directory = resolve(options.directory);
-  if (!existsSync(directory)) throw new HoldfastError("store_missing");
-  const content = createRecordFile(join(directory, keyringFileName)).read();
-  if (content === undefined) throw new HoldfastError("keyring_missing");
-  return publish(resolve(options.out), async (file) => {
-    await file.write(content);
-    return { bytes: content.length };
-  });
 }
 
 /**

@@ -22,14 +22,8 @@ export * from "./deliver-store.ts";
 export { createNodeHttp, type HttpOptions, type NodeHttp } from "./http.ts";
 export * from "./socket.ts";
 export type { AgeIdentities, AgeRecipients } from "./age.ts";
-export {
-  backUp,
-  backUpKeyring,
-  type BackUpOptions,
-  releaseOf,
-  type ReleaseOptions,
-  rescue,
-} from "./backup.ts";
+export { backUp, type BackUpOptions, releaseOf, type ReleaseOptions, rescue } from "./backup.ts";
 export { readBackupFile, type WrittenBackup, writeBackupFile } from "./backup-file.ts";
 export * from "./backup-schedule.ts";
 export * from "./restore.ts";
+export * from "./keyring-copies.ts";

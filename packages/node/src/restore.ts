@@ -98,8 +98,8 @@ async function restoreBeside(options: RestoreOptions): Promise<RestoredStore> {
   const manifest = await inStaging(directory, async (staging) => {
     const read = await restoreInto(staging, options);
     guardedFile(() => {
-      // Not everywhere may a folder take the place of an empty one.
-      if (existsSync(directory)) rmdirSync(directory);
+      // Elsewhere a folder takes the place of an empty one.
+      if (process.platform === "win32" && existsSync(directory)) rmdirSync(directory);
       renameSync(staging, directory);
       syncFolder(dirname(directory));
     });

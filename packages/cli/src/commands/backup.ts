@@ -8,7 +8,7 @@ import {
   rescue,
 } from "@holdfast/node";
 import { Command } from "commander";
-import type { Output } from "../output.ts";
+import { type Output, printable } from "../output.ts";
 import { readPassphrase } from "../secrets.ts";
 import { storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { readBackupPassphrase } from "./backup-keys.ts";
@@ -98,9 +98,14 @@ async function copyKeyring(options: BackupOptions, out: string, output: Output):
 
 async function writeOne(options: BackupOptions, out: string, output: Output): Promise<void> {
   const to = await recipientsOf(options);
-  const { bytes } = await backUp({ ...(await storeOf(options)), out, to });
-  await output.row({ file: out, bytes });
+  const { bytes, copies } = await backUp({ ...(await storeOf(options)), out, to });
+  const { current, unreachable } = copies;
+  await output.row({ file: out, bytes, keyring_copies: current, stale_copies: unreachable });
   await output.say(`The store is in ${out}, ${bytes} bytes, without its keys.`);
+  for (const path of current) await output.say(`  ${printable(path)}: as the keyring is now`);
+  for (const path of unreachable) {
+    await output.say(`  ${printable(path)}: not there; keys made since are not in that copy`);
+  }
 }
 
 async function storeOf(options: StoreOptions) {

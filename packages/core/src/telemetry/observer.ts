@@ -331,6 +331,7 @@ export const logEvents = {
   http_answer: "A backend's answer: status, time, redacted headers; never the body",
   http_failed: "A request to a backend had no answer",
   backup_written: "A backup was written",
+  keyring_copies_stale: "Registered copies of a keyring could not be brought up to date",
   backup_second_failed: "A backup could not be copied to its second place",
   rescue_written: "A rescue bundle was written",
   store_restored: "A store was put back from a backup",
