@@ -15,7 +15,10 @@ export async function readBackupPassphrase(
   options: Pick<IdentityOptions, "backupPassphraseFile">,
 ): Promise<string | undefined> {
   const { backupPassphraseFile: file } = options;
-  if (file === undefined) return process.env["HOLDFAST_BACKUP_PASSPHRASE"];
+  if (file === undefined) {
+    const given = process.env["HOLDFAST_BACKUP_PASSPHRASE"];
+    return given === "" ? undefined : given;
+  }
   // Editors end a file with a line break; it is no part of the passphrase.
   return (await readWords(file, "--backup-passphrase-file")).replace(/\r?\n$/, "");
 }
