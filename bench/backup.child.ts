@@ -24,10 +24,13 @@ function forgetPeak(): void {
 const place = { directory, stateDirectory, passphrase };
 const before = memory().now;
 forgetPeak();
+const used = process.cpuUsage();
 const began = performance.now();
 const result =
   act === "backup"
     ? await backUp({ ...place, out: file, to: { recipients: [key] } })
     : await restoreStore({ ...place, file, by: { identities: [key] } });
 const milliseconds = round(performance.now() - began, 1);
-console.log(JSON.stringify({ milliseconds, before, peak: memory().peak, ...result }));
+const { user, system } = process.cpuUsage(used);
+const cpu = round((user + system) / 1_000, 1);
+console.log(JSON.stringify({ milliseconds, cpu, before, peak: memory().peak, ...result }));

@@ -15,6 +15,8 @@ export interface BackupOptions {
 
 interface Taken {
   readonly milliseconds: number;
+  /** Processor time, ms: all threads. */
+  readonly cpu: number;
   readonly before: number;
   readonly peak: number;
   readonly bytes: number;
@@ -33,6 +35,8 @@ interface Measured {
   readonly peak_mb: { readonly backup: number; readonly restore: number };
   /** MB of archive a second, at the median time. */
   readonly rates: { readonly backup: number; readonly restore: number };
+  /** MB of archive in a second of processor time: what a busy machine distorts less. */
+  readonly by_cpu: { readonly backup: number; readonly restore: number };
   /** MB above the loaded process. */
   readonly above: { readonly backup: number; readonly restore: number };
 }
@@ -97,6 +101,7 @@ async function measure(
       restore_ms: times(restores),
       peak_mb: both((runs) => Math.max(...runs.map(({ peak }) => peak))),
       rates: both((runs) => round((content * 1_000) / median(times(runs)), 1)),
+      by_cpu: both((runs) => round((content * 1_000) / median(runs.map(({ cpu }) => cpu)), 1)),
       above: both((runs) => round(Math.max(...runs.map(({ peak, before }) => peak - before)), 1)),
     };
   } finally {
