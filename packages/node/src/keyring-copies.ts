@@ -44,7 +44,7 @@ function contentOf(location: StoreLocation): Uint8Array {
 }
 
 async function writeCopy(path: string, content: Uint8Array, replace: boolean): Promise<void> {
-  await publish(path, async (file) => void (await file.writeFile(content)), replace);
+  await publish(path, (file) => file.writeFile(content), replace);
 }
 
 /**
