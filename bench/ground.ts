@@ -173,14 +173,19 @@ export function databasePath(place: Place): string {
 const alphabet = "abcdefghijklmnopqrstuvwxyz .,";
 
 /** Drafts number `from` to `from + count`, spread over `streams` streams in turn. */
-export function makeDrafts(from: number, count: number, streams: number): readonly Draft[] {
-  return Array.from({ length: count }, (_, at) => makeDraft(from + at, streams));
+export function makeDrafts(
+  from: number,
+  count: number,
+  streams: number,
+  bytes = payloadBytes,
+): readonly Draft[] {
+  return Array.from({ length: count }, (_, at) => makeDraft(from + at, streams, bytes));
 }
 
-function makeDraft(number: number, streams: number): Draft {
+function makeDraft(number: number, streams: number, bytes: number): Draft {
   const stream = number % streams;
   // Flat text from a cheap sequence: a string that grew by `+=` would be flattened on the store's account.
-  const notes = Buffer.alloc(payloadBytes - 60);
+  const notes = Buffer.alloc(bytes - 60);
   for (let at = 0, seed = number * 7_919 + 1; at < notes.length; at++) {
     seed = (seed * 48_271) % 2_147_483_647;
     notes[at] = alphabet.charCodeAt(seed % alphabet.length);
@@ -208,10 +213,12 @@ export async function load(
     readonly count: number;
     readonly each: number;
     readonly streams: number;
+    /** Of one event; default 1 KB. */
+    readonly payloadBytes?: number;
   },
 ): Promise<void> {
-  const { from = 0, count, each, streams } = options;
+  const { from = 0, count, each, streams, payloadBytes: bytes } = options;
   for (let done = 0; done < count; done += each) {
-    await store.append(makeDrafts(from + done, Math.min(each, count - done), streams));
+    await store.append(makeDrafts(from + done, Math.min(each, count - done), streams, bytes));
   }
 }

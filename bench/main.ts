@@ -6,6 +6,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { benchAppend } from "./append.ts";
+import { benchBackup } from "./backup.ts";
 import { benchCrash } from "./crash.ts";
 import { benchDelivery } from "./delivery.ts";
 import { benchFirstSync } from "./first-sync.ts";
@@ -59,6 +60,8 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     benchOpen({ folder, events: quick ? 100 : 100_000, rounds: quick ? 1 : 7 }),
   verify: ({ folder, quick }) =>
     benchVerify({ folder, events: quick ? 200 : 100_000, commit: 100, rounds: quick ? 1 : 3 }),
+  backup: ({ folder, quick }) =>
+    benchBackup({ folder, events: quick ? 200 : 100_000, rounds: quick ? 1 : 3 }),
   memory: ({ folder, quick }) =>
     benchMemory({ folder, events: quick ? 50 : 10_000, built: !quick }),
   ingest: ({ folder, quick }) =>

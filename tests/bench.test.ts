@@ -30,6 +30,12 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     bulk: { events: 50, ...compared },
     concurrent: { times_single: number },
   },
+  backup: {
+    archive_mb: number,
+    rates: { backup: number, restore: number },
+    peak_mb: { backup: number, restore: number },
+    large: { rates: { backup: number, restore: number } },
+  },
   query: { get_by_id: compared, row_by_stream: compared, stream_of_100: compared },
   read: {
     rebuild_s: number,

@@ -174,7 +174,7 @@ export const dependencies: readonly Dependency[] = [
     name: "age-encryption",
     version: "0.3.1",
     licence: "BSD-3-Clause",
-    why: "recovery wraps that stock age opens; the format's own author, over noble",
+    why: "Headers of encrypted backups and recovery wraps of keyrings, which stock age opens too; its author wrote age (decisions 0019, 0021)",
     keeper: "Filippo Valsorda",
   },
   {

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { appendCommand } from "./commands/append.ts";
 import { asOfCommand } from "./commands/as-of.ts";
 import { auditCommand } from "./commands/audit.ts";
+import { backupCommand, rescueCommand } from "./commands/backup.ts";
 import { conflictsCommand } from "./commands/conflicts.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { devicesCommand } from "./commands/devices.ts";
@@ -19,6 +20,7 @@ import { logCommand } from "./commands/log.ts";
 import { outboxCommand } from "./commands/outbox.ts";
 import { projectionsCommand } from "./commands/projections.ts";
 import { queryCommand } from "./commands/query.ts";
+import { restoreCommand } from "./commands/restore.ts";
 import { searchCommand } from "./commands/search.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { shardsCommand } from "./commands/shards.ts";
@@ -71,6 +73,9 @@ export function createProgram(): Command {
     grantsCommand(),
     syncCommand(),
     exportCommand(),
+    backupCommand(),
+    restoreCommand(),
+    rescueCommand(),
     demoCommand(),
     startCommand(),
     serveCommand(),

@@ -130,6 +130,22 @@ export type { DataKeyRotationState, DataKeyRotationWish } from "./lifecycle/rota
 export { lookAtStore } from "./lifecycle/look-at-store.ts";
 export * from "./lifecycle/start-checks.ts";
 export type { RotationOrder } from "./lifecycle/rotate-keys.ts";
+export { type Archive, type BackUpDeps, backUpStore, createArchive } from "./lifecycle/back-up.ts";
+export * from "./lifecycle/backup-plan.ts";
+export {
+  assertRelease,
+  type DrainAnswer,
+  type DrainProof,
+  type InterlockDeps,
+  proveDrained,
+  type Release,
+  type RescueProof,
+} from "./lifecycle/interlock.ts";
+export * from "./lifecycle/manifest.ts";
+export * from "./lifecycle/read-backup.ts";
+export * from "./lifecycle/rescue.ts";
+export * from "./lifecycle/restore.ts";
+export * from "./lifecycle/tar.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
 export type * from "./client/outbox-desk.ts";

@@ -5,7 +5,7 @@ export * from "./keyring-files.ts";
 export * from "./mark-file.ts";
 export * from "./memory.ts";
 export * from "./node-sqlite-driver.ts";
-export * from "./process-identity.ts";
+export { createProcessIdentity } from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
 export * from "./sqlite-driver.ts";
@@ -25,3 +25,9 @@ export { type SyncStoreOptions, syncDesk, syncStore, type TailKind } from "./syn
 export * from "./deliver-store.ts";
 export { createNodeHttp, type HttpOptions, type NodeHttp } from "./http.ts";
 export * from "./socket.ts";
+export type { AgeIdentities, AgeRecipients } from "./age.ts";
+export { backUp, type BackUpOptions, releaseOf, type ReleaseOptions, rescue } from "./backup.ts";
+export { readBackupFile, type WrittenBackup, writeBackupFile } from "./backup-file.ts";
+export * from "./backup-schedule.ts";
+export * from "./restore.ts";
+export * from "./keyring-copies.ts";

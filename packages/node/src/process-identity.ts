@@ -22,7 +22,8 @@ function startOf(pid: number): string | undefined {
   return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
 }
 
-function isRunning(pid: number): boolean {
+/** Does a process of that id run? */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -113,7 +113,8 @@ export interface OpenStoreOptions extends StoreLocation {
 }
 
 const databaseFileName = "store.db";
-const version = "holdfast/0.1.0";
+/** Build id where the application names none. */
+export const version = "holdfast/0.1.0";
 const crypto = createNodeCrypto();
 
 /** The database in a store's folder. */

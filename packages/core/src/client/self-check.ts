@@ -1,14 +1,6 @@
 /** Verifies a whole store: the log by the stand-alone verifier, then mark, keyring, outbox and pages. */
-import type {
-  EventRow,
-  FrameRow,
-  LogSource,
-  NoteRow,
-  OriginRow,
-  Problem,
-  StreamRow,
-} from "../proof/log-source.ts";
-import { createSyncRows } from "../sync/sync-rows.ts";
+import { createStoredLog } from "../lifecycle/stored-log.ts";
+import type { Problem } from "../proof/log-source.ts";
 import { verifyLog } from "../proof/verify.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
@@ -33,7 +25,7 @@ export function checkStore(
   const problems: Problem[] = [];
   let verdict = { events: 0, commits: 0, sections: 0 };
   const keys = new Map(deps.keyring.signingKeys().map((key) => [key.incarnation, key.spki]));
-  const source = createLogSource(session.driver);
+  const source = createStoredLog(session.driver);
   try {
     const walked = verifyLog({
       crypto: deps.crypto,
@@ -146,86 +138,4 @@ function integrityProblems(driver: SqliteDriver, what: string): readonly Problem
       const object = page === undefined ? "database" : `page ${page}`;
       return { code: "page_damaged", object, message: line };
     });
-}
-
-/** Rows as they are stored; after a failure, `lastRead` names the first object that could not be read. */
-function createLogSource(driver: SqliteDriver): LogSource & { lastRead(): string } {
-  let reading = "events";
-  const events = driver.prepare(
-    `SELECT position, leaf, id, device, incarnations.incarnation AS incarnation, own, sequence,
-            type, stream, actor, recorded_at AS recordedAt, header
-     FROM events JOIN incarnations ON incarnations.number = events.incarnation
-     WHERE position > ? ORDER BY position LIMIT ?`,
-  );
-  const frames = driver.prepare(
-    "SELECT section, key, state, bytes FROM frames WHERE position = ? ORDER BY section",
-  );
-  const notes = driver.prepare(
-    `SELECT size, root, note FROM commits JOIN incarnations
-       ON incarnations.number = commits.incarnation
-     WHERE device = ? AND incarnations.incarnation = ? AND size > ? ORDER BY size LIMIT ?`,
-  );
-  const origins = driver.prepare(
-    "SELECT device, incarnation, own FROM incarnations ORDER BY number",
-  );
-  const streams = driver.prepare(
-    "SELECT stream, scope, vector, frontier FROM streams WHERE stream > ? ORDER BY stream LIMIT ?",
-  );
-  /** Reads row by row, so that the first one that cannot be read is named. */
-  function nameFirstUnreadable(after: number, limit: number): void {
-    for (let position = after; position - after < limit; position++) {
-      reading = `event ${position + 1}`;
-      if (events.all<EventRow>(position, 1).length === 0) break;
-    }
-  }
-  const sync = createSyncRows(driver, (object) => {
-    reading = object;
-  });
-  return {
-    sync,
-    lastRead: () => reading,
-    origins() {
-      reading = "incarnations";
-      return origins.all<OriginRow>();
-    },
-    count() {
-      try {
-        return driver.prepare("SELECT count(*) AS n FROM events").get<{ n: number }>()?.n ?? 0;
-      } catch (error) {
-        nameFirstUnreadable(0, Number.MAX_SAFE_INTEGER);
-        reading = "table events";
-        throw error;
-      }
-    },
-    events(after, limit) {
-      try {
-        reading = `event ${after + 1}`;
-        return events.all<EventRow>(after, limit);
-      } catch (error) {
-        nameFirstUnreadable(after, limit);
-        throw error;
-      }
-    },
-    frames(position) {
-      reading = `frames of event ${position}`;
-      return frames.all<FrameRow>(position);
-    },
-    notes(device, incarnation, after, limit) {
-      try {
-        reading = `commit after ${after} of ${incarnation}`;
-        return notes.all<NoteRow>(device, incarnation, after, limit);
-      } catch (error) {
-        for (let size = after; ;) {
-          reading = `commit after ${size} of ${incarnation}`;
-          const next = notes.all<NoteRow>(device, incarnation, size, 1)[0];
-          if (next === undefined) throw error;
-          size = next.size;
-        }
-      }
-    },
-    streams(after, limit) {
-      reading = "table streams";
-      return streams.all<StreamRow>(after, limit);
-    },
-  };
 }

@@ -14,6 +14,7 @@ import { serverCodes } from "./server-codes.ts";
 import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
 import { backendCodes } from "./backend-codes.ts";
+import { backupCodes } from "./backup-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -363,6 +364,9 @@ export const errorCodes = {
   ...wireCodes,
   ...backendCodes,
   ...serverCodes,
+
+  // Custody
+  ...backupCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {

@@ -219,8 +219,20 @@ export const limits = {
   backendAnswerBytesMax: 1024 * 1024,
   /** Events refused one after the other, none taken between, before refusals are not taken for the events' fault. */
   backendRefusalsInRowMax: 16,
+  /** Rows are gathered to entries of a backup of this size; one row may go beyond. */
+  backupEntryBytes: 1024 * 1024,
+  /** One entry of a backup, as it is read. */
+  backupEntryBytesMax: 64 * 1024 * 1024,
+  /** Events whose indices are sorted at the end of a restore: in memory, some 60 bytes an event and index. */
+  backupSortedEventsMax: 200_000,
+  /** Cost of a passphrase that a backup was encrypted with (scrypt, 2^n · 1 KiB of memory), as it is read. */
+  backupScryptLogMax: 20,
 } as const;
 
+invariant(
+  limits.backupEntryBytesMax > limits.backupEntryBytes + limits.pullPageBytesMax,
+  "an entry of a backup holds the largest row beside others",
+);
 invariant(limits.headerBytesMax < 65_535, "a header fits a tlog-tiles entry");
 invariant(limits.eventBytesMax > limits.headerBytesMax, "an event holds its header");
 invariant(limits.leaseExpiryMs > limits.leaseWaitMsMax, "nobody takes over a lease by waiting");

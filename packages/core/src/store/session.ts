@@ -17,6 +17,7 @@ import { createLease, type Lease, type ProcessIdentity } from "./lease.ts";
 import { type MarkFile, type MarkReading, readMark } from "./mark.ts";
 import { configure, durableBarrier } from "./pragmas.ts";
 import { wasPulled } from "./pulled.ts";
+import { wasRestored } from "./restored.ts";
 import { checkFormat, isOlderFormat, schemaDrift, upgradeSchema } from "./schema.ts";
 import { createSqliteEventLog, inTransaction, type SqliteEventLog } from "./sqlite-event-log.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
@@ -99,6 +100,7 @@ function orClosed<T>(session: Session, work: () => T): T {
 }
 
 function behindMark(deps: SessionDeps, session: Session): boolean {
+  if (wasRestored(deps, session.driver)) return false;
   const verdict = readOwnLog(deps, session)?.judgement.verdict;
   return verdict === "rolled-back" || verdict === "rewritten";
 }

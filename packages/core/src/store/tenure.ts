@@ -24,6 +24,7 @@ import type { Clock, Random } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import { type Mark, readMark, writeMark } from "./mark.ts";
 import { pulledHash } from "./pulled.ts";
+import { forgetRestored, wasRestored } from "./restored.ts";
 import { type OwnLog, readOwnLog, type SessionDeps } from "./session.ts";
 import { inTransaction } from "./sqlite-event-log.ts";
 import { createCommitSigner, type StoreSession, type WriterIdentity } from "./tenancy.ts";
@@ -46,7 +47,9 @@ export async function becomeWriter(
 ): Promise<WriterIdentity> {
   deps.keyring.refresh();
   const own = readOwnLog(deps, session);
-  const reason = openingReason(deps, own);
+  const restored = own !== undefined && wasRestored(deps, session.driver);
+  if (restored) checkLastNote(deps, session, own, keyOf(deps, own.incarnation));
+  const reason = restored ? "restored" : openingReason(deps, own);
   if (reason !== undefined) return openIncarnation(deps, session, token, own, reason);
   invariant(own !== undefined, "a store without an incarnation opens its first");
   const key = keyOf(deps, own.incarnation);
@@ -151,8 +154,12 @@ async function openIncarnation(
   // A mark of an empty log first: it lags, and a crash before the next one does not look like a move.
   const pulled = pulledHash(session.driver);
   writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()), pulled }, 0);
+  // Put back on purpose: a crash before COMMIT leaves the row that says so.
+  const accepts = before !== undefined && wasRestored(deps, session.driver);
+  if (accepts) acceptMarks(deps, session, incarnation);
   const outcome = inTransaction(session.driver, () => {
     session.lease.assertHeld(token);
+    forgetRestored(session.driver);
     return session.log.appendWithin({ events: sealed.events, note }, session.participants);
   });
   invariant(outcome.status === "appended", "a new device log is empty");

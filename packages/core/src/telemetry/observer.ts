@@ -241,6 +241,28 @@ export const metrics = {
     help: "Problems found by verify",
     labels: ["code"],
   },
+  backups: {
+    kind: "counter",
+    unit: "1",
+    help: "Backups, rescue bundles, restores and drills that ended",
+    labels: ["operation", "result"],
+  },
+  backup_duration: {
+    kind: "histogram",
+    unit: "ms",
+    help: "One backup, rescue bundle, restore or drill, from its start to the durable result",
+    labels: ["operation"],
+  },
+  backup_bytes: {
+    kind: "gauge",
+    unit: "bytes",
+    help: "Size of the newest backup that was written",
+  },
+  backups_removed: {
+    kind: "counter",
+    unit: "1",
+    help: "Backups removed because newer ones are kept",
+  },
   api_requests: {
     kind: "counter",
     unit: "1",
@@ -316,6 +338,7 @@ export const spans = {
   commit: "One commit: seal, write, answer",
   verify: "One run of verify",
   rotate: "Rotating keys, from where it stands to its end",
+  backup: "One backup, rescue bundle, restore or drill",
   rebuild: "Rebuilding a read model or the outbox",
 } as const;
 
@@ -347,6 +370,11 @@ export const logEvents = {
     "A request to a backend: method, path without ids, redacted headers; never the body",
   http_answer: "A backend's answer: status, time, redacted headers; never the body",
   http_failed: "A request to a backend had no answer",
+  backup_written: "A backup was written",
+  keyring_copies_stale: "Registered copies of a keyring could not be brought up to date",
+  backup_second_failed: "A backup could not be copied to its second place",
+  rescue_written: "A rescue bundle was written",
+  store_restored: "A store was put back from a backup",
   api_failed: "The server failed on a request through no fault of its caller",
   server_tenant_moved: "A tenant was moved to another shard",
   server_started: "The server listens",
