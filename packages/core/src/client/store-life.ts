@@ -112,6 +112,7 @@ export class StoreLife {
         marker.forget();
         return becomeWriter(this.#tenure, this.#writable(), token);
       },
+      isCurrent: ({ key }) => deps.keyring.providers.line() === key.provider,
       committed: (identity, note) => {
         this.#mark(marker, identity, () => note);
         this.committed();

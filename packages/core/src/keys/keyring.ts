@@ -1,7 +1,7 @@
 /**
  * The keyring: the current and former keys of one installation.
  *
- * A provider key wraps the epoch key; the epoch key wraps, in software, the store's page key, the tenant's
+ * A key of each provider wraps the epoch key; the epoch key wraps, in software, the store's page key, the tenant's
  * pseudonym key, the data keys, the references of signing keys and the private HPKE key. All of it stands in
  * a record file of two copies (`copies.ts`, `record.ts`; format in `spec/keyring.md`). Nothing is recreated: a keyring that does not open says why (`key_wrong`, `keyring_missing`,
  * `keyring_salt_missing`, `keyring_corrupt`, `keyring_foreign`, `keyring_newer`, `keyring_record_missing`).
@@ -27,10 +27,12 @@ import {
 import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
 import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
+import { createKeyProviders, type KeyProviders, type KeyUse } from "./providers.ts";
 import { type Unlocked, unlock } from "./unlock.ts";
 import { indexOf, ownKey } from "./record-index.ts";
 import {
   type DataKeyRecord,
+  type EpochRecord,
   type HeaderRecord,
   type KeyringRecord,
   type SigningRecord,
@@ -72,14 +74,18 @@ export interface SigningKeyRecord {
   readonly incarnation: string;
   readonly algorithm: SignatureAlgorithm;
   readonly spki: Bytes;
+  /** Id of the provider that holds the private key. */
+  readonly provider: string;
 }
 
 /** The keys of one installation, open for use; dispose of it to wipe them. */
 export interface Keyring extends Disposable {
   readonly storeId: string;
   readonly tenant: string;
-  /** The provider that opened the keyring; the keyring owns and closes it. */
+  /** The provider that signs and unwraps now. Throws as {@link KeyProviders.choose}. */
   readonly provider: KeyProvider;
+  /** The providers of this keyring; it owns and closes them. */
+  readonly providers: KeyProviders;
   /** What was wrong with the copies when they were last read. */
   readonly findings: readonly KeyringFinding[];
   /** 32 bytes, a fresh copy: the caller wipes it. */
@@ -117,10 +123,19 @@ export interface Keyring extends Disposable {
   steadily<T>(work: () => T): T;
   /** Forget pending keys after a failed sealing. */
   release(): void;
-  /** Durable when it returns. `ref` comes from `provider.generateSigningKey`. */
-  addSigningKey(record: SigningKeyRecord & { readonly ref: Uint8Array }): void;
+  /** Durable when it returns. `ref` comes from `generateSigningKey` of that provider, by default the chosen one. */
+  addSigningKey(
+    record: Omit<SigningKeyRecord, "provider"> & {
+      readonly ref: Uint8Array;
+      readonly provider?: string;
+    },
+  ): void;
   signingKeys(): readonly SigningKeyRecord[];
-  /** Signs as that incarnation; `keyring_record_missing` when its key is not in this keyring. */
+  /**
+   * Signs as that incarnation; `keyring_record_missing` when its key is not in this keyring,
+   * `key_provider_unavailable` when its provider does not work. Signatures of other processes are verified before
+   * they are handed on (`key_answer_wrong`).
+   */
   signer(incarnation: string): MaybePromise<Sign>;
   /** Authenticates the high-water mark; its key is derived from the epoch key. */
   markMac(): Mac;
@@ -149,6 +164,12 @@ export interface KeyringDeps {
 export interface CreateKeyringOptions extends KeyringDeps {
   /** Owned by the keyring from here on. */
   readonly provider: KeyProvider;
+  /** More of them, each with a wrap of the epoch key: what signs and unwraps when the first does not work. */
+  readonly others?: readonly KeyProvider[];
+  /** How they are used; see {@link OpenKeyringOptions}. */
+  readonly use?: KeyUse;
+  /** Opens them again after a failure. */
+  readonly openProvider?: OpenProvider;
   /** 16 random bytes as base64url; made when absent. */
   readonly storeId?: string;
   readonly tenant: string;
@@ -159,6 +180,8 @@ export interface CreateKeyringOptions extends KeyringDeps {
 /** What {@link openKeyring} takes. */
 export interface OpenKeyringOptions extends KeyringDeps {
   readonly openProvider: OpenProvider;
+  /** Policy, deadlines and whom to tell; default: `keyPolicyDefault`, no deadlines, nobody. */
+  readonly use?: KeyUse;
   /** Refuse another store or tenant with `keyring_foreign`. */
   readonly storeId?: string;
   readonly tenant?: string;
@@ -192,43 +215,46 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
     store,
     tenant: options.tenant,
   };
-  const providerRecord = {
-    id: base64url(random.bytes(8)),
-    name: provider.name,
-    parameters: provider.parameters,
-  };
+  const named = [provider, ...(options.others ?? [])].map((one) => ({
+    provider: one,
+    record: { id: base64url(random.bytes(8)), name: one.name, parameters: one.parameters },
+  }));
   const id = base64url(random.bytes(16));
   const epochKey = random.bytes(keyBytes);
-  return whenReady(
-    provider.wrap(epochKey, epochContext(header, id, providerRecord.id)),
-    (wrapped) => {
-      const epoch = epochOver(crypto, id, epochKey);
-      const records: readonly KeyringRecord[] = [
-        header,
-        { kind: "provider", file: 1, ...providerRecord },
-        {
-          kind: "epoch",
-          file: 1,
-          id,
-          wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
-          check: base64url(epoch.check),
-        },
-        ...firstKeys(options, epoch, options.pseudonymKey !== "await"),
-      ];
-      const content = concat(...records.map((record) => encodeRecord(crypto, record)));
-      files.registered.replace(content);
-      files.store.replace(content);
-      const copies = openCopies(crypto, files);
-      const merged = copies.load();
-      return keyringOver({
-        ...options,
-        copies,
-        merged,
-        providerId: providerRecord.id,
-        epochs: new Map([[id, epoch]]),
-      });
-    },
-  );
+  const wraps: EpochRecord["wraps"][number][] = [];
+  const wrapFrom = (at: number): MaybePromise<Keyring> => {
+    const next = named[at];
+    if (next === undefined) return finish();
+    return whenReady(
+      next.provider.wrap(epochKey, epochContext(header, id, next.record.id)),
+      (wrapped) => {
+        wraps.push({ provider: next.record.id, wrapped: base64url(wrapped) });
+        return wrapFrom(at + 1);
+      },
+    );
+  };
+  const finish = (): Keyring => {
+    const epoch = epochOver(crypto, id, epochKey);
+    const records: readonly KeyringRecord[] = [
+      header,
+      ...named.map(({ record }) => ({ kind: "provider", file: 1, ...record }) as const),
+      { kind: "epoch", file: 1, id, wraps, check: base64url(epoch.check) },
+      ...firstKeys(options, epoch, options.pseudonymKey !== "await"),
+    ];
+    const content = concat(...records.map((record) => encodeRecord(crypto, record)));
+    files.registered.replace(content);
+    files.store.replace(content);
+    const copies = openCopies(crypto, files);
+    const merged = copies.load();
+    const providers = createKeyProviders({
+      use: options.use ?? {},
+      openProvider: options.openProvider,
+      opened: named,
+      check: () => undefined,
+    });
+    return keyringOver({ ...options, copies, merged, providers, epochs: new Map([[id, epoch]]) });
+  };
+  return wrapFrom(0);
 }
 
 function firstKeys(
@@ -281,11 +307,12 @@ export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> 
   required(index.epoch, "epoch", merged);
   required(index.page, "page", merged);
   required(index.hpke, "hpke", merged);
-  return whenReady(unlock(options, header, providers, epochs), (unlocked) => {
+  const use = options.use ?? {};
+  return whenReady(unlock({ ...options, use }, header, providers, epochs), (unlocked) => {
     try {
       return keyringOver({ ...options, copies, merged, ...unlocked });
     } catch (error) {
-      unlocked.provider.close();
+      unlocked.providers.close();
       throw error;
     }
   });
@@ -297,7 +324,7 @@ interface KeyringParts extends KeyringDeps, Unlocked {
 }
 
 function keyringOver(parts: KeyringParts): Keyring {
-  const { crypto, random, provider, providerId, epochs } = parts;
+  const { crypto, random, providers, epochs } = parts;
   const records = createKeyringRecords(parts);
   const pseudonyms = createPseudonyms(createPseudonymMac(crypto, epochs, records));
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
@@ -335,7 +362,10 @@ function keyringOver(parts: KeyringParts): Keyring {
   return {
     storeId: parts.merged.header.store,
     tenant: parts.merged.header.tenant,
-    provider,
+    get provider() {
+      return providers.choose().provider;
+    },
+    providers,
     get findings() {
       return records.merged().findings;
     },
@@ -380,9 +410,10 @@ function keyringOver(parts: KeyringParts): Keyring {
     release() {
       for (const wrapped of records.release()) handles.delete(wrapped);
     },
-    addSigningKey({ device, incarnation, algorithm, spki, ref }) {
+    addSigningKey({ device, incarnation, algorithm, spki, ref, ...of }) {
       const fields = { device, incarnation, algorithm, spki: base64url(spki) };
-      records.add({ kind: "signing", file: file(), ...fields, provider: providerId }, ref);
+      const provider = of.provider ?? providers.choose().id;
+      records.add({ kind: "signing", file: file(), ...fields, provider }, ref);
     },
     signingKeys: () => [...records.index().signing.values()].map(signingKeyOf),
     signer: (incarnation) => signerOf(parts, records, incarnation),
@@ -425,7 +456,7 @@ function keyringOver(parts: KeyringParts): Keyring {
       if (!records.close()) return;
       handles.clear();
       pseudonyms.forget();
-      provider.close();
+      providers.close();
     },
   };
 }
@@ -459,21 +490,30 @@ function signerOf(
   if (record === undefined) {
     throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
   }
-  if (record.provider !== parts.providerId) {
+  const { crypto, providers } = parts;
+  const provider = providers.get(record.provider);
+  if (provider === undefined) {
     throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
   }
+  const { spki, algorithm } = signingKeyOf(record);
   const ref = unwrapRecord(parts.epochs, record);
-  return whenReady(parts.provider.signer(ref, record.algorithm), (sign) => {
+  return whenReady(provider.signer(ref, algorithm), (sign) => {
     if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
-    return sign;
+    if (provider.capabilities.synchronous) return sign;
+    return async (message) => {
+      const signature = await sign(message);
+      if (crypto.verify(algorithm, spki, message, signature)) return signature;
+      providers.failed(record.provider, "sign", "key_answer_wrong");
+      throw new HoldfastError("key_answer_wrong", { operation: "sign" });
+    };
   });
 }
 
 function signingKeyOf(record: SigningRecord): SigningKeyRecord {
-  const { device, incarnation, algorithm } = record;
+  const { device, incarnation, algorithm, provider } = record;
   const spki = fromBase64url(record.spki);
   invariant(spki !== undefined, "a signing record was checked when it was read");
-  return { device, incarnation, algorithm, spki };
+  return { device, incarnation, algorithm, spki, provider };
 }
 
 /** The caller wipes the key afterwards. */

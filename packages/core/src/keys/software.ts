@@ -180,7 +180,12 @@ function providerOver(
   return {
     name: "software",
     assurance: "software",
-    capabilities: { sign: ["ed25519", "ecdsa-p256"], synchronous: true },
+    capabilities: {
+      sign: ["ed25519", "ecdsa-p256"],
+      synchronous: true,
+      extractable: false,
+      volatile: false,
+    },
     parameters,
     wrap(key, context) {
       invariant(key.length === 32, "a wrapped key has 32 bytes");
@@ -196,6 +201,7 @@ function providerOver(
     },
     generateSigningKey(algorithm) {
       use();
+      invariant(algorithm !== "ecdsa-secp256k1", "capabilities say what can be signed");
       const { privateKey, spki } = crypto.generateSigningKey(algorithm);
       try {
         return { ref: wrapBytes(privateKey, contextOf(algorithm)), spki };
@@ -204,6 +210,7 @@ function providerOver(
       }
     },
     signer(ref, algorithm): Sign | null {
+      invariant(algorithm !== "ecdsa-secp256k1", "capabilities say what can be signed");
       const privateKey = unwrapBytes(ref, contextOf(algorithm));
       if (privateKey === null) return null;
       try {

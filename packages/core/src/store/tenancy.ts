@@ -5,6 +5,7 @@
 import { derFromP1363 } from "../proof/ecdsa-der.ts";
 import { deviceLogOrigin } from "../proof/checkpoint.ts";
 import { formatNote, noteKeyId } from "../proof/note.ts";
+import { isProviderFailure } from "../keys/guard.ts";
 import type { Keyring, SigningKeyRecord } from "../keys/keyring.ts";
 import type { DeviceHead, Origin, SealedGroup } from "../seal/seal.ts";
 import type { CommitNote } from "../seal/sealed-event.ts";
@@ -48,6 +49,8 @@ export interface WriterDeps {
    * opens a new incarnation where one is due.
    */
   readonly becomeWriter: (token: number) => Promise<WriterIdentity>;
+  /** Is that still the identity to write as? Another key provider may have been chosen since. */
+  readonly isCurrent: (identity: WriterIdentity) => boolean;
   /** Called after COMMIT, before the answer. */
   readonly committed: (identity: WriterIdentity, note: CommitNote) => void;
 }
@@ -90,8 +93,23 @@ export function createTenancy(deps: WriterDeps): Tenancy {
     }
   }
 
+  /** A provider that fails while its incarnation is taken up leaves the choice to another one. */
   async function hold(): Promise<Tenure> {
-    if (tenure !== undefined) return tenure;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await holdOnce();
+      } catch (error) {
+        if (!isProviderFailure(error) || attempt >= limits.keyProvidersMax) throw error;
+        surrender();
+      }
+    }
+  }
+
+  async function holdOnce(): Promise<Tenure> {
+    if (tenure !== undefined) {
+      if (deps.isCurrent(tenure.identity)) return tenure;
+      surrender();
+    }
     const deadline = clock.monotonic() + limits.leaseWaitMsMax;
     for (;;) {
       const attempt = deps.session().lease.tryAcquire();
