@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { packageFolders, root } from "./project.ts";
 
 const compiler = join(root, "node_modules/@typescript/native/bin/tsc");
+const cache = join(root, "node_modules/.cache/typecheck");
 
 const projects = [...packageFolders().map((folder) => `packages/${folder}`), "."].filter((folder) =>
   existsSync(join(root, folder, "tsconfig.json")),
@@ -13,7 +14,10 @@ const projects = [...packageFolders().map((folder) => `packages/${folder}`), "."
 const results = projects.map(
   (folder) =>
     new Promise<boolean>((resolve) => {
-      const child = spawn(process.execPath, [compiler, "-p", folder], {
+      // What did not change since the last time is not checked again.
+      const known = join(cache, `${folder.replace("/", "-")}.tsbuildinfo`);
+      const args = [compiler, "-p", folder, "--incremental", "--tsBuildInfoFile", known];
+      const child = spawn(process.execPath, args, {
         cwd: root,
         stdio: "inherit",
       });
