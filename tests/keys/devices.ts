@@ -48,7 +48,7 @@ export function tpmMissing(): string | undefined {
 
 /** Why there is no Secret Service here. */
 export function secretServiceMissing(): string | undefined {
-  for (const command of ["dbus-run-session", "gnome-keyring-daemon"]) {
+  for (const command of ["dbus-daemon", "gnome-keyring-daemon"]) {
     if (!has(command)) return `${command} is not installed`;
   }
   return undefined;
@@ -178,4 +178,54 @@ async function listens(started: ChildProcess, pidFile: string): Promise<boolean>
     });
   }
   return false;
+}
+
+/** A session bus with an unlocked keychain on it, that this process uses until it ends. */
+export interface SecretService {
+  end(): Promise<void>;
+}
+
+/**
+ * Starts a bus and gnome-keyring on it, with its files in that folder. The library finds the bus by the
+ * environment of this process.
+ */
+export async function startSecretService(folder: string): Promise<SecretService> {
+  mkdirSync(folder, { recursive: true });
+  const bus = spawn("dbus-daemon", ["--session", "--nofork", "--print-address"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const address = await firstLine(bus);
+  const before = process.env["DBUS_SESSION_BUS_ADDRESS"];
+  process.env["DBUS_SESSION_BUS_ADDRESS"] = address;
+  // It becomes a daemon once it is unlocked and has its name on the bus, and ends with the bus.
+  execFileSync("gnome-keyring-daemon", ["--unlock", "--components=secrets"], {
+    env: { ...process.env, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder, HOME: folder },
+    input: "for tests\n",
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  return {
+    async end() {
+      if (before === undefined) delete process.env["DBUS_SESSION_BUS_ADDRESS"];
+      else process.env["DBUS_SESSION_BUS_ADDRESS"] = before;
+      await endOf(bus);
+    },
+  };
+}
+
+function firstLine(started: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    started.stdout?.once("data", (bytes: Buffer) => {
+      resolve(bytes.toString("utf8").split("\n")[0] ?? "");
+    });
+    started.once("exit", () => {
+      reject(new Error("it ended before it said anything"));
+    });
+  });
+}
+
+async function endOf(started: ChildProcess): Promise<void> {
+  if (started.exitCode !== null || started.signalCode !== null) return;
+  const ended = new Promise((resolve) => started.once("exit", resolve));
+  started.kill("SIGKILL");
+  await ended;
 }

@@ -3,10 +3,25 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isHoldfastError, type KeyProvider, utf8 } from "@holdfast/core";
-import { createNodeCrypto, openTokenProvider, systemRandom, type TokenAccess } from "@holdfast/node";
+import {
+  createNodeCrypto,
+  openOsKeychainProvider,
+  openTokenProvider,
+  systemRandom,
+  type TokenAccess,
+} from "@holdfast/node";
 import { keyProviderSuite, type SuiteRunner } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createSoftHsm, createSoftTpm, type SoftTpm, softHsmMissing, tpmMissing } from "./devices.ts";
+import {
+  createSoftHsm,
+  createSoftTpm,
+  type SecretService,
+  secretServiceMissing,
+  type SoftTpm,
+  softHsmMissing,
+  startSecretService,
+  tpmMissing,
+} from "./devices.ts";
 
 const crypto = createNodeCrypto();
 const runner: SuiteRunner = {
@@ -138,5 +153,56 @@ describe.skipIf(noTpm !== undefined)(title("TPM 2.0", noTpm), () => {
     expect(await provider.unwrap(wrapped, context)).toEqual(key);
     expect(provider.assurance).toBe("os");
     provider.close();
+  });
+});
+
+const noService = secretServiceMissing();
+describe.skipIf(noService !== undefined)(title("Secret Service", noService), () => {
+  let service: SecretService | undefined;
+  beforeAll(async () => {
+    service = await startSecretService(join(folder, "keychain"));
+  });
+  afterAll(async () => {
+    await service?.end();
+  });
+  const open = (
+    parameters?: KeyProvider["parameters"],
+    store?: string,
+  ): Promise<KeyProvider> =>
+    openOsKeychainProvider({
+      crypto,
+      random: systemRandom,
+      parameters,
+      ...(store === undefined ? {} : { store }),
+    });
+
+  keyProviderSuite(runner, {
+    name: "os-keychain on gnome-keyring",
+    crypto,
+    make: () => open(),
+    reopen: ({ parameters }) => open(parameters),
+  });
+
+  it("refuses the kernel's keyring, and what was not kept", async () => {
+    expect(await codeOf(open(undefined, "keyutils"))).toBe("key_keychain_volatile");
+    const provider = await open();
+    const { parameters } = provider;
+    provider.close();
+    expect(await codeOf(open({ ...parameters, account: "00".repeat(8) }))).toBe(
+      "key_provider_failed",
+    );
+    expect(await codeOf(open({ ...parameters, check: "AAAAAAAAAAAAAAAAAAAAAA" }))).toBe("key_wrong");
+    expect(await codeOf(open({ ...parameters, account: "x" }))).toBe("key_parameters_refused");
+  });
+});
+
+describe("a machine without a session bus", () => {
+  it("says so, and keeps no key in memory instead", async () => {
+    const before = process.env["DBUS_SESSION_BUS_ADDRESS"];
+    process.env["DBUS_SESSION_BUS_ADDRESS"] = "unix:path=/nowhere";
+    const opened = openOsKeychainProvider({ crypto, random: systemRandom, parameters: undefined });
+    expect(await codeOf(opened)).toBe("key_provider_failed");
+    if (before === undefined) delete process.env["DBUS_SESSION_BUS_ADDRESS"];
+    else process.env["DBUS_SESSION_BUS_ADDRESS"] = before;
   });
 });

@@ -7,6 +7,7 @@ export * from "./node-sqlite-driver.ts";
 export * from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
+export { openOsKeychainProvider, type OsKeychainOptions } from "./keys/os-keychain.ts";
 export { openTokenProvider, type TokenAccess, type TokenProviderOptions } from "./keys/pkcs11.ts";
 export * from "./sqlite-driver.ts";
 export * from "./store.ts";
