@@ -47,7 +47,7 @@ export function tpmMissing(): string | undefined {
 }
 
 /** Why there is no Secret Service here. */
-export function secretServiceMissing(): string | undefined {
+export function keychainMissing(): string | undefined {
   for (const command of ["dbus-daemon", "gnome-keyring-daemon"]) {
     if (!has(command)) return `${command} is not installed`;
   }
@@ -154,11 +154,16 @@ async function startSoftTpm(
       [
         "socket",
         "--tpm2",
-        ...["--tpmstate", `dir=${state}`],
-        ...["--server", `type=tcp,port=${port},bindaddr=127.0.0.1`],
-        ...["--ctrl", `type=tcp,port=${port + 1},bindaddr=127.0.0.1`],
-        ...["--flags", "not-need-init,startup-clear"],
-        ...["--pid", `file=${join(state, "pid")}`],
+        "--tpmstate",
+        `dir=${state}`,
+        "--server",
+        `type=tcp,port=${port},bindaddr=127.0.0.1`,
+        "--ctrl",
+        `type=tcp,port=${port + 1},bindaddr=127.0.0.1`,
+        "--flags",
+        "not-need-init,startup-clear",
+        "--pid",
+        `file=${join(state, "pid")}`,
       ],
       { stdio: "ignore" },
     );
@@ -181,7 +186,7 @@ async function listens(started: ChildProcess, pidFile: string): Promise<boolean>
 }
 
 /** A session bus with an unlocked keychain on it, that this process uses until it ends. */
-export interface SecretService {
+export interface Keychain {
   end(): Promise<void>;
 }
 
@@ -189,7 +194,7 @@ export interface SecretService {
  * Starts a bus and gnome-keyring on it, with its files in that folder. The library finds the bus by the
  * environment of this process.
  */
-export async function startSecretService(folder: string): Promise<SecretService> {
+export async function startKeychain(folder: string): Promise<Keychain> {
   mkdirSync(folder, { recursive: true });
   const bus = spawn("dbus-daemon", ["--session", "--nofork", "--print-address"], {
     stdio: ["ignore", "pipe", "ignore"],

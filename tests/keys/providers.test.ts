@@ -15,11 +15,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   createSoftHsm,
   createSoftTpm,
-  type SecretService,
-  secretServiceMissing,
+  type Keychain,
+  keychainMissing,
   type SoftTpm,
   softHsmMissing,
-  startSecretService,
+  startKeychain,
   tpmMissing,
 } from "./devices.ts";
 
@@ -156,19 +156,16 @@ describe.skipIf(noTpm !== undefined)(title("TPM 2.0", noTpm), () => {
   });
 });
 
-const noService = secretServiceMissing();
-describe.skipIf(noService !== undefined)(title("Secret Service", noService), () => {
-  let service: SecretService | undefined;
+const noKeychain = keychainMissing();
+describe.skipIf(noKeychain !== undefined)(title("Secret Service", noKeychain), () => {
+  let keychain: Keychain | undefined;
   beforeAll(async () => {
-    service = await startSecretService(join(folder, "keychain"));
+    keychain = await startKeychain(join(folder, "keychain"));
   });
   afterAll(async () => {
-    await service?.end();
+    await keychain?.end();
   });
-  const open = (
-    parameters?: KeyProvider["parameters"],
-    store?: string,
-  ): Promise<KeyProvider> =>
+  const open = (parameters?: KeyProvider["parameters"], store?: string): Promise<KeyProvider> =>
     openOsKeychainProvider({
       crypto,
       random: systemRandom,
@@ -191,7 +188,9 @@ describe.skipIf(noService !== undefined)(title("Secret Service", noService), () 
     expect(await codeOf(open({ ...parameters, account: "00".repeat(8) }))).toBe(
       "key_provider_failed",
     );
-    expect(await codeOf(open({ ...parameters, check: "AAAAAAAAAAAAAAAAAAAAAA" }))).toBe("key_wrong");
+    expect(await codeOf(open({ ...parameters, check: "AAAAAAAAAAAAAAAAAAAAAA" }))).toBe(
+      "key_wrong",
+    );
     expect(await codeOf(open({ ...parameters, account: "x" }))).toBe("key_parameters_refused");
   });
 });

@@ -31,6 +31,7 @@ export * from "./keys/key-audit.ts";
 export * from "./keys/policy.ts";
 export * from "./keys/provider-breaker.ts";
 export * from "./keys/providers.ts";
+export type { SigningKeyRecord } from "./keys/signing.ts";
 export { decodeLines, type KeyringLine } from "./keys/record.ts";
 export type * from "./keys/copies.ts";
 export * from "./keys/keyring.ts";

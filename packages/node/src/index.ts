@@ -7,6 +7,13 @@ export * from "./node-sqlite-driver.ts";
 export * from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
+export {
+  type KeySettings,
+  makeProviders,
+  policyOf,
+  providerOpener,
+  useOf,
+} from "./keys/open-providers.ts";
 export { openOsKeychainProvider, type OsKeychainOptions } from "./keys/os-keychain.ts";
 export { openTokenProvider, type TokenAccess, type TokenProviderOptions } from "./keys/pkcs11.ts";
 export * from "./sqlite-driver.ts";

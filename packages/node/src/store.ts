@@ -45,7 +45,6 @@ import { join, resolve } from "node:path";
 import {
   base64url,
   createKeyring,
-  createSoftwareProvider,
   createStore,
   type Holdfast,
   HoldfastError,
@@ -54,7 +53,6 @@ import {
   type Observer,
   openHoldfast,
   openKeyring,
-  openSoftwareProvider,
   type OutboxOptions,
   type Projection,
   type Registry,
@@ -67,6 +65,7 @@ import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
+import { type KeySettings, makeProviders, providerOpener, useOf } from "./keys/open-providers.ts";
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
@@ -82,7 +81,10 @@ export interface StoreLocation {
 
 /** What {@link initStore} takes. */
 export interface InitStoreOptions extends StoreLocation {
-  readonly passphrase: string;
+  /** Absent: other key providers alone open the store. */
+  readonly passphrase?: string;
+  /** Key providers besides the passphrase, each with a wrap of the epoch key. */
+  readonly keys?: KeySettings;
   /** What people call the tenant; kept outside of every header. */
   readonly tenant: string;
   /**
@@ -94,7 +96,10 @@ export interface InitStoreOptions extends StoreLocation {
 
 /** What {@link openStore} takes. */
 export interface OpenStoreOptions extends StoreLocation {
-  readonly passphrase: string;
+  /** Absent: other key providers open the store. */
+  readonly passphrase?: string;
+  /** Key providers besides the passphrase, and how they are used. */
+  readonly keys?: KeySettings;
   readonly registry: Registry;
   readonly projections: readonly Projection[];
   /** Readers need no lease and change nothing. */
@@ -140,18 +145,14 @@ export async function initStore(
   });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
-  const passphrase = utf8(options.passphrase);
-  const provider = createSoftwareProvider({
-    crypto,
-    random: systemRandom,
-    passphrase,
-    parameters: undefined,
-  });
+  const ports = { crypto, random: systemRandom };
+  const [provider, ...others] = await makeProviders(ports, options.keys, options.passphrase);
   const keyring = await createKeyring({
-    crypto,
-    random: systemRandom,
+    ...ports,
     files: keyringFiles(directory, state, storeId),
     provider,
+    others,
+    use: useOf(options.keys, silentObserver),
     tenant: options.joins?.tenant ?? base64url(systemRandom.bytes(16)),
     pseudonymKey: options.joins === undefined ? "make" : "await",
     storeId,
@@ -190,7 +191,7 @@ async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
-  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
+  const keyring = await openKeyringAt(directory, state, storeId, options);
   if (!existsSync(databasePath(directory))) {
     keyring[Symbol.dispose]();
     throw new HoldfastError("store_database_missing");
@@ -211,21 +212,22 @@ async function openKeyringAt(
   directory: string,
   state: string,
   storeId: string,
-  words: string,
+  { passphrase: words, keys, observer = silentObserver }: OpenStoreOptions,
 ): Promise<Keyring> {
-  const passphrase = utf8(words);
+  const passphrase = words === undefined ? undefined : utf8(words);
+  const ports = { crypto, random: systemRandom };
   try {
     return await openKeyring({
-      crypto,
-      random: systemRandom,
+      ...ports,
       files: keyringFiles(directory, state, storeId),
-      openProvider: openSoftwareProvider({ crypto, random: systemRandom, passphrase }),
+      openProvider: providerOpener(ports, keys, passphrase),
+      use: useOf(keys, observer),
       storeId,
     });
   } catch (error) {
     throw isForeign(error, directory, state, storeId) ? foreignKeyring(error) : error;
   } finally {
-    passphrase.fill(0);
+    passphrase?.fill(0);
   }
 }
 

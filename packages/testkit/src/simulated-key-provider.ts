@@ -80,7 +80,11 @@ export function createSimulatedProvider(options: SimulatedProviderOptions): KeyP
     async signer(ref, algorithm) {
       const sign = await call(() => over.signer(ref, algorithm), same);
       if (sign === null) return null;
-      return (message) => call(() => sign(message), (signature) => changed(signature) as Bytes);
+      return (message) =>
+        call(
+          () => sign(message),
+          (signature) => changed(signature) as Bytes,
+        );
     },
     close() {
       if (!closed) over.close();

@@ -116,7 +116,11 @@ describe("a store with two key providers", () => {
       expect(tiers(store)).toEqual(["hardware", "software"]);
       expect(observer.total("key_fallbacks", { from: "simulator", to: "software" })).toBe(1);
       const fallback = audit.find(({ kind }) => kind === "key_fallback");
-      expect(fallback).toMatchObject({ code, from: { name: "simulator" }, to: { name: "software" } });
+      expect(fallback).toMatchObject({
+        code,
+        from: { name: "simulator" },
+        to: { name: "software" },
+      });
       await settle(clock, store.append(note("s", "three")));
       device.state = "well";
       clock.advance(1_000);
@@ -166,7 +170,9 @@ describe("a store with two key providers", () => {
     const store = await start();
     await settle(clock, store.append(note("s", "one")));
     device.state = "gone";
-    expect(await codeOf(settle(clock, store.append(note("s", "two"))))).toBe("key_fallback_refused");
+    expect(await codeOf(settle(clock, store.append(note("s", "two"))))).toBe(
+      "key_fallback_refused",
+    );
     expect(store.read({ type: "IncarnationOpened" })).toHaveLength(1);
     expect(observer.total("key_fallbacks")).toBe(0);
     device.state = "well";
@@ -189,7 +195,9 @@ describe("a store with two key providers", () => {
     await settle(clock, new Promise((resolve) => clock.after(5_000, () => resolve(undefined))));
     await settle(clock, store.append(note("s", "two")));
     expect(tiers(store)).toEqual(["software", "hardware"]);
-    const reasons = store.read({ type: "IncarnationOpened" }).map(({ header }) => header.pub?.["reason"]);
+    const reasons = store
+      .read({ type: "IncarnationOpened" })
+      .map(({ header }) => header.pub?.["reason"]);
     expect(reasons).toEqual(["first", "fallback", "moved", "moved"]);
     expect(store.verify({ allNotes: true })).toMatchObject({ ok: true, problems: [] });
     await settle(clock, store.close());

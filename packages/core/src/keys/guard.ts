@@ -81,9 +81,20 @@ export function underDeadline<T>(
   });
 }
 
-/** The provider, guarded. Closing the guard closes it. */
-export function guardProvider(provider: KeyProvider, deps: GuardDeps): KeyProvider {
+/** A provider under guard. */
+export interface GuardedProvider extends KeyProvider {
+  /** Takes no more calls, and closes the provider once those under way have ended. */
+  retire(): void;
+}
+
+/**
+ * The provider, guarded. Closing the guard closes it; a call after that is answered by `key_provider_failed`,
+ * because whoever makes it may not know yet that the provider was given up.
+ */
+export function guardProvider(provider: KeyProvider, deps: GuardDeps): GuardedProvider {
   const { timers, deadlines, ended } = deps;
+  let over = false;
+  let underWay = 0;
 
   function failed(operation: KeyOperation, error: unknown): never {
     if (isHoldfastError(error)) ended(operation, error.code);
@@ -95,6 +106,12 @@ export function guardProvider(provider: KeyProvider, deps: GuardDeps): KeyProvid
     run: () => MaybePromise<T>,
     late?: (answer: T) => void,
   ): MaybePromise<T> {
+    if (over) {
+      throw new HoldfastError("key_provider_failed", {
+        provider: provider.name,
+        fault: "replaced",
+      });
+    }
     let value: MaybePromise<T>;
     try {
       value = run();
@@ -105,13 +122,19 @@ export function guardProvider(provider: KeyProvider, deps: GuardDeps): KeyProvid
       ended(operation, "ok");
       return value;
     }
-    return underDeadline(timers, deadlines[operation], operation, value, late).then(
-      (answer) => {
-        ended(operation, "ok");
-        return answer;
-      },
-      (error: unknown) => failed(operation, error),
-    );
+    underWay += 1;
+    return underDeadline(timers, deadlines[operation], operation, value, late)
+      .then(
+        (answer) => {
+          ended(operation, "ok");
+          return answer;
+        },
+        (error: unknown) => failed(operation, error),
+      )
+      .finally(() => {
+        underWay -= 1;
+        if (over && underWay === 0) provider.close();
+      });
   }
 
   const guardedSign =
@@ -140,8 +163,13 @@ export function guardProvider(provider: KeyProvider, deps: GuardDeps): KeyProvid
       if (made instanceof Promise) return made.then((sign) => sign && guardedSign(sign));
       return made && guardedSign(made);
     },
-    close: () => {
+    close() {
+      over = true;
       provider.close();
+    },
+    retire() {
+      over = true;
+      if (underWay === 0) provider.close();
     },
   };
 }

@@ -9,7 +9,7 @@
  */
 import { type Bytes, base64url, concat, fromBase64url, utf8, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
-import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
+import type { Crypto, Mac, Random } from "../std/ports.ts";
 import {
   type Copies,
   type KeyringFiles,
@@ -28,6 +28,7 @@ import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from ".
 import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
 import { createKeyProviders, type KeyProviders, type KeyUse } from "./providers.ts";
+import { signerOf, type SigningKeyRecord, signingKeyOf } from "./signing.ts";
 import { type Unlocked, unlock } from "./unlock.ts";
 import { indexOf, ownKey } from "./record-index.ts";
 import {
@@ -35,7 +36,6 @@ import {
   type EpochRecord,
   type HeaderRecord,
   type KeyringRecord,
-  type SigningRecord,
   type WrappedRecord,
   encodeRecord,
   keyringFormat,
@@ -64,18 +64,6 @@ export interface DataKeyMaterial {
   readonly section: string;
   readonly generation: number;
   readonly key: Bytes;
-}
-
-/** The public half of an incarnation's signing key. */
-export interface SigningKeyRecord {
-  /** base64url(SHA-256(first SPKI))[0:22]. */
-  readonly device: string;
-  /** 16 hex digits. */
-  readonly incarnation: string;
-  readonly algorithm: SignatureAlgorithm;
-  readonly spki: Bytes;
-  /** Id of the provider that holds the private key. */
-  readonly provider: string;
 }
 
 /** The keys of one installation, open for use; dispose of it to wipe them. */
@@ -479,41 +467,6 @@ function createPseudonymMac(
     wipe(key);
     return held.mac;
   };
-}
-
-function signerOf(
-  parts: KeyringParts,
-  records: KeyringRecords,
-  incarnation: string,
-): MaybePromise<Sign> {
-  const record = records.find((index) => index.signing.get(incarnation));
-  if (record === undefined) {
-    throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
-  }
-  const { crypto, providers } = parts;
-  const provider = providers.get(record.provider);
-  if (provider === undefined) {
-    throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
-  }
-  const { spki, algorithm } = signingKeyOf(record);
-  const ref = unwrapRecord(parts.epochs, record);
-  return whenReady(provider.signer(ref, algorithm), (sign) => {
-    if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
-    if (provider.capabilities.synchronous) return sign;
-    return async (message) => {
-      const signature = await sign(message);
-      if (crypto.verify(algorithm, spki, message, signature)) return signature;
-      providers.failed(record.provider, "sign", "key_answer_wrong");
-      throw new HoldfastError("key_answer_wrong", { operation: "sign" });
-    };
-  });
-}
-
-function signingKeyOf(record: SigningRecord): SigningKeyRecord {
-  const { device, incarnation, algorithm, provider } = record;
-  const spki = fromBase64url(record.spki);
-  invariant(spki !== undefined, "a signing record was checked when it was read");
-  return { device, incarnation, algorithm, spki, provider };
 }
 
 /** The caller wipes the key afterwards. */

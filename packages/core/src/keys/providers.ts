@@ -13,6 +13,7 @@ import { type ErrorCode, HoldfastError, invariant, isHoldfastError } from "../st
 import type { Clock, Timers } from "../std/ports.ts";
 import { type Observer, silentObserver } from "../telemetry/observer.ts";
 import {
+  type GuardedProvider,
   guardProvider,
   isProviderFailure,
   type KeyDeadlines,
@@ -90,6 +91,8 @@ export interface KeyProviders {
   choose(): ChosenProvider;
   /** The id of the chosen one, or of the preferred one when none can be used; never throws. */
   line(): string | undefined;
+  /** Changes whenever a provider is opened or given up: what was made with it before is to be made anew. */
+  generation(): number;
   /** What may be fallen back to and works now, best first; nothing where the policy says `never`. */
   fallbacks(): readonly ProviderCandidate[];
   /** One that is ready, by the id of its record. */
@@ -115,7 +118,7 @@ const mayReturn: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 interface Entry {
   readonly record: ProviderRecord;
-  provider: KeyProvider | undefined;
+  provider: GuardedProvider | undefined;
   assurance: Assurance;
   code: ErrorCode | undefined;
   configured: boolean;
@@ -152,6 +155,7 @@ class ProviderSet implements KeyProviders {
   #openProvider: OpenProvider | undefined;
   #selection: ProviderSelection | undefined;
   #fallback: string | undefined;
+  #generation = 0;
   #closed = false;
 
   constructor(parts: KeyProvidersParts) {
@@ -217,6 +221,10 @@ class ProviderSet implements KeyProviders {
   line(): string | undefined {
     const selection = this.#select();
     return selection.status === "selected" ? selection.id : selection.preferred;
+  }
+
+  generation(): number {
+    return this.#generation;
   }
 
   fallbacks(): readonly ProviderCandidate[] {
@@ -303,13 +311,16 @@ class ProviderSet implements KeyProviders {
   }
 
   #put(entry: Entry, provider: KeyProvider): void {
-    entry.provider = guardProvider(provider, {
+    const guarded: GuardedProvider = guardProvider(provider, {
       timers: this.#parts.use.time?.timers,
       deadlines: this.#deadlines,
       ended: (operation, result) => {
-        this.#ended(entry, operation, result);
+        // What the one before it still has to say is no fault of this one.
+        if (entry.provider === guarded) this.#ended(entry, operation, result);
       },
     });
+    entry.provider = guarded;
+    this.#generation += 1;
     entry.assurance = provider.assurance;
     entry.code = undefined;
     entry.configured = true;
@@ -332,6 +343,7 @@ class ProviderSet implements KeyProviders {
     if (this.#closed) return;
     const before = entry.provider;
     entry.provider = undefined;
+    this.#generation += 1;
     entry.configured = true;
     entry.code = code;
     this.#selection = undefined;
@@ -409,7 +421,7 @@ class ProviderSet implements KeyProviders {
     }
     const before = entry.provider;
     this.#put(entry, fresh);
-    before?.close();
+    before?.retire();
   }
 }
 
@@ -421,4 +433,3 @@ function audited({ record, assurance }: Entry): AuditedProvider {
 export function createKeyProviders(parts: KeyProvidersParts): KeyProviders {
   return new ProviderSet(parts);
 }
-

@@ -188,7 +188,8 @@ export function createSecretProvider(options: SecretProviderOptions): KeyProvide
   const parameters = { ...options.parameters, check: base64url(derived.check) };
   if (stored !== undefined) {
     const { check } = stored;
-    if (typeof check !== "string") throw new HoldfastError("keyring_salt_missing", { missing: "check" });
+    if (typeof check !== "string")
+      throw new HoldfastError("keyring_salt_missing", { missing: "check" });
     const expected = fromBase64url(check) ?? new Uint8Array(0);
     if (!equalSecretBytes(derived.check, expected)) {
       throw new HoldfastError("key_wrong", { provider: name });

@@ -154,9 +154,7 @@ function unwrapEpochs(
     () => {
       const opened = openEpochs(options.crypto, provider, header, record.id, records);
       const timed =
-        opened instanceof Promise
-          ? underDeadline(use.time?.timers, ms, "unwrap", opened)
-          : opened;
+        opened instanceof Promise ? underDeadline(use.time?.timers, ms, "unwrap", opened) : opened;
       return whenReady(timed, (epochs): Tried => ({ record, provider, epochs }));
     },
     (error) => {

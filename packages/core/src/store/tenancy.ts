@@ -6,7 +6,8 @@ import { derFromP1363 } from "../proof/ecdsa-der.ts";
 import { deviceLogOrigin } from "../proof/checkpoint.ts";
 import { formatNote, noteKeyId } from "../proof/note.ts";
 import { isProviderFailure } from "../keys/guard.ts";
-import type { Keyring, SigningKeyRecord } from "../keys/keyring.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import type { SigningKeyRecord } from "../keys/signing.ts";
 import type { DeviceHead, Origin, SealedGroup } from "../seal/seal.ts";
 import type { CommitNote } from "../seal/sealed-event.ts";
 import { utf8 } from "../std/bytes.ts";
@@ -31,6 +32,8 @@ export interface StoreSession {
 export interface WriterIdentity {
   readonly origin: Origin;
   readonly key: SigningKeyRecord;
+  /** `KeyProviders.generation` when it was taken up. */
+  readonly generation: number;
 }
 
 export interface WriterDeps {

@@ -13,7 +13,7 @@ import { verifySignature } from "../proof/signature.ts";
 import { emptyRange, rootOf } from "../proof/tree.ts";
 import { noPrevious } from "../event/event.ts";
 import { isProviderFailure } from "../keys/guard.ts";
-import type { SigningKeyRecord } from "../keys/keyring.ts";
+import type { SigningKeyRecord } from "../keys/signing.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import type { ChosenProvider } from "../keys/providers.ts";
 import {
@@ -78,7 +78,8 @@ async function identityFor(
     return openIncarnation(deps, session, token, own, "re-key", chosen);
   }
   checkLastNote(deps, session, own, key);
-  return { origin: originOf(deps, own.device, own.incarnation, key.provider), key };
+  const origin = originOf(deps, own.device, own.incarnation, key.provider);
+  return { origin, key, generation: deps.keyring.providers.generation() };
 }
 
 /** Opens the first incarnation of each provider that may be fallen back to, if it has none yet. */
@@ -139,12 +140,7 @@ function openingReason(deps: TenureDeps, own: OwnLog | undefined): OpeningReason
   }
 }
 
-function originOf(
-  deps: TenureDeps,
-  device: string,
-  incarnation: string,
-  provider: string,
-): Origin {
+function originOf(deps: TenureDeps, device: string, incarnation: string, provider: string): Origin {
   const tier = deps.keyring.providers.assuranceOf(provider);
   invariant(tier !== undefined, "a key that signs lies in a provider of the keyring");
   return { tenant: deps.keyring.tenant, device, incarnation, tier, app: deps.app };
@@ -192,7 +188,8 @@ async function openIncarnation(
   const key: SigningKeyRecord = { device, incarnation, algorithm, spki, provider: id };
   deps.keyring.addSigningKey({ ...key, ref });
   const origin = originOf(deps, device, incarnation, id);
-  const identity: WriterIdentity = { origin, key };
+  const generation = deps.keyring.providers.generation();
+  const identity: WriterIdentity = { origin, key, generation };
   const pub: IncarnationPub = {
     alg: key.algorithm,
     spki: base64(spki),

@@ -51,7 +51,10 @@ function loadKeychain(): Keychain {
   try {
     return createRequire(import.meta.url)("@napi-rs/keyring") as Keychain;
   } catch {
-    throw new HoldfastError("key_module_missing", { provider: "os-keychain", name: "@napi-rs/keyring" });
+    throw new HoldfastError("key_module_missing", {
+      provider: "os-keychain",
+      name: "@napi-rs/keyring",
+    });
   }
 }
 

@@ -252,9 +252,7 @@ function encryptOaep({ rsa }: OpenedToken, plain: Uint8Array): Bytes {
 }
 
 function spkiOf(algorithm: KeyAlgorithm, point: Bytes): Bytes {
-  return algorithm === "ecdsa-secp256k1"
-    ? secp256k1Spki(point)
-    : spkiOfPublicKey(algorithm, point);
+  return algorithm === "ecdsa-secp256k1" ? secp256k1Spki(point) : spkiOfPublicKey(algorithm, point);
 }
 
 function lowS(algorithm: KeyAlgorithm, signature: Bytes): Bytes {

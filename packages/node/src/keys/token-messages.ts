@@ -20,8 +20,18 @@ export type TokenRequest =
       /** Absent: what the token can do best. */
       readonly wrap?: TokenWrap;
     }
-  | { readonly ask: "encrypt"; readonly nonce: Uint8Array; readonly aad: Uint8Array; readonly plain: Uint8Array }
-  | { readonly ask: "decrypt"; readonly nonce: Uint8Array; readonly aad: Uint8Array; readonly cipher: Uint8Array }
+  | {
+      readonly ask: "encrypt";
+      readonly nonce: Uint8Array;
+      readonly aad: Uint8Array;
+      readonly plain: Uint8Array;
+    }
+  | {
+      readonly ask: "decrypt";
+      readonly nonce: Uint8Array;
+      readonly aad: Uint8Array;
+      readonly cipher: Uint8Array;
+    }
   | { readonly ask: "decrypt-oaep"; readonly cipher: Uint8Array }
   | { readonly ask: "generate"; readonly algorithm: TokenAlgorithm; readonly id: Uint8Array }
   | { readonly ask: "find"; readonly id: Uint8Array }

@@ -94,7 +94,7 @@ export function shareTokenProcess(
 }
 
 /** Starts the process; it is there at once, and answers when it has loaded. */
-export function startTokenProcess(
+function startTokenProcess(
   provider: string,
   environment: Readonly<Record<string, string>>,
 ): TokenProcess {

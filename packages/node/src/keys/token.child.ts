@@ -2,7 +2,8 @@
  * The process that holds a PKCS#11 token: a module that hangs, hangs here, and is ended from outside. It takes
  * one request after the other, of several providers over one token, and ends when the process that started it does.
  */
-import { createLinks, openToken, type Token, TokenError } from "./token.ts";
+import { TokenError } from "./token-codes.ts";
+import { createLinks, openToken, type Token } from "./token.ts";
 import type { TokenAnswer, TokenEnvelope, TokenRequest } from "./token-messages.ts";
 
 const tokens: Token[] = [];
