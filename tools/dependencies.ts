@@ -87,6 +87,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Paul Miller",
   },
   {
+    name: "@napi-rs/keyring",
+    version: "2.1.2",
+    licence: "MIT",
+    why: "The keychains of Linux, macOS and Windows behind one call, prebuilt, no install script (decision 0017)",
+    keeper: "LongYinan (napi-rs)",
+  },
+  {
     name: "@sigstore/verify",
     version: "4.1.3",
     licence: "Apache-2.0",
@@ -258,6 +265,13 @@ export const dependencies: readonly Dependency[] = [
     keeper: "Matt Holt",
   },
   {
+    name: "pkcs11js",
+    version: "2.1.7",
+    licence: "MIT",
+    why: "PKCS#11 modules of tokens and TPMs; compiles when it is installed, so it is an optional peer that .ci/run installs (decision 0017)",
+    keeper: "Peculiar Ventures",
+  },
+  {
     name: "pg",
     version: "8.23.1",
     licence: "MIT",
@@ -376,6 +390,11 @@ export function checkDeclared(
 ): readonly string[] {
   const declared = declaredBy(manifests);
   const listed = new Map(table.map((entry) => [entry.name, entry]));
+  // An optional peer is installed by whoever wants it: the lockfile has none.
+  const peers = manifests.flatMap(({ peerDependenciesMeta }) => {
+    return Object.entries(peerDependenciesMeta ?? {});
+  });
+  const unlocked = new Set(peers.filter(([, { optional }]) => optional).map(([name]) => name));
   const problems: string[] = [];
   for (const [name, version] of declared)
     if (!listed.has(name)) problems.push(`${name}@${version}: add a row to tools/dependencies.ts`);
@@ -384,6 +403,7 @@ export function checkDeclared(
     if (wanted === undefined) problems.push(`${name}: nothing declares it; remove the row`);
     else if (wanted !== version) problems.push(`${name}: the row says ${version}, not ${wanted}`);
     const locked = lock[`node_modules/${name}`];
+    if (locked === undefined && unlocked.has(name)) continue;
     if (locked?.version !== version)
       problems.push(`${name}: the lockfile has ${locked?.version ?? "none"}, not ${version}`);
     else if (licenceOf(name, locked) !== licence)
