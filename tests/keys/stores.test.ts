@@ -98,7 +98,7 @@ describe.skipIf(noSoftHsm !== undefined)(`a store on SoftHSM ${noSoftHsm ?? ""}`
     const store = await open();
     await store.append(note("s", "one"));
     expect(
-      store.keys.providers().map(({ name, assurance, state, chosen }) => {
+      store.providers.list().map(({ name, assurance, state, chosen }) => {
         return [name, assurance, state, chosen];
       }),
     ).toEqual([
@@ -157,7 +157,7 @@ describe.skipIf(noSoftHsm !== undefined)(`a store on SoftHSM ${noSoftHsm ?? ""}`
     await initStore({ ...place, tenant: "Ward 3", keys });
     const registry = createRegistry([]);
     const store = await openStore({ ...place, keys, registry, projections: [] });
-    expect(store.keys.providers().map(({ name }) => name)).toEqual(["pkcs11"]);
+    expect(store.providers.list().map(({ name }) => name)).toEqual(["pkcs11"]);
     await store.close();
     const withoutPin = openStore({ ...place, passphrase, registry, projections: [] });
     expect(await codeOf(withoutPin)).toBe("key_provider_unavailable");
@@ -172,13 +172,13 @@ describe.skipIf(noSoftHsm !== undefined)(`a store on SoftHSM ${noSoftHsm ?? ""}`
       appends.push(store.append(note("s", `turn ${turn}`)));
       if (turn % 5 !== 2) continue;
       const allowed = turn === 7 ? (["software"] as const) : keyPolicyDefault.allowed;
-      await store.keys.reconfigure({ ...keyPolicyDefault, allowed });
+      await store.providers.reconfigure({ ...keyPolicyDefault, allowed });
     }
     const answers = await Promise.all(appends);
     expect(answers).toHaveLength(20);
-    await store.keys.reconfigure({ ...keyPolicyDefault, allowed: ["software"] });
+    await store.providers.reconfigure({ ...keyPolicyDefault, allowed: ["software"] });
     await store.append(note("s", "soft"));
-    await store.keys.reconfigure(keyPolicyDefault);
+    await store.providers.reconfigure(keyPolicyDefault);
     await store.append(note("s", "hard"));
     expect(tiers(store).slice(-2)).toEqual(["software", "os"]);
     expect(store.read({ type: "NoteTaken" })).toHaveLength(22);

@@ -11,6 +11,7 @@ import { grantsCommand } from "./commands/grants.ts";
 import { historyCommand } from "./commands/history.ts";
 import { importCommand } from "./commands/import.ts";
 import { initCommand } from "./commands/init.ts";
+import { keysCommand } from "./commands/keys.ts";
 import { loadTestCommand } from "./commands/load-test.ts";
 import { logCommand } from "./commands/log.ts";
 import { outboxCommand } from "./commands/outbox.ts";
@@ -40,6 +41,10 @@ export function createProgram(): Command {
     .option("--store <dir>", "folder of the store; default: HOLDFAST_STORE")
     .option("--json", "JSON on standard output and nothing else there")
     .option("--passphrase-file <file>", "file that holds the passphrase")
+    .option(
+      "--key-settings <file>",
+      "settings of key providers, JSON; default: HOLDFAST_KEY_SETTINGS",
+    )
     .option("--accept-rollback", "go on from an older copy of the store; the fact is recorded")
     .configureHelp({ showGlobalOptions: true })
     .addHelpText("after", notes);
@@ -60,6 +65,7 @@ export function createProgram(): Command {
     projectionsCommand(),
     verifyCommand(),
     statusCommand(),
+    keysCommand(),
     enrollCommand(),
     devicesCommand(),
     grantsCommand(),

@@ -29,6 +29,7 @@ export * from "./keys/software.ts";
 export * from "./keys/guard.ts";
 export * from "./keys/key-audit.ts";
 export * from "./keys/policy.ts";
+export * from "./keys/profile.ts";
 export * from "./keys/provider-breaker.ts";
 export * from "./keys/providers.ts";
 export type { SigningKeyRecord } from "./keys/signing.ts";

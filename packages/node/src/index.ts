@@ -14,6 +14,18 @@ export {
   providerOpener,
   useOf,
 } from "./keys/open-providers.ts";
+export {
+  enforceProfile,
+  weaknessesOf,
+  type ProfileSettings,
+  readableByOthers,
+} from "./keys/store-profile.ts";
+export {
+  followKeySettings,
+  keySettings,
+  type KeySettingsFile,
+  readKeySettings,
+} from "./keys/key-settings.ts";
 export { openOsKeychainProvider, type OsKeychainOptions } from "./keys/os-keychain.ts";
 export { openTokenProvider, type TokenAccess, type TokenProviderOptions } from "./keys/pkcs11.ts";
 export * from "./sqlite-driver.ts";

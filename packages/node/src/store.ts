@@ -66,6 +66,7 @@ import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
 import { type KeySettings, makeProviders, providerOpener, useOf } from "./keys/open-providers.ts";
+import { enforceProfile, type ProfileSettings, weaknessesOf } from "./keys/store-profile.ts";
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
@@ -95,7 +96,7 @@ export interface InitStoreOptions extends StoreLocation {
 }
 
 /** What {@link openStore} takes. */
-export interface OpenStoreOptions extends StoreLocation {
+export interface OpenStoreOptions extends StoreLocation, ProfileSettings {
   /** Absent: other key providers open the store. */
   readonly passphrase?: string;
   /** Key providers besides the passphrase, and how they are used. */
@@ -175,7 +176,8 @@ export async function initStore(
 
 /**
  * Opens a store. Throws `store_missing`, `store_database_missing`, `store_foreign`, `store_newer`,
- * `store_drifted`, `store_corrupt`, `key_wrong`, the `keyring_*` and the storage codes; nothing is recreated.
+ * `store_drifted`, `store_corrupt`, `key_wrong`, `profile_refused`, the `keyring_*`, `key_*` and the storage codes;
+ * nothing is recreated.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
   try {
@@ -197,6 +199,10 @@ async function openAt(options: OpenStoreOptions): Promise<Holdfast> {
     throw new HoldfastError("store_database_missing");
   }
   try {
+    const files = keyringFiles(directory, state, storeId);
+    const registered = join(state, storeId, keyringFileName);
+    const found = weaknessesOf(keyring, files, { directory, registered });
+    enforceProfile(options, found, options.observer ?? silentObserver);
     const readOnly = options.readOnly ?? false;
     return await openWith(keyring, createStoreMedium(directory, state, storeId, false), {
       ...options,

@@ -113,6 +113,11 @@ export const settings = {
     false,
     "listen without TLS on an address that other machines reach, behind a proxy that ends TLS",
   ),
+  profile: setting(
+    z.enum(["development", "production"]),
+    "development",
+    "production refuses weak settings by name: allow_plaintext, keys that others may read",
+  ),
   code_hours: setting(
     count(1, 720),
     24,

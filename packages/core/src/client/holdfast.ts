@@ -134,9 +134,9 @@ export interface StoreStatus {
 }
 
 /** What an operator sees of the key providers of a store, and may change while it is open. */
-export interface KeyDesk {
+export interface ProviderDesk {
   /** Each provider of the keyring: the preferred first, then those that the policy does not let be used. */
-  providers(): readonly ProviderStanding[];
+  list(): readonly ProviderStanding[];
   /** The signing keys, one for each incarnation, with the provider that holds each. */
   signing(): readonly SigningKeyRecord[];
   /**
@@ -222,7 +222,7 @@ export interface Holdfast {
    */
   deliver(backend: Backend, ports: DeliveryPorts): SyncEngine;
   /** The key providers of this store. */
-  readonly keys: KeyDesk;
+  readonly providers: ProviderDesk;
   /** The server that this store is enrolled at. */
   server(): ServerIdentity | undefined;
   verify(options?: VerifyOptions): VerifyReport;

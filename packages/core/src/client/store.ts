@@ -100,8 +100,8 @@ export function storeOver(life: StoreLife): Holdfast {
     status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),
     sync: (transport, options) => sync.open(transport, options),
     deliver: (backend, ports) => sync.deliver(backend, ports),
-    keys: {
-      providers: () => keyring.providers.standings(),
+    providers: {
+      list: () => keyring.providers.standings(),
       signing: () => keyring.signingKeys(),
       reconfigure: (policy, openProvider) => keyring.providers.reconfigure(policy, openProvider),
     },

@@ -102,6 +102,10 @@ export interface KeyProviders {
   failed(id: string, operation: KeyOperation, code: ErrorCode): void;
   /** Other terms from now on: calls under way end under the former ones. Opens what was not configured before. */
   reconfigure(policy: KeyPolicy, openProvider?: OpenProvider): Promise<void>;
+  /** A provider that was added to the keyring while it is open, as a rotation does; owned from here on. */
+  adopt(record: ProviderRecord, provider: KeyProvider): void;
+  /** One that the keyring names no more. It is closed once its calls have ended. */
+  drop(id: string): void;
   close(): void;
 }
 
@@ -146,7 +150,7 @@ export interface KeyProvidersParts {
 /** A class, because a set of providers has a life: what fails, what returns, and its end. */
 class ProviderSet implements KeyProviders {
   readonly #parts: KeyProvidersParts;
-  readonly #entries: readonly Entry[];
+  #entries: readonly Entry[];
   readonly #observer: Observer;
   readonly #audit: KeyAuditSink;
   readonly #breakerPolicy: ProviderBreakerPolicy;
@@ -261,6 +265,32 @@ class ProviderSet implements KeyProviders {
     this.#selection = undefined;
     this.#audit.note({ kind: "key_policy_changed", minimum, fallback });
     this.#select();
+  }
+
+  adopt(record: ProviderRecord, provider: KeyProvider): void {
+    const entry: Entry = {
+      record,
+      provider: undefined,
+      assurance: provider.assurance,
+      code: undefined,
+      configured: true,
+      breaker: closedProviderBreaker,
+      cancelProbe: undefined,
+    };
+    this.drop(record.id);
+    this.#entries = [...this.#entries, entry];
+    this.#put(entry, provider);
+  }
+
+  drop(id: string): void {
+    const entry = this.#entry(id);
+    if (entry === undefined) return;
+    entry.cancelProbe?.();
+    this.#entries = this.#entries.filter((other) => other !== entry);
+    this.#generation += 1;
+    this.#selection = undefined;
+    entry.provider?.retire();
+    entry.provider = undefined;
   }
 
   close(): void {
