@@ -9,6 +9,7 @@ import { benchAppend } from "./append.ts";
 import { benchDelivery } from "./delivery.ts";
 import { benchFirstSync } from "./first-sync.ts";
 import { benchIngest } from "./ingest.ts";
+import { benchKeys } from "./keys.ts";
 import { benchMemory } from "./memory.ts";
 import type { Report } from "./measure.ts";
 import { benchOpen } from "./open.ts";
@@ -63,6 +64,10 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
       ? benchUrgent({ folder, queued: 300, times: 2, leases: 3 })
       : benchUrgent({ folder, queued: 50_000, times: 20, leases: 100 }),
   "first-sync": ({ folder, quick }) => benchFirstSync({ folder, events: quick ? 1_500 : 100_000 }),
+  keys: ({ folder, quick }) =>
+    quick
+      ? benchKeys({ folder, rounds: 2, hangs: 1, operations: 200 })
+      : benchKeys({ folder, rounds: 20, hangs: 20, operations: 20_000 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };

@@ -27,6 +27,7 @@ export {
   readKeySettings,
 } from "./keys/key-settings.ts";
 export { openOsKeychainProvider, type OsKeychainOptions } from "./keys/os-keychain.ts";
+export { prepareTokenProcess } from "./keys/token-process.ts";
 export { openTokenProvider, type TokenAccess, type TokenProviderOptions } from "./keys/pkcs11.ts";
 export * from "./sqlite-driver.ts";
 export * from "./store.ts";

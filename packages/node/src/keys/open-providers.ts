@@ -26,6 +26,7 @@ import {
 import { systemClock, systemTimers } from "../clock.ts";
 import { openOsKeychainProvider } from "./os-keychain.ts";
 import { openTokenProvider, type TokenAccess } from "./pkcs11.ts";
+import { prepareTokenProcess } from "./token-process.ts";
 
 /** Key providers of a store besides its passphrase, and how they are used. */
 export interface KeySettings {
@@ -72,6 +73,8 @@ export function providerOpener(
   settings: KeySettings | undefined,
   passphrase: Uint8Array | undefined,
 ): OpenProvider {
+  // It starts while the keyring is read and a passphrase is stretched.
+  if (settings?.pkcs11 !== undefined || settings?.tpm !== undefined) prepareTokenProcess();
   const software =
     passphrase === undefined ? undefined : openSoftwareProvider({ ...ports, passphrase });
   return (record) => {

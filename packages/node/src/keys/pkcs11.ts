@@ -99,13 +99,14 @@ export async function openTokenProvider(options: TokenProviderOptions): Promise<
     throw new HoldfastError("key_pin_refused", { provider: options.name, tried: false });
   }
   const stored = options.parameters === undefined ? {} : readParameters(options.parameters);
-  const holder = shareTokenProcess(options.name, place, options.environment ?? {});
+  const holder = shareTokenProcess(place, options.environment ?? {});
   try {
     const pin = Uint8Array.from(options.pin);
     const asked = holder.ask<OpenedToken>({
       ask: "open",
       module: options.module,
       token: options.token,
+      environment: options.environment ?? {},
       pin,
       ...stored,
       ...(options.parameters === undefined && options.name === "tpm"

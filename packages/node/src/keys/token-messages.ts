@@ -13,6 +13,8 @@ export type TokenRequest =
       /** Path of the PKCS#11 module. */
       readonly module: string;
       readonly token: string;
+      /** What the module reads of the environment. */
+      readonly environment: Readonly<Record<string, string>>;
       /** Zeroed by the process once it is logged in. */
       readonly pin: Uint8Array;
       /** CKA_ID of the wrapping key; absent: one is made. */

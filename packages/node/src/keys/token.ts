@@ -78,12 +78,13 @@ interface TokenLink {
 export function createLinks(): OpenLink {
   const modules = new Map<string, Cryptoki>();
   const links = new Map<string, TokenLink>();
-  return ({ module: path, token, pin }) => {
+  return ({ module: path, token, pin, environment }) => {
     const name = `${path}\n${token}`;
     const known = links.get(name);
     if (known !== undefined) return known;
     let module = modules.get(path);
     if (module === undefined) {
+      Object.assign(process.env, environment);
       module = loadModule(path);
       modules.set(path, module);
       initialise(module);
