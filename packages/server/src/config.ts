@@ -86,6 +86,11 @@ export const settings = {
     undefined,
     "key file of the server that this node belongs to; default: server.keys in the data folder, made at the first start",
   ),
+  key_settings: setting(
+    path,
+    undefined,
+    "settings of key providers, JSON, for the keys of a server that is made new: they are then in a keyring, not in a key file",
+  ),
   node: setting(
     hostName,
     "1",
@@ -150,6 +155,7 @@ type Settings = typeof settings;
 export type SettingName = keyof Settings;
 type Optional =
   | "keys"
+  | "key_settings"
   | "name"
   | "public_url"
   | "tls_certificate"

@@ -12,9 +12,9 @@ import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
 import { addFoundingCode } from "./founding-code.ts";
-import { createEngine, holdFolder, keySources, platform } from "./held-folder.ts";
+import { createEngine, holdFolder, serverKeys } from "./held-folder.ts";
 import { makePrivateFolder } from "./key-files.ts";
-import { openServerKeys } from "./server-keys.ts";
+import { platform } from "./platform.ts";
 import { openStore } from "./stores.ts";
 
 /** A server that listens. */
@@ -64,7 +64,7 @@ async function startIn(
   const listening = await listen(config, tls);
   const { listener, url, address } = listening;
   try {
-    const keys = openServerKeys(platform, keySources(config), address);
+    const keys = await serverKeys(config, address, observer);
     const { store, replay } = await openStore(config, keys);
     const server = createEngine(config, observer, keys, store);
     const api = createApi({
@@ -90,6 +90,7 @@ async function startIn(
       await endListener(listener, config.stop_seconds * 1_000);
       await server.close();
       await store.close();
+      keys.close();
       folder.release();
       observer.log("info", "server_stopped");
     };
