@@ -8,7 +8,7 @@ import {
   type SyncEngine,
   type SyncReport,
 } from "@holdfast/core";
-import { createNodeHttp, syncDesk, systemClock } from "@holdfast/node";
+import { createNodeHttp, keepMemorySmall, syncDesk, systemClock } from "@holdfast/node";
 import { answerParent } from "./children.ts";
 import {
   connect,
@@ -87,6 +87,10 @@ async function syncAll(): Promise<SyncReport> {
 }
 
 const acts = {
+  /** As `holdfast sync` does before anything else. */
+  keepSmall(): void {
+    keepMemorySmall();
+  },
   /** A new store; with a code, one that joins the tenant of that code. */
   async make(place: Place, code?: string): Promise<void> {
     await makeStore(place, code === undefined ? undefined : parseEnrolmentCode(code).joins);

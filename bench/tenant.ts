@@ -13,8 +13,8 @@ export interface Tenant {
   readonly founder: Device;
   /** Where the store of that device lies. */
   placeOf(name: string): Place;
-  /** A process with nothing in it; `node`: options of Node itself. */
-  device(node?: readonly string[]): Device;
+  /** A process with nothing in it. */
+  device(): Device;
   /** A device that has joined and has every key. */
   joined(name: string): Promise<Device>;
   remove(): Promise<void>;
@@ -37,8 +37,8 @@ export interface TenantOptions {
 export async function foundTenant(options: TenantOptions): Promise<Tenant> {
   const { folder, remove } = createGround(options.folder);
   const children: Device[] = [];
-  const device: Tenant["device"] = (node = []) => {
-    const child = startChild<DeviceActs>(deviceScript, { node });
+  const device: Tenant["device"] = () => {
+    const child = startChild<DeviceActs>(deviceScript);
     children.push(child);
     return child;
   };

@@ -1,10 +1,9 @@
 /** Exports one store in one format to nowhere and prints what it took: resident memory before, and its peak. */
 import { join } from "node:path";
-import { openStore } from "@holdfast/node";
+import { keepMemorySmall, openStore } from "@holdfast/node";
 import { diaryFhir, exportFhir } from "@holdfast/packs";
 import { tablePieces } from "./commands/export.ts";
 import { eventTable } from "./rows.ts";
-import { keepMemorySmall } from "./sink.ts";
 import { projections, registry } from "./store.ts";
 
 keepMemorySmall();

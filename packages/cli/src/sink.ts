@@ -4,21 +4,10 @@
  */
 import { existsSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
-import { setFlagsFromString } from "node:v8";
 import { HoldfastError } from "@holdfast/core";
 
 /** Text is gathered to pieces of this size before it is written. */
 const pieceCharacters = 256 * 1024;
-
-/**
- * Tells the garbage collector of this process to prefer small memory to speed. What an export holds is a page
- * or a row group; the rest is garbage that V8 would let grow to 250 MiB before it collects (measured: Parquet
- * of 50,000 events, 215 MiB above the opened store without this, 45 MiB with it).
- */
-export function keepMemorySmall(): void {
-  setFlagsFromString("--optimize-for-size");
-  setFlagsFromString("--semi-space-growth-factor=1");
-}
 
 export type Write = (piece: string | Uint8Array) => Promise<void>;
 

@@ -3,6 +3,7 @@ export * from "./clock.ts";
 export * from "./crypto.ts";
 export * from "./keyring-files.ts";
 export * from "./mark-file.ts";
+export * from "./memory.ts";
 export * from "./node-sqlite-driver.ts";
 export * from "./process-identity.ts";
 export * from "./random.ts";

@@ -1,11 +1,12 @@
 import { HoldfastError, type Holdfast, type Projection } from "@holdfast/core";
+import { keepMemorySmall } from "@holdfast/node";
 import { diaryFhir, exportFhir, requireComplete } from "@holdfast/packs";
 import { Command, Option } from "commander";
 import { csvLine } from "../csv.ts";
 import type { Output } from "../output.ts";
 import { parquetOf } from "../parquet.ts";
 import { eventTable, modelTable, type Table } from "../rows.ts";
-import { drain, keepMemorySmall, type Write, writeFileWhole } from "../sink.ts";
+import { drain, type Write, writeFileWhole } from "../sink.ts";
 import { projections, type StoreOptions, UsageError, withStore } from "../store.ts";
 import { conditionsOf, type LogOptions, withConditions } from "./log.ts";
 import { contextOf } from "./options.ts";

@@ -5,7 +5,7 @@ import {
   type SyncReport,
   type SyncState,
 } from "@holdfast/core";
-import { syncStore, type TailKind } from "@holdfast/node";
+import { keepMemorySmall, syncStore, type TailKind } from "@holdfast/node";
 import { Command, Option } from "commander";
 import { withDesk } from "../desk.ts";
 import { counted, exitCodes, type Output } from "../output.ts";
@@ -37,6 +37,7 @@ export function syncCommand(): Command {
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<SyncCommandOptions>(command);
       const { url, tail = "sse" } = options;
+      keepMemorySmall();
       await withStore(options, "write", async (store) => {
         const engine = syncStore(store, { tail, ...(url === undefined ? {} : { url }) });
         const interrupted = interruption();

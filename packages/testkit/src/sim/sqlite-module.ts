@@ -60,7 +60,13 @@ export interface Acting extends DiskUser {
 export interface Sqlite {
   readonly module: SqliteModule;
   acting: Acting | undefined;
-  /** Chance of SQLite itself (WAL salts): from the seed, or two runs of it would differ. */
+  /** What closes each open connection without a write; see `reseed`. */
+  readonly abandoned: Set<() => void>;
+  /**
+   * Begins a world; there is one at a time. Connections that the world before left open are closed, or their
+   * disks would stay in memory for ever. Chance of SQLite itself (WAL salts) is of the seed, or two runs of it
+   * would differ.
+   */
   reseed(chance: Chance): void;
 }
 
@@ -272,11 +278,14 @@ async function load(): Promise<Sqlite> {
   const binary = require.resolve("@journeyapps/wa-sqlite/dist/wa-sqlite.wasm");
   const { default: createModule } = (await import(pathToFileURL(build).href)) as SqliteBuild;
   const module = await createModule({ wasmBinary: readFileSync(binary) });
-  const base = { module, acting: undefined as Acting | undefined };
+  const abandoned = new Set<() => void>();
+  const base = { module, acting: undefined as Acting | undefined, abandoned };
   const { layer, state } = createLayer(base);
   module.vfs_register(layer, true);
   return Object.assign(base, {
     reseed(chance: Chance): void {
+      for (const close of abandoned) close();
+      base.acting = undefined;
       state.chance = chance;
       state.ids = 0;
       module._sqlite3_randomness(0, 0);

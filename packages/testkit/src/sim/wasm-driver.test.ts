@@ -124,6 +124,25 @@ function untilPowerLoss(seed: number, synchronous: string): { acked: number; fou
   return { acked, found };
 }
 
+describe("a world that begins", () => {
+  it("closes what the one before left open, without a write to its disk", () => {
+    const disk = createDisk();
+    const left = openOn(disk);
+    left.exec("CREATE TABLE kept (word TEXT)");
+    left.exec("BEGIN; INSERT INTO kept VALUES ('never committed')");
+    const before = disk.accesses;
+    sqlite.reseed(createChance(1));
+    expect(disk.accesses).toBe(before);
+    expect(sqlite.abandoned.size).toBe(0);
+    expect(() => {
+      left.exec("COMMIT");
+    }).toThrow(expect.objectContaining({ code: "store_io_error" }));
+    const next = openOn(disk);
+    expect(next.prepare("SELECT count(*) AS count FROM kept").get()).toEqual({ count: 0 });
+    next.close();
+  });
+});
+
 describe("SQLite in WebAssembly on a simulated disk", () => {
   it("reads back what it binds", () => {
     const driver = openOn(createDisk());

@@ -103,6 +103,8 @@ interface Connection {
   readonly acting: Acting;
   database: number;
   readonly statements: Set<number>;
+  /** The connection's entry among those that its world may leave open. */
+  readonly abandon: () => void;
 }
 
 function failure(connection: Connection, code: number): Error {
@@ -123,11 +125,12 @@ function openConnection(options: OpenSimSqliteOptions): Connection {
   const { sqlite, disk, user, readOnly } = options;
   const { module } = sqlite;
   const scratch = scratchOf(module);
+  let ended = false;
   const acting: Acting = {
     disk,
     readOnly,
     get alive() {
-      return user.alive;
+      return user.alive && !ended;
     },
   };
   const connection: Connection = {
@@ -137,7 +140,12 @@ function openConnection(options: OpenSimSqliteOptions): Connection {
     acting,
     database: 0,
     statements: new Set(),
+    abandon() {
+      ended = true;
+      closeConnection(connection);
+    },
   };
+  sqlite.abandoned.add(connection.abandon);
   sqlite.acting = acting;
   const out = module._sqlite3_malloc(4);
   const flags = readOnly ? 1 : options.create ? 6 : 2;
@@ -154,6 +162,7 @@ function openConnection(options: OpenSimSqliteOptions): Connection {
 }
 
 function closeConnection(connection: Connection): void {
+  connection.sqlite.abandoned.delete(connection.abandon);
   if (connection.database === 0) return;
   const module = act(connection);
   for (const statement of connection.statements) module._sqlite3_finalize(statement);

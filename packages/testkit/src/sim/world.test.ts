@@ -69,7 +69,8 @@ describe("the simulated world", () => {
   });
 
   it("has a second server node, which serves when the first has died and never beside it", async () => {
-    const knobs = { server: true, devices: 2, calls: 15, standby: true, powerLoss: 0 };
+    const world = { server: true, devices: 2, calls: 15, faultMs: 12_000 };
+    const knobs = { ...world, standby: true, powerLoss: 0 };
     const trace = await traceOf(6, { ...knobs, serverKillEveryMs: 1_500, pauseEveryMs: 2_000 });
     const refused = trace.filter((line) => line.includes("cannot open: store_busy"));
     expect(refused.some((line) => line.includes("= standby"))).toBe(true);
