@@ -153,7 +153,7 @@ describe("a locked store", () => {
       new Promise((resolve, reject) => {
         child.once("message", (said) => {
           if (said === word) resolve();
-          else reject(new Error(String(said)));
+          else reject(new Error("it said something else"));
         });
         child.once("exit", () => {
           reject(new Error("it ended"));
