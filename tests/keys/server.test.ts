@@ -21,7 +21,7 @@ afterAll(() => {
   rmSync(root, { recursive: true });
 });
 const missing = softHsmMissing();
-const deadlines = { sign: 5_000, signer: 5_000, unwrap: 5_000, wrap: 5_000, open: 10_000 };
+const deadlines = { sign: 15_000, signer: 15_000, unwrap: 15_000, wrap: 15_000, open: 30_000 };
 
 function settingsFile(name: string, { access }: SoftHsm): string {
   const folder = join(root, name);
@@ -30,7 +30,7 @@ function settingsFile(name: string, { access }: SoftHsm): string {
   const path = join(folder, "keys.json");
   const { module, token, environment } = access;
   const pkcs11 = { module, token, environment, pin_file: join(folder, "pin") };
-  writeFileSync(path, JSON.stringify({ key_deadline_ms: 5_000, pkcs11 }));
+  writeFileSync(path, JSON.stringify({ key_deadline_ms: 15_000, pkcs11 }));
   return path;
 }
 

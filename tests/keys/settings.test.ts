@@ -26,7 +26,7 @@ describe.skipIf(missing !== undefined)(`settings of a token ${missing ?? ""}`, (
   function write(more: object): void {
     const { module, token, environment } = hsm.access;
     const pkcs11 = { module, token, environment, pin_file: join(folder, "pin") };
-    writeFileSync(path, JSON.stringify({ key_deadline_ms: 5_000, pkcs11, ...more }));
+    writeFileSync(path, JSON.stringify({ key_deadline_ms: 15_000, pkcs11, ...more }));
   }
   let hsm: SoftHsm;
   beforeAll(() => {

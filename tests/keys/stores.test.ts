@@ -27,7 +27,7 @@ afterAll(() => {
 });
 const passphrase = "correct horse battery staple";
 /** Longer than by default: the machine may be busy, and what is tried is not how fast it is. */
-const deadlines = { sign: 3_000, signer: 3_000, unwrap: 3_000, wrap: 3_000, open: 10_000 };
+const deadlines = { sign: 15_000, signer: 15_000, unwrap: 15_000, wrap: 15_000, open: 30_000 };
 const breaker = { cooldownFirstMs: 50, cooldownMostMs: 400 };
 let stores = 0;
 
@@ -204,10 +204,12 @@ describe.skipIf(noTpm !== undefined)(`a store on a TPM ${noTpm ?? ""}`, () => {
       deadlines: { ...deadlines, sign: 1_500, signer: 1_500 },
     });
     const store = await open();
-    await store.append(note("s", "one"));
+    // On a busy machine it may have fallen back by itself: what counts begins on the TPM.
+    await untilTier(store, "os");
+    audit.length = 0;
     tpm.hang();
     await store.append(note("s", "two"));
-    expect(tiers(store)).toEqual(["os", "software"]);
+    expect(tiers(store).at(-1)).toBe("software");
     expect(audit.find(({ kind }) => kind === "key_fallback")).toMatchObject({
       from: { name: "tpm" },
       to: { name: "software" },

@@ -146,7 +146,8 @@ function deadlineOf(value: JsonValue | undefined): Partial<KeyDeadlines> {
     throw invalid("key_deadline_ms");
   }
   const ms = Number(value);
-  return { sign: ms, signer: ms, wrap: ms, unwrap: ms };
+  const open = Math.max(limits.keyOpenMs, ms);
+  return { sign: ms, signer: ms, wrap: ms, unwrap: ms, open };
 }
 
 function policyFrom(members: Members): KeyPolicy {
