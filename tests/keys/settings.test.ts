@@ -103,5 +103,5 @@ describe.skipIf(missing !== undefined)(`settings of a token ${missing ?? ""}`, (
       { provider: "pkcs11", current: true },
       { provider: "software", current: false },
     ]);
-  });
+  }, 300_000);
 });
