@@ -11,6 +11,7 @@ import { benchCrash } from "./crash.ts";
 import { benchDelivery } from "./delivery.ts";
 import { benchFirstSync } from "./first-sync.ts";
 import { benchIngest } from "./ingest.ts";
+import { benchKeys } from "./keys.ts";
 import { benchMemory } from "./memory.ts";
 import type { Report } from "./measure.ts";
 import { benchOpen } from "./open.ts";
@@ -101,6 +102,10 @@ const subjects: Readonly<Record<string, (sizes: Sizes) => Promise<Report>>> = {
     benchRotation({ folder, keys: quick ? 300 : 100_000, appends: quick ? 20 : 1_000 }),
   crash: ({ folder, quick }) =>
     benchCrash({ folder, events: quick ? 300 : 1_000_000, rounds: quick ? 1 : 5 }),
+  keys: ({ folder, quick }) =>
+    quick
+      ? benchKeys({ folder, rounds: 2, hangs: 1, operations: 200 })
+      : benchKeys({ folder, rounds: 20, hangs: 20, operations: 20_000 }),
   tail: ({ folder, quick }) =>
     benchTail({ folder, subscribers: quick ? 5 : 100, pushes: quick ? 3 : 200 }),
 };

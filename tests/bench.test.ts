@@ -25,6 +25,11 @@ const timing = { count: number, rate: number, p50: number, p95: number, p99: num
 const compared = { ours: timing, raw: timing, ratio: number };
 
 const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  keys: {
+    initialisation_ms: { software: timing },
+    fallback_beyond_deadline_ms: { simulator: timing },
+    availability: { operations: 200, percent: number },
+  },
   append: {
     single: compared,
     bulk: { events: 50, ...compared },

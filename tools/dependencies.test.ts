@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Lock } from "./dependencies.ts";
+import { dependencies } from "./dependency-table.ts";
 import {
   checkDeclared,
   checkLock,
   checkScripts,
-  dependencies,
   dependenciesPage,
   readLock,
   readManifests,

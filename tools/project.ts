@@ -33,6 +33,7 @@ export interface PackageManifest {
   readonly devDependencies?: Readonly<Record<string, string>>;
   readonly optionalDependencies?: Readonly<Record<string, string>>;
   readonly peerDependencies?: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>;
   readonly allowScripts?: Readonly<Record<string, boolean>>;
   readonly scripts?: Readonly<Record<string, string>>;
 }

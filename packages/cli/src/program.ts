@@ -45,6 +45,10 @@ export function createProgram(): Command {
     .option("--store <dir>", "folder of the store; default: HOLDFAST_STORE")
     .option("--json", "JSON on standard output and nothing else there")
     .option("--passphrase-file <file>", "file that holds the passphrase")
+    .option(
+      "--key-settings <file>",
+      "settings of key providers, JSON; default: HOLDFAST_KEY_SETTINGS",
+    )
     .option("--accept-rollback", "go on from an older copy of the store; the fact is recorded")
     .configureHelp({ showGlobalOptions: true })
     .addHelpText("after", notes);

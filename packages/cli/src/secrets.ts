@@ -16,10 +16,7 @@ export async function readPassphrase(
   confirm: "ask once" | "ask twice" = "ask once",
 ): Promise<string> {
   const given = await givenPassphrase(source);
-  if (given !== undefined) {
-    if (given === "") throw new HoldfastError("passphrase_missing");
-    return given;
-  }
+  if (given !== undefined) return given;
   if (!process.stdin.isTTY) throw new HoldfastError("passphrase_missing");
   const first = await ask("Passphrase of the store");
   if (confirm === "ask twice" && (await ask("The same passphrase again")) !== first) {
@@ -49,7 +46,16 @@ export async function readNewPassphrase(file: string | undefined): Promise<strin
   return first;
 }
 
-async function givenPassphrase({ passphraseFile }: PassphraseSource): Promise<string | undefined> {
+/** The passphrase that a file or the environment gives; nobody is asked. */
+export async function givenPassphrase({
+  passphraseFile,
+}: PassphraseSource): Promise<string | undefined> {
+  const given = await textOf(passphraseFile);
+  if (given === "") throw new HoldfastError("passphrase_missing");
+  return given;
+}
+
+async function textOf(passphraseFile: string | undefined): Promise<string | undefined> {
   if (passphraseFile === undefined) return process.env["HOLDFAST_PASSPHRASE"];
   return passphraseIn(passphraseFile, "--passphrase-file");
 }

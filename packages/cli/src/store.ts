@@ -1,8 +1,13 @@
 /** Opening the store that a command names, and closing it whatever happens. */
 import { createRegistry, type Holdfast, type Projection, type Registry } from "@holdfast/core";
-import { openStore } from "@holdfast/node";
+import {
+  followKeySettings,
+  type KeySettingsFile,
+  openStore,
+  readKeySettings,
+} from "@holdfast/node";
 import { packEvents, packProjections } from "@holdfast/packs";
-import { readPassphrase } from "./secrets.ts";
+import { givenPassphrase, readPassphrase } from "./secrets.ts";
 
 /** Options that every command takes. */
 export interface StoreOptions {
@@ -10,6 +15,7 @@ export interface StoreOptions {
   readonly json?: boolean;
   readonly passphraseFile?: string;
   readonly acceptRollback?: boolean;
+  readonly keySettings?: string;
 }
 
 /** The command line is wrong: exit code 2. */
@@ -30,6 +36,26 @@ export function storeDirectory(options: StoreOptions): string {
   return directory;
 }
 
+/** The file of key-provider settings: `--key-settings`, else `HOLDFAST_KEY_SETTINGS`. */
+function keySettingsPath({ keySettings }: Pick<StoreOptions, "keySettings">): string | undefined {
+  const path = keySettings ?? process.env["HOLDFAST_KEY_SETTINGS"];
+  return path === "" ? undefined : path;
+}
+
+/** What opens a store: the settings of key providers, and the passphrase where there is one. */
+export async function storeAccess(
+  options: StoreOptions,
+  confirm?: "ask twice",
+  /** Where the command knows it already. */
+  known?: string,
+): Promise<Partial<KeySettingsFile> & { readonly passphrase?: string }> {
+  const path = keySettingsPath(options);
+  if (path === undefined) return { passphrase: known ?? (await readPassphrase(options, confirm)) };
+  const settings = readKeySettings(path);
+  const passphrase = known ?? (await givenPassphrase(options));
+  return { ...settings, ...(passphrase === undefined ? {} : { passphrase }) };
+}
+
 export async function withStore<T>(
   options: StoreOptions,
   mode: "read" | "write",
@@ -40,16 +66,19 @@ export async function withStore<T>(
   const directory = storeDirectory(options);
   const store = await openStore({
     directory,
-    passphrase: passphrase ?? (await readPassphrase(options)),
+    ...(await storeAccess(options, undefined, passphrase)),
     registry,
     projections,
     readOnly: mode === "read",
     app: "holdfast-cli",
     acceptRollback: options.acceptRollback === true,
   });
+  const path = keySettingsPath(options);
+  const unfollow = path === undefined ? undefined : followKeySettings(path, store);
   try {
     return await use(store);
   } finally {
+    unfollow?.();
     await store.close();
   }
 }

@@ -30,6 +30,7 @@ import {
   openKeyringAt,
   stateOf,
   storeIdIn,
+  type StoreAccess,
   type StoreLocation,
   version,
 } from "./store.ts";
@@ -37,8 +38,7 @@ import {
 const crypto = createNodeCrypto();
 
 /** What {@link backUp} takes. */
-export interface BackUpOptions extends StoreLocation {
-  readonly passphrase: string;
+export interface BackUpOptions extends StoreLocation, StoreAccess {
   /** The new file. */
   readonly out: string;
   /** Who may open it. */
@@ -101,13 +101,13 @@ export async function observed<T>(
 }
 
 /** A store opened for its rows alone: no read models are built, nothing is written. */
-async function openToRead(options: StoreLocation & { readonly passphrase: string }) {
+async function openToRead(options: StoreLocation & StoreAccess) {
   const directory = resolve(options.directory);
   const state = stateOf(options);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
-  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
+  const keyring = await openKeyringAt(directory, state, storeId, options);
   try {
     if (!existsSync(databasePath(directory))) throw new HoldfastError("store_database_missing");
     const medium = createStoreMedium(directory, state, storeId, false);
@@ -139,8 +139,7 @@ export async function rescue(options: BackUpOptions): Promise<WrittenBackup> {
 }
 
 /** What {@link releaseOf} takes. */
-export interface ReleaseOptions extends StoreLocation {
-  readonly passphrase: string;
+export interface ReleaseOptions extends StoreLocation, StoreAccess {
   /** A rescue bundle of the store, and what opens it. */
   readonly bundle?: { readonly file: string; readonly by: AgeIdentities };
 }

@@ -27,12 +27,12 @@ import {
   openKeyringAt,
   stateOf,
   storeIdIn,
+  type StoreAccess,
   type StoreLocation,
 } from "./store.ts";
 
 /** What {@link checkStart} takes. */
-export interface CheckStartOptions extends StoreLocation {
-  readonly passphrase: string;
+export interface CheckStartOptions extends StoreLocation, StoreAccess {
   /** The event types that the application knows. */
   readonly registry: Registry;
   readonly observer?: Observer;
@@ -84,7 +84,7 @@ async function look(
   checkFolder(directory);
   reached("keyring");
   const storeId = storeIdIn(directory, state);
-  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
+  const keyring = await openKeyringAt(directory, state, storeId, options);
   opened.keyring = keyring;
   reached("database");
   if (!existsSync(databasePath(directory))) throw new HoldfastError("store_database_missing");

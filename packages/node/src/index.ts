@@ -8,10 +8,32 @@ export * from "./node-sqlite-driver.ts";
 export { createProcessIdentity } from "./process-identity.ts";
 export * from "./random.ts";
 export * from "./record-file.ts";
+export {
+  createPassphraseProvider,
+  type KeySettings,
+  makeProviders,
+  policyOf,
+  providerOpener,
+  useOf,
+} from "./keys/open-providers.ts";
+export {
+  enforceProfile,
+  weaknessesOf,
+  type ProfileSettings,
+  readableByOthers,
+} from "./keys/store-profile.ts";
+export {
+  followKeySettings,
+  keySettings,
+  type KeySettingsFile,
+  readKeySettings,
+} from "./keys/key-settings.ts";
+export { openOsKeychainProvider, type OsKeychainOptions } from "./keys/os-keychain.ts";
+export { prepareTokenProcess } from "./keys/token-process.ts";
+export { openTokenProvider, type TokenAccess, type TokenProviderOptions } from "./keys/pkcs11.ts";
 export * from "./sqlite-driver.ts";
 export { checkStart, type CheckStartOptions } from "./doctor.ts";
 export {
-  createPassphraseProvider,
   createStoreMedium,
   initStore,
   type InitStoreOptions,
@@ -19,6 +41,7 @@ export {
   type OpenStoreOptions,
   recoverStore,
   type RecoverStoreOptions,
+  type StoreAccess,
   type StoreLocation,
 } from "./store.ts";
 export { type SyncStoreOptions, syncDesk, syncStore, type TailKind } from "./sync-store.ts";

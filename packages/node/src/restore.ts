@@ -50,19 +50,19 @@ import {
   openStore,
   stateOf,
   storeIdIn,
+  type StoreAccess,
   type StoreLocation,
 } from "./store.ts";
 
 const crypto = createNodeCrypto();
 
 /** What {@link restoreStore} takes. */
-export interface RestoreOptions extends StoreLocation {
+export interface RestoreOptions extends StoreLocation, StoreAccess {
   /** The backup. */
   readonly file: string;
   /** What opens it. */
   readonly by: AgeIdentities;
   /** Opens the keyring. */
-  readonly passphrase: string;
   /** A copy of the keyring; else the registered copy of the backup's store serves. */
   readonly keyringFile?: string;
   readonly onProgress?: (done: number, total: number) => void;
@@ -147,7 +147,7 @@ async function replaceDatabase(
 ): Promise<void> {
   const directory = resolve(options.directory);
   const state = stateOf(options);
-  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
+  const keyring = await openKeyringAt(directory, state, storeId, options);
   const medium = createStoreMedium(directory, state, storeId, false);
   const deps = { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium };
   try {
@@ -184,11 +184,12 @@ function becomeOneFile(driver: SqliteDriver): void {
 
 /** Opens what was restored for writing, which opens its incarnation. */
 async function reopened(options: RestoreOptions, manifest: BackupManifest): Promise<RestoredStore> {
-  const { directory, stateDirectory, passphrase } = options;
+  const { directory, stateDirectory, passphrase, keys } = options;
   const store = await openStore({
     directory,
     ...(stateDirectory === undefined ? {} : { stateDirectory }),
-    passphrase,
+    ...(passphrase === undefined ? {} : { passphrase }),
+    ...(keys === undefined ? {} : { keys }),
     registry: createRegistry([]),
     projections: [],
   });
@@ -296,7 +297,7 @@ async function beginStaging(
   const { store: storeId } = manifest;
   if (!/^[A-Za-z0-9_-]{22}$/.test(storeId)) throw new HoldfastError("backup_foreign");
   createRecordFile(join(staging, keyringFileName)).replace(keyringOf(options, state, storeId));
-  const keyring = await openKeyringAt(staging, state, storeId, options.passphrase);
+  const keyring = await openKeyringAt(staging, state, storeId, options);
   const medium = createStoreMedium(staging, state, storeId, true);
   const close = (): void => {
     medium.close?.();

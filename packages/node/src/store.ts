@@ -45,17 +45,14 @@ import { join, resolve } from "node:path";
 import {
   base64url,
   createKeyring,
-  createSoftwareProvider,
   createStore,
   type Holdfast,
   HoldfastError,
   isHoldfastError,
   type Keyring,
-  type KeyProvider,
   type Observer,
   openHoldfast,
   openKeyring,
-  openSoftwareProvider,
   recoverKeyring,
   type OutboxOptions,
   type Projection,
@@ -70,6 +67,14 @@ import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
 import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
+import {
+  createPassphraseProvider,
+  type KeySettings,
+  makeProviders,
+  providerOpener,
+  useOf,
+} from "./keys/open-providers.ts";
+import { enforceProfile, type ProfileSettings, weaknessesOf } from "./keys/store-profile.ts";
 import { createMarkFile } from "./mark-file.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
@@ -84,9 +89,16 @@ export interface StoreLocation {
   readonly stateDirectory?: string;
 }
 
+/** What opens a store: its passphrase, its other key providers, or both; each has a wrap of the epoch key. */
+export interface StoreAccess {
+  /** Absent: other key providers open the store. */
+  readonly passphrase?: string;
+  /** Key providers besides the passphrase, and how they are used. */
+  readonly keys?: KeySettings;
+}
+
 /** What {@link initStore} takes. */
-export interface InitStoreOptions extends StoreLocation {
-  readonly passphrase: string;
+export interface InitStoreOptions extends StoreLocation, StoreAccess {
   /** What people call the tenant; kept outside of every header. */
   readonly tenant: string;
   /**
@@ -97,8 +109,7 @@ export interface InitStoreOptions extends StoreLocation {
 }
 
 /** What {@link openStore} takes. */
-export interface OpenStoreOptions extends StoreLocation {
-  readonly passphrase: string;
+export interface OpenStoreOptions extends StoreLocation, StoreAccess, ProfileSettings {
   readonly registry: Registry;
   readonly projections: readonly Projection[];
   /** Readers need no lease and change nothing. */
@@ -147,12 +158,14 @@ export async function initStore(
   });
   checkFolder(directory);
   const storeId = base64url(systemRandom.bytes(16));
-  const provider = createPassphraseProvider(options.passphrase);
+  const ports = { crypto, random: systemRandom };
+  const [provider, ...others] = await makeProviders(ports, options.keys, options.passphrase);
   const keyring = await createKeyring({
-    crypto,
-    random: systemRandom,
+    ...ports,
     files: keyringFiles(directory, state, storeId),
     provider,
+    others,
+    use: useOf(options.keys, silentObserver),
     recovery: lazyRecovery,
     tenant: options.joins?.tenant ?? base64url(systemRandom.bytes(16)),
     pseudonymKey: options.joins === undefined ? "make" : "await",
@@ -176,7 +189,8 @@ export async function initStore(
 
 /**
  * Opens a store. Throws `store_missing`, `store_database_missing`, `store_foreign`, `store_newer`,
- * `store_drifted`, `store_corrupt`, `key_wrong`, the `keyring_*` and the storage codes; nothing is recreated.
+ * `store_drifted`, `store_corrupt`, `key_wrong`, `profile_refused`, the `keyring_*`, `key_*` and the storage codes;
+ * nothing is recreated.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
   const state = stateOf(options);
@@ -206,12 +220,16 @@ async function openAt(
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
   identified(storeId);
-  const keyring = await openKeyringAt(directory, state, storeId, options.passphrase);
+  const keyring = await openKeyringAt(directory, state, storeId, options);
   if (!existsSync(databasePath(directory))) {
     keyring[Symbol.dispose]();
     throw new HoldfastError("store_database_missing");
   }
   try {
+    const files = keyringFiles(directory, state, storeId);
+    const registered = join(state, storeId, keyringFileName);
+    const found = weaknessesOf(keyring, files, { directory, registered });
+    enforceProfile(options, found, options.observer ?? silentObserver);
     const readOnly = options.readOnly ?? false;
     return await openWith(keyring, createStoreMedium(directory, state, storeId, false), {
       ...options,
@@ -223,27 +241,34 @@ async function openAt(
   }
 }
 
-/** The keyring of a store, by its passphrase. Throws the `keyring_*` codes and `key_wrong`. */
+/** The keyring of a store, by what opens it. Throws the `keyring_*` codes and `key_wrong`. */
 export async function openKeyringAt(
   directory: string,
   state: string,
   storeId: string,
-  words: string,
+  {
+    passphrase: words,
+    keys,
+    observer = silentObserver,
+  }: StoreAccess & {
+    readonly observer?: Observer;
+  },
 ): Promise<Keyring> {
-  const passphrase = utf8(words);
+  const passphrase = words === undefined ? undefined : utf8(words);
+  const ports = { crypto, random: systemRandom };
   try {
     return await openKeyring({
-      crypto,
-      random: systemRandom,
+      ...ports,
       files: keyringFiles(directory, state, storeId),
-      openProvider: openSoftwareProvider({ crypto, random: systemRandom, passphrase }),
+      openProvider: providerOpener(ports, keys, passphrase),
+      use: useOf(keys, observer),
       recovery: lazyRecovery,
       storeId,
     });
   } catch (error) {
     throw isForeign(error, directory, state, storeId) ? foreignKeyring(error) : error;
   } finally {
-    passphrase.fill(0);
+    passphrase?.fill(0);
   }
 }
 
@@ -402,18 +427,4 @@ export async function recoverStore(
   } finally {
     provider.close();
   }
-}
-
-/** A new software provider, for a new passphrase or a new key of the same one. Throws `draft_invalid` for an empty one. */
-export function createPassphraseProvider(passphrase: string): KeyProvider {
-  if (passphrase === "") {
-    throw new HoldfastError("draft_invalid", { path: "/passphrase", reason: "empty" });
-  }
-  const bytes = utf8(passphrase);
-  return createSoftwareProvider({
-    crypto,
-    random: systemRandom,
-    passphrase: bytes,
-    parameters: undefined,
-  });
 }

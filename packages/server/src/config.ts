@@ -86,6 +86,11 @@ export const settings = {
     undefined,
     "key file of the server that this node belongs to; default: server.keys in the data folder, made at the first start",
   ),
+  key_settings: setting(
+    path,
+    undefined,
+    "settings of key providers, JSON, for the keys of a server that is made new: they are then in a keyring, not in a key file",
+  ),
   node: setting(
     hostName,
     "1",
@@ -112,6 +117,11 @@ export const settings = {
     flag,
     false,
     "listen without TLS on an address that other machines reach, behind a proxy that ends TLS",
+  ),
+  profile: setting(
+    z.enum(["development", "production"]),
+    "development",
+    "production refuses weak settings by name: allow_plaintext, keys that others may read",
   ),
   code_hours: setting(
     count(1, 720),
@@ -145,6 +155,7 @@ type Settings = typeof settings;
 export type SettingName = keyof Settings;
 type Optional =
   | "keys"
+  | "key_settings"
   | "name"
   | "public_url"
   | "tls_certificate"

@@ -6,15 +6,15 @@ import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { HoldfastError, type Observer, silentObserver } from "@holdfast/core";
-import { systemTimers } from "@holdfast/node";
+import { type FoundWeakness, HoldfastError, type Observer, silentObserver } from "@holdfast/core";
+import { enforceProfile, readableByOthers, systemTimers } from "@holdfast/node";
 import { type Api, type ApiBounds, createApi } from "./api/app.ts";
 import { createListener, type ListenerBounds, type TlsFiles } from "./api/listener.ts";
 import type { ServerConfig } from "./config.ts";
 import { addFoundingCode } from "./founding-code.ts";
-import { createEngine, holdFolder, keySources, platform } from "./held-folder.ts";
+import { createEngine, holdFolder, serverKeys } from "./held-folder.ts";
 import { makePrivateFolder } from "./key-files.ts";
-import { openServerKeys } from "./server-keys.ts";
+import { platform } from "./platform.ts";
 import { openStore } from "./stores.ts";
 
 /** A server that listens. */
@@ -30,7 +30,7 @@ export interface RunningServer {
 }
 
 /**
- * Starts a server. Throws `listener_insecure`, `config_invalid`, `input_unreadable`, `store_busy` when another
+ * Starts a server. Throws `listener_insecure`, `profile_refused`, `config_invalid`, `input_unreadable`, `store_busy` when another
  * server has the folder, `listener_refused` when the address cannot be had, and what keys and database throw.
  */
 export async function startServer(
@@ -41,6 +41,9 @@ export async function startServer(
   if (tls === undefined && !config.allow_plaintext && !isLoopback(config.host)) {
     throw new HoldfastError("listener_insecure");
   }
+  // Outside production the setting itself says that it is meant.
+  const weak = config.profile === "production" ? [] : (["weak.listeners"] as const);
+  enforceProfile({ profile: config.profile, weak }, weaknessesOf(config), observer);
   makePrivateFolder(config.data);
   const folder = holdFolder(config.data);
   try {
@@ -61,7 +64,7 @@ async function startIn(
   const listening = await listen(config, tls);
   const { listener, url, address } = listening;
   try {
-    const keys = openServerKeys(platform, keySources(config), address);
+    const keys = await serverKeys(config, address, observer);
     const { store, replay } = await openStore(config, keys);
     const server = createEngine(config, observer, keys, store);
     const api = createApi({
@@ -87,6 +90,7 @@ async function startIn(
       await endListener(listener, config.stop_seconds * 1_000);
       await server.close();
       await store.close();
+      keys.close();
       folder.release();
       observer.log("info", "server_stopped");
     };
@@ -154,6 +158,18 @@ async function endListener(listener: Server, graceMs: number): Promise<void> {
   }, graceMs);
   await closed;
   clearTimeout(timer);
+}
+
+/** What is weak about the settings, each found by its name. */
+function weaknessesOf(config: ServerConfig): readonly FoundWeakness[] {
+  const { allow_plaintext: plaintext, tls_key: key } = config;
+  const files = key === undefined ? [] : readableByOthers([{ role: "tls_key", path: key }]);
+  return [
+    ...(plaintext
+      ? [{ weakness: "weak.listeners.plaintext", found: "allow_plaintext" } as const]
+      : []),
+    ...files.map((found) => ({ weakness: "weak.files.readable-by-others", found }) as const),
+  ];
 }
 
 function isLoopback(host: string): boolean {

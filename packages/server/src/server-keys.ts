@@ -27,6 +27,8 @@ export interface ServerKeys {
   readonly nodes: Bytes;
   /** Was there no server in this folder before? */
   readonly made: boolean;
+  /** Gives back what holds them. */
+  close(): void;
 }
 
 /** File of the database in the data folder. */
@@ -78,6 +80,7 @@ export function openServerKeys(
     token: { privateKey, publicKey: createPublicKey(privateKey) },
     nodes: keyBytes(members, "node_key"),
     made: found === undefined,
+    close: () => undefined,
   };
 }
 

@@ -5,7 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { HoldfastError, isHoldfastError, silentObserver } from "@holdfast/core";
+import { HoldfastError, isHoldfastError, type MaybePromise, silentObserver } from "@holdfast/core";
 import { openSqlite } from "@holdfast/node";
 import type { ServerConfig } from "./config.ts";
 import type { MoveAnswer, MoveRequest } from "./engine/admin/move-tenant.ts";
@@ -13,8 +13,10 @@ import type { ShardRow } from "./engine/server-store.ts";
 import { createSqliteReads } from "./engine/sqlite-reads.ts";
 import { ensureServerSchema } from "./engine/sqlite-schema.ts";
 import type { SyncServer } from "./engine/sync-server.ts";
-import { createEngine, holdFolder, keySources, platform } from "./held-folder.ts";
-import { databaseFile, keyFile, openServerKeys, type ServerKeys } from "./server-keys.ts";
+import { createEngine, holdFolder, keySources, serverKeys } from "./held-folder.ts";
+import { platform } from "./platform.ts";
+import { hasServerKeyring } from "./server-keyring.ts";
+import { databaseFile, keyFile, type ServerKeys } from "./server-keys.ts";
 import { openStore } from "./stores.ts";
 
 /** What an operator does with the shards of one server. */
@@ -34,21 +36,25 @@ export function openShards(config: ServerConfig): Shards {
   const path = join(config.data, databaseFile);
   if (inFolder && !existsSync(path)) throw new HoldfastError("store_missing");
   const keys = foundKeys(config);
-  const split = (request: MoveRequest): Promise<MoveAnswer> =>
-    withEngine(config, keys, (server) => server.moveTenant(request));
+  const split = async (request: MoveRequest): Promise<MoveAnswer> =>
+    withEngine(config, await keys, (server) => server.moveTenant(request));
   return {
     list: async () =>
-      inFolder ? listIn(path, keys) : withEngine(config, keys, (server) => server.shards()),
+      inFolder
+        ? listIn(path, await keys)
+        : withEngine(config, await keys, (server) => server.shards()),
     split: (request) => (inFolder ? holding(config.data, () => split(request)) : split(request)),
   };
 }
 
 /** Keys are made by a server that starts, never here. */
-function foundKeys(config: ServerConfig): ServerKeys {
+function foundKeys(config: ServerConfig): MaybePromise<ServerKeys> {
   const sources = keySources(config);
   const file = sources.file ?? join(config.data, keyFile);
-  if (!existsSync(file)) throw new HoldfastError("server_keys_missing");
-  return openServerKeys(platform, sources, "");
+  if (!existsSync(file) && !hasServerKeyring(sources)) {
+    throw new HoldfastError("server_keys_missing");
+  }
+  return serverKeys(config, "", silentObserver);
 }
 
 function listIn(path: string, { pageKey }: ServerKeys): readonly ShardRow[] {

@@ -21,6 +21,7 @@ export * from "./recording-observer.ts";
 export * from "./reference-server.ts";
 export * from "./schemas.ts";
 export * from "./sealed-batches.ts";
+export * from "./simulated-key-provider.ts";
 export * from "./tail.suite.ts";
 export * from "./transport.suite.ts";
 export * from "./pushing-device.ts";

@@ -12,12 +12,15 @@ import {
   createStore,
   type Crypto,
   type Holdfast,
+  type KeyProvider,
   type Keyring,
   type KeyringFiles,
+  type KeyUse,
   type MarkFile,
   type Observer,
   openHoldfast,
   openKeyring,
+  type OpenProvider,
   openSoftwareProvider,
   type OutboxOptions,
   type Place,
@@ -80,6 +83,14 @@ export interface TestStorePorts {
   openDriver(pageKey: Bytes, options: { readonly readOnly: boolean }): SqliteDriver;
 }
 
+/** Key providers of a test store, in place of one passphrase. */
+export interface TestStoreKeys {
+  /** Made anew with the store; the first is what the keyring is made with. */
+  readonly make: () => readonly [KeyProvider, ...KeyProvider[]];
+  readonly open: OpenProvider;
+  readonly use: KeyUse;
+}
+
 /** How one opener differs from the defaults. */
 export interface TestOpenOptions {
   readonly registry?: Registry;
@@ -126,8 +137,10 @@ export function createTestProcess(): ProcessIdentity {
 export async function createTestStore(
   ports: TestStorePorts,
   joins?: { readonly tenant: string; readonly founder: string },
+  keys?: TestStoreKeys,
 ): Promise<TestStore> {
   const { crypto, random } = ports;
+  const use = keys?.use ?? {};
   const files = { store: createMemoryRecordFile(), registered: createMemoryRecordFile() };
   const marks = new Map<string, ReturnType<typeof createMemoryMark>>();
   const store: TestStore = {
@@ -146,8 +159,8 @@ export async function createTestStore(
       },
     },
     openKeyring: async () => {
-      const openProvider = openSoftwareProvider({ crypto, random, passphrase });
-      return openKeyring({ crypto, random, files, recovery: ageRecovery, openProvider });
+      const openProvider = keys?.open ?? openSoftwareProvider({ crypto, random, passphrase });
+      return openKeyring({ crypto, random, files, recovery: ageRecovery, openProvider, use });
     },
     async open(options = {}) {
       const keyring = await store.openKeyring();
@@ -169,18 +182,16 @@ export async function createTestStore(
       });
     },
   };
-  const provider = createSoftwareProvider({
-    crypto,
-    random,
-    passphrase,
-    parameters: undefined,
-    cost,
-  });
+  const [provider, ...others] = keys?.make() ?? [
+    createSoftwareProvider({ crypto, random, passphrase, parameters: undefined, cost }),
+  ];
   const keyring = await createKeyring({
     crypto,
     random,
     files,
     provider,
+    others,
+    use,
     tenant: joins?.tenant ?? base64url(random.bytes(16)),
     pseudonymKey: joins === undefined ? "make" : "await",
   });

@@ -9,8 +9,7 @@ import {
 } from "@holdfast/node";
 import { Command } from "commander";
 import { type Output, printable } from "../output.ts";
-import { readPassphrase } from "../secrets.ts";
-import { storeDirectory, type StoreOptions, UsageError } from "../store.ts";
+import { storeAccess, storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { readBackupPassphrase } from "./backup-keys.ts";
 import { collect, contextOf, count, span } from "./options.ts";
 
@@ -110,7 +109,7 @@ async function writeOne(options: BackupOptions, out: string, output: Output): Pr
 
 async function storeOf(options: StoreOptions) {
   const directory = storeDirectory(options);
-  return { directory, passphrase: await readPassphrase(options), app: "holdfast-cli" };
+  return { directory, ...(await storeAccess(options)), app: "holdfast-cli" };
 }
 
 async function keepFolder(options: BackupOptions, folder: string, output: Output): Promise<void> {

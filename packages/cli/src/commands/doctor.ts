@@ -1,8 +1,7 @@
 import { checkStart } from "@holdfast/node";
 import { Command } from "commander";
 import { exitCodes, printable } from "../output.ts";
-import { readPassphrase } from "../secrets.ts";
-import { registry, storeDirectory } from "../store.ts";
+import { registry, storeAccess, storeDirectory } from "../store.ts";
 import { contextOf } from "./options.ts";
 
 /** `holdfast doctor`: would the store start, and what helps if not. */
@@ -16,10 +15,9 @@ export function doctorCommand(): Command {
     .action(async (_, command: Command) => {
       const { options, output } = contextOf(command);
       const directory = storeDirectory(options);
-      const passphrase = await readPassphrase(options);
       const { status, findings, actions, skipped } = await checkStart({
         directory,
-        passphrase,
+        ...(await storeAccess(options)),
         registry,
       });
       await output.row({

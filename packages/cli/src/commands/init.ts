@@ -1,7 +1,6 @@
 import { initStore } from "@holdfast/node";
 import { Command } from "commander";
-import { readPassphrase } from "../secrets.ts";
-import { storeDirectory } from "../store.ts";
+import { storeAccess, storeDirectory } from "../store.ts";
 import { contextOf } from "./options.ts";
 
 /** `holdfast init`: makes a new store in an empty folder. */
@@ -12,13 +11,23 @@ export function initCommand(): Command {
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<{ readonly tenant: string }>(command);
       const directory = storeDirectory(options);
-      const passphrase = await readPassphrase(options, "ask twice");
-      const made = await initStore({ directory, passphrase, tenant: options.tenant });
+      const { keys, ...access } = await storeAccess(options, "ask twice");
+      const passphrase = access.passphrase;
+      const made = await initStore({
+        directory,
+        tenant: options.tenant,
+        ...(passphrase === undefined ? {} : { passphrase }),
+        ...(keys === undefined ? {} : { keys }),
+      });
       await output.row({ store_id: made.storeId, tenant: made.tenant, device: made.device });
       await output.say(`A new store for ${options.tenant} is in ${directory}.`);
       await output.say(
         `  store   ${made.storeId}\n  tenant  ${made.tenant}\n  device  ${made.device}`,
       );
-      await output.say("Keep the passphrase: without it nobody can open the store.");
+      await output.say(
+        passphrase === undefined
+          ? "Without its key provider nobody can open the store: make a recovery key."
+          : "Keep the passphrase: without it nobody can open the store.",
+      );
     });
 }

@@ -9,8 +9,7 @@ import {
 import { Command } from "commander";
 import { counted, type Output } from "../output.ts";
 import { createProgress } from "../progress.ts";
-import { readPassphrase } from "../secrets.ts";
-import { storeDirectory, type StoreOptions, UsageError } from "../store.ts";
+import { storeAccess, storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { type IdentityOptions, readIdentities } from "./backup-keys.ts";
 import { collect, contextOf } from "./options.ts";
 
@@ -44,7 +43,7 @@ export function restoreCommand(): Command {
         directory: storeDirectory(options),
         file,
         by: await readIdentities(options),
-        passphrase: await readPassphrase(options),
+        ...(await storeAccess(options)),
         ...(options.keyring === undefined ? {} : { keyringFile: options.keyring }),
         onProgress: progress.update,
       };
@@ -87,18 +86,18 @@ async function restore(
   output: Output,
   done: (message: string) => void,
 ): Promise<void> {
-  const { directory, passphrase, by } = asked;
+  const { by, ...access } = asked;
   const bundle = rescue === undefined ? {} : { bundle: { file: rescue, by } };
   const restored =
     replace === true
-      ? await restoreOver(asked, await releaseOf({ directory, passphrase, ...bundle }))
+      ? await restoreOver(asked, await releaseOf({ ...access, ...bundle }))
       : await restoreStore(asked);
   done("Verified");
   const { storeId, createdAt, events, incarnation } = restored;
   const made = new Date(createdAt).toISOString();
   await output.row({ store_id: storeId, created_at: made, events, incarnation });
   await output.say(
-    `Restored ${counted(events, "event")} of store ${storeId}, as of ${made}, into ${directory}.`,
+    `Restored ${counted(events, "event")} of store ${storeId}, as of ${made}, into ${asked.directory}.`,
   );
   await output.say(
     `It goes on as incarnation ${incarnation}; \`holdfast sync\` fetches what the server has beyond it.`,

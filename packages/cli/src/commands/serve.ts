@@ -23,6 +23,7 @@ const flags: readonly (readonly [SettingName, string, string])[] = [
   ["reads", "<granted|none>", "whether devices may grant keys to the server; default: granted"],
   ["tls_certificate", "<file>", "PEM file with the certificate chain"],
   ["tls_key", "<file>", "PEM file with the certificate's private key"],
+  ["profile", "<development|production>", "production refuses weak settings by name"],
   ["allow_plaintext", "", "listen without TLS where other machines reach it, behind a proxy"],
 ];
 
@@ -49,6 +50,8 @@ export function serveCommand(): Command {
     const { loadConfig, readConfigFile, startServer } = await import("@holdfast/server/serve");
     const own: Partial<Record<SettingName, unknown>> = {};
     for (const [name] of flags) own[name] = (options as Flags)[camelCase(name)];
+    // An option of every command.
+    own.key_settings = options.keySettings;
     const file = options.config === undefined ? undefined : readConfigFile(options.config);
     if (options.config === "") throw new UsageError("Name the file: --config FILE.");
     const config = loadConfig({

@@ -7,6 +7,10 @@
 import type { AuditTrail } from "../audit/audit-log.ts";
 import type { Draft, Operation, RecordedEvent, VersionVector } from "../event/event.ts";
 import type { Conflict } from "../event/conflicts.ts";
+import type { SigningKeyRecord } from "../keys/signing.ts";
+import type { KeyPolicy } from "../keys/policy.ts";
+import type { OpenProvider } from "../keys/provider.ts";
+import type { ProviderStanding } from "../keys/providers.ts";
 import type { OutboxStatus } from "../outbox/outbox.ts";
 import type {
   AggregateQuery,
@@ -130,6 +134,19 @@ export interface StoreStatus {
   readonly findings: readonly Finding[];
 }
 
+/** What an operator sees of the key providers of a store, and may change while it is open. */
+export interface ProviderDesk {
+  /** Each provider of the keyring: the preferred first, then those that the policy does not let be used. */
+  list(): readonly ProviderStanding[];
+  /** The signing keys, one for each incarnation, with the provider that holds each. */
+  signing(): readonly SigningKeyRecord[];
+  /**
+   * Another policy, and other ways to open the providers, from the next call on. Calls under way end with the
+   * provider that they began with; where a provider does not open in the new way, the former one stays.
+   */
+  reconfigure(policy: KeyPolicy, openProvider?: OpenProvider): Promise<void>;
+}
+
 /** A store as an application uses it. Made by `openStore` of `@holdfast/node`. */
 export interface Holdfast {
   /**
@@ -207,6 +224,8 @@ export interface Holdfast {
    * `backend_invalid`, `backend_store_enrolled`, `server_url_invalid`, `transport_insecure`, `store_read_only`.
    */
   deliver(backend: Backend, ports: DeliveryPorts): SyncEngine;
+  /** The key providers of this store. */
+  readonly providers: ProviderDesk;
   /** The server that this store is enrolled at. */
   server(): ServerIdentity | undefined;
   verify(options?: VerifyOptions): VerifyReport;

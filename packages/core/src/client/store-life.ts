@@ -132,6 +132,10 @@ export class StoreLife {
         marker.forget();
         return becomeWriter(this.#tenure, this.#writable(), token);
       },
+      isCurrent: ({ key, generation }) => {
+        const { providers } = deps.keyring;
+        return generation === providers.generation() && key.provider === providers.line();
+      },
       committed: (identity, note) => {
         this.#mark(marker, identity, () => note);
         this.committed();

@@ -101,6 +101,11 @@ function storeOver(life: StoreLife): Holdfast {
     status: () => ({ ...statusOf(life), engine: sync.current()?.state() }),
     sync: (transport, options) => sync.open(transport, options),
     deliver: (backend, ports) => sync.deliver(backend, ports),
+    providers: {
+      list: () => keyring.providers.standings(),
+      signing: () => keyring.signingKeys(),
+      reconfigure: (policy, openProvider) => keyring.providers.reconfigure(policy, openProvider),
+    },
     server: () => life.sync.server(),
     streamId: (resourceKey) => keyring.streamOf(resourceKey),
     scopeId: (subjectKey, site = "") => keyring.scopeOf(subjectKey, site),

@@ -255,7 +255,10 @@ const openingFields = closed(
     ["alg", word(["ed25519", "ecdsa-p256"])],
     ["spki", text((value) => fromBase64(value) !== undefined)],
     ["hpke", base64Of(32)],
-    ["reason", word(["first", "moved", "rollback-accepted", "restored", "re-key", "fork"])],
+    [
+      "reason",
+      word(["first", "moved", "rollback-accepted", "restored", "re-key", "fork", "fallback"]),
+    ],
     ["predecessor", incarnation],
     ["size", count],
     ["root", base64Of(32)],

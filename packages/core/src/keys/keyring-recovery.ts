@@ -103,19 +103,27 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
     return { id, recipient, signingKeys: kept.size };
   }
 
+  /** The private key, from a provider that lets go of it. */
+  async function releasedKey(held: readonly SigningRecord[]): Promise<Bytes | undefined> {
+    for (const record of held) {
+      const provider = ground.providers.get(record.provider);
+      if (provider?.releaseSigningKey === undefined) continue;
+      const ref = unwrapRecord(ground.epochs, record);
+      const key = await provider.releaseSigningKey(ref, record.algorithm);
+      if (key !== null) return key;
+    }
+    return undefined;
+  }
+
   async function escrowsFor(recovery: RecoveryRecord): Promise<readonly EscrowRecord[]> {
-    const { id: providerId, provider } = ground.current();
-    if (provider.releaseSigningKey === undefined) return [];
     const kept = new Set(
       escrows().flatMap((one) => (one.recovery === recovery.id ? [one.incarnation] : [])),
     );
     const made: EscrowRecord[] = [];
     for (const [incarnation, held] of records.index().signing) {
-      const record = held.find((one) => one.provider === providerId);
-      if (record === undefined || kept.has(incarnation)) continue;
-      const ref = unwrapRecord(ground.epochs, record);
-      const key = await provider.releaseSigningKey(ref, record.algorithm);
-      if (key === null) continue;
+      if (kept.has(incarnation)) continue;
+      const key = await releasedKey(held);
+      if (key === undefined) continue;
       try {
         const wrapped = await wrapSigningFor(
           cipherOf(ground),
@@ -146,7 +154,7 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
         throw new HoldfastError("recovery_key_exists", { limit: limits.recoveryKeysMax });
       }
       const newest = records.durable().findLast(isEpoch);
-      const { id: providerId, provider } = ground.current();
+      const { id: providerId, provider } = ground.providers.choose();
       const epochKey = newest && (await openEpochKey(provider, header(), providerId, newest));
       if (newest === undefined || epochKey === undefined || epochKey === null) {
         throw new HoldfastError("key_provider_unavailable", { provider: providerId });

@@ -26,6 +26,7 @@ import {
   type RotationRecord,
 } from "./record.ts";
 import { createRotationCheck, type RotationCheck } from "./rotation-check.ts";
+import { arriving, type OpenOne, putInPlace, replacedBy } from "./replacement.ts";
 import type { RotationGround } from "./rotation-ground.ts";
 import { createRotationSlices } from "./rotation-slices.ts";
 import { newestEpochOf, remainingRecords } from "./rotation-records.ts";
@@ -43,6 +44,13 @@ import {
 export function isRetired(records: readonly KeyringRecord[], provider: string): boolean {
   const last = records.findLast((record) => record.kind === "rotation");
   return last?.key === "provider" && isSwitched(last.phase) && last.from === provider;
+}
+
+/** The providers between which a key is being replaced, while the former one still counts. */
+export function replacingOf(
+  rotation: RotationState | undefined,
+): { readonly from: string; readonly to: string } | undefined {
+  return rotation?.key === "provider" && mayRollBack(rotation.phase) ? rotation : undefined;
 }
 
 /** Rotation of the keys that wrap a keyring. */
@@ -66,7 +74,7 @@ export interface KeyringRotation {
 /** Over the records of one open keyring. */
 export function createKeyringRotation(ground: RotationGround): KeyringRotation {
   const { crypto, random, records, epochs } = ground;
-  let incoming: { readonly id: string; readonly provider: KeyProvider } | undefined;
+  let incoming: OpenOne | undefined;
   const slices = createRotationSlices(ground);
   let check: RotationCheck | undefined;
   let failures = 0;
@@ -102,7 +110,7 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
     if (damaged) throw new HoldfastError("keyring_corrupt", { record: "line" });
     if (unknown > 0) throw new HoldfastError("keyring_newer", { lines: unknown });
     const current = newestEpochOf(records.durable());
-    const from = key === "epoch" ? current.id : ground.current().id;
+    const from = key === "epoch" ? current.id : replacedBy(ground.providers, key);
     const to = base64url(random.bytes(key === "epoch" ? 16 : 8));
     if (key !== "epoch") incoming = { id: to, provider: key };
     const more: KeyringRecord[] = [];
@@ -129,8 +137,8 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
   }
 
   async function find(of: RotationState): Promise<RotationState> {
-    const own = ground.current();
-    const here = of.key === "epoch" || own.id === of.to ? own : incoming;
+    const here =
+      of.key === "epoch" ? ground.providers.choose() : arriving(ground.providers, of, incoming);
     if (here === undefined) return giveUp(of);
     settle();
     await findNewKey(ground, of, here);
@@ -138,11 +146,11 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
   }
 
   function switchOver(of: RotationState): RotationState {
-    const isHere = of.key === "epoch" || incoming !== undefined || ground.current().id === of.to;
-    if (!isHere) return giveUp(of);
+    if (of.key === "provider" && arriving(ground.providers, of, incoming) === undefined)
+      return giveUp(of);
     const after = advance({ happened: "switched" });
-    if (of.key === "provider" && incoming !== undefined)
-      ground.adopt(incoming.id, incoming.provider);
+    if (of.key === "epoch") return after;
+    putInPlace(ground.providers, of, incoming);
     incoming = undefined;
     return after;
   }

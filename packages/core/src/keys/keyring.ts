@@ -1,7 +1,7 @@
 /**
  * The keyring: the current and former keys of one installation.
  *
- * A provider key wraps the epoch key; the epoch key wraps, in software, the store's page key, the tenant's
+ * A key of each provider wraps the epoch key; the epoch key wraps, in software, the store's page key, the tenant's
  * pseudonym key, the data keys, the references of signing keys and the private HPKE key. All of it stands in
  * a record file of two copies (`copies.ts`, `record.ts`; format in `spec/keyring.md`). Nothing is recreated: a keyring that does not open says why (`key_wrong`, `keyring_missing`,
  * `keyring_salt_missing`, `keyring_corrupt`, `keyring_foreign`, `keyring_newer`, `keyring_record_missing`).
@@ -9,7 +9,7 @@
  */
 import { type Bytes, base64url, concat, fromBase64url, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
-import type { Crypto, Mac, Random, SignatureAlgorithm } from "../std/ports.ts";
+import type { Crypto, Mac, Random } from "../std/ports.ts";
 import {
   type Copies,
   type KeyringFiles,
@@ -25,43 +25,48 @@ import {
   whenReady,
 } from "./provider.ts";
 import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
-import { createKeyringRecords, type KeyringRecords } from "./keyring-records.ts";
+import { createKeyringRecords } from "./keyring-records.ts";
 import { type DataKey, type DataKeyMaterial, dataKeyOver, type HeldDataKey } from "./data-key.ts";
 import { createMarkMac, createPseudonymMac } from "./epoch-macs.ts";
 import { createGenerations, type KeyGenerations } from "./generations.ts";
 import { createKeyringRecovery, type KeyringRecovery } from "./keyring-recovery.ts";
-import { createKeyringRotation, isRetired, type KeyringRotation } from "./keyring-rotation.ts";
+import {
+  createKeyringRotation,
+  isRetired,
+  type KeyringRotation,
+  replacingOf,
+} from "./keyring-rotation.ts";
 import type { RotationGround } from "./rotation-ground.ts";
 import type { RecoveryCipher } from "./recovery-cipher.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
-import { openEpoch, type Unlocked, unlock } from "./unlock.ts";
+import { createKeyProviders, type KeyProviders, type KeyUse } from "./providers.ts";
+import { signerOf, type SigningKeyRecord, signingKeyOf, signingRecordOf } from "./signing.ts";
+import {
+  createProviderCheck,
+  dropFormer,
+  type LatestRecords,
+  learnEpochs,
+} from "./provider-records.ts";
+import { type Unlocked, unlock } from "./unlock.ts";
 import { indexOf, ownKey } from "./record-index.ts";
 import {
   type DataKeyRecord,
+  type EpochRecord,
   type HeaderRecord,
   type KeyringRecord,
-  type SigningRecord,
   type WrappedRecord,
   encodeRecord,
   keyringFormatFirst,
 } from "./record.ts";
 
-/** The public half of an incarnation's signing key. */
-export interface SigningKeyRecord {
-  /** base64url(SHA-256(first SPKI))[0:22]. */
-  readonly device: string;
-  /** 16 hex digits. */
-  readonly incarnation: string;
-  readonly algorithm: SignatureAlgorithm;
-  readonly spki: Bytes;
-}
-
 /** The keys of one installation, open for use; dispose of it to wipe them. */
 export interface Keyring extends Disposable, KeyGenerations {
   readonly storeId: string;
   readonly tenant: string;
-  /** The provider that opened the keyring; the keyring owns and closes it. */
+  /** The provider that signs and unwraps now. Throws as {@link KeyProviders.choose}. */
   readonly provider: KeyProvider;
+  /** The providers of this keyring; it owns and closes them. */
+  readonly providers: KeyProviders;
   /** What was wrong with the copies when they were last read. */
   readonly findings: readonly KeyringFinding[];
   /** 32 bytes, a fresh copy: the caller wipes it. */
@@ -99,10 +104,19 @@ export interface Keyring extends Disposable, KeyGenerations {
   steadily<T>(work: () => T): T;
   /** Forget pending keys after a failed sealing. */
   release(): void;
-  /** Durable when it returns. `ref` comes from `provider.generateSigningKey`. */
-  addSigningKey(record: SigningKeyRecord & { readonly ref: Uint8Array }): void;
+  /** Durable when it returns. `ref` comes from `generateSigningKey` of that provider, by default the chosen one. */
+  addSigningKey(
+    record: Omit<SigningKeyRecord, "provider"> & {
+      readonly ref: Uint8Array;
+      readonly provider?: string;
+    },
+  ): void;
   signingKeys(): readonly SigningKeyRecord[];
-  /** Signs as that incarnation; `keyring_record_missing` when its key is not in this keyring. */
+  /**
+   * Signs as that incarnation; `keyring_record_missing` when its key is not in this keyring,
+   * `key_provider_unavailable` when its provider does not work. Signatures of other processes are verified before
+   * they are handed on (`key_answer_wrong`).
+   */
   signer(incarnation: string): MaybePromise<Sign>;
   /** Authenticates the high-water mark; its key is derived from the epoch key. */
   markMac(): Mac;
@@ -137,6 +151,12 @@ export interface KeyringDeps {
 export interface CreateKeyringOptions extends KeyringDeps {
   /** Owned by the keyring from here on. */
   readonly provider: KeyProvider;
+  /** More of them, each with a wrap of the epoch key: what signs and unwraps when the first does not work. */
+  readonly others?: readonly KeyProvider[];
+  /** How they are used; see {@link OpenKeyringOptions}. */
+  readonly use?: KeyUse;
+  /** Opens them again after a failure. */
+  readonly openProvider?: OpenProvider;
   /** 16 random bytes as base64url; made when absent. */
   readonly storeId?: string;
   readonly tenant: string;
@@ -147,6 +167,8 @@ export interface CreateKeyringOptions extends KeyringDeps {
 /** What {@link openKeyring} takes. */
 export interface OpenKeyringOptions extends KeyringDeps {
   readonly openProvider: OpenProvider;
+  /** Policy, deadlines and whom to tell; default: `keyPolicyDefault`, no deadlines, nobody. */
+  readonly use?: KeyUse;
   /** Refuse another store or tenant with `keyring_foreign`. */
   readonly storeId?: string;
   readonly tenant?: string;
@@ -179,43 +201,48 @@ export function createKeyring(options: CreateKeyringOptions): MaybePromise<Keyri
     store,
     tenant: options.tenant,
   };
-  const providerRecord = {
-    id: base64url(random.bytes(8)),
-    name: provider.name,
-    parameters: provider.parameters,
-  };
+  const named = [provider, ...(options.others ?? [])].map((one) => ({
+    provider: one,
+    record: { id: base64url(random.bytes(8)), name: one.name, parameters: one.parameters },
+  }));
   const id = base64url(random.bytes(16));
   const epochKey = random.bytes(keyBytes);
-  return whenReady(
-    provider.wrap(epochKey, epochContext(header, id, providerRecord.id)),
-    (wrapped) => {
-      const epoch = epochOver(crypto, id, epochKey);
-      const records: readonly KeyringRecord[] = [
-        header,
-        { kind: "provider", file: 1, ...providerRecord },
-        {
-          kind: "epoch",
-          file: 1,
-          id,
-          wraps: [{ provider: providerRecord.id, wrapped: base64url(wrapped) }],
-          check: base64url(epoch.check),
-        },
-        ...firstKeys(options, epoch, options.pseudonymKey !== "await"),
-      ];
-      const content = concat(...records.map((record) => encodeRecord(crypto, record)));
-      files.registered.replace(content);
-      files.store.replace(content);
-      const copies = openCopies(crypto, files);
-      const merged = copies.load();
-      return keyringOver({
-        ...options,
-        copies,
-        merged,
-        providerId: providerRecord.id,
-        epochs: new Map([[id, epoch]]),
-      });
-    },
-  );
+  const wraps: EpochRecord["wraps"][number][] = [];
+  const wrapFrom = (at: number): MaybePromise<Keyring> => {
+    const next = named[at];
+    if (next === undefined) return finish();
+    return whenReady(
+      next.provider.wrap(epochKey, epochContext(header, id, next.record.id)),
+      (wrapped) => {
+        wraps.push({ provider: next.record.id, wrapped: base64url(wrapped) });
+        return wrapFrom(at + 1);
+      },
+    );
+  };
+  const finish = (): Keyring => {
+    const epoch = epochOver(crypto, id, epochKey);
+    const records: readonly KeyringRecord[] = [
+      header,
+      ...named.map(({ record }) => ({ kind: "provider", file: 1, ...record }) as const),
+      { kind: "epoch", file: 1, id, wraps, check: base64url(epoch.check) },
+      ...firstKeys(options, epoch, options.pseudonymKey !== "await"),
+    ];
+    const content = concat(...records.map((record) => encodeRecord(crypto, record)));
+    files.registered.replace(content);
+    files.store.replace(content);
+    const copies = openCopies(crypto, files);
+    const merged = copies.load();
+    const latest: LatestRecords = { records: () => merged.records };
+    const providers = createKeyProviders({
+      use: options.use ?? {},
+      openProvider: options.openProvider,
+      opened: named,
+      check: createProviderCheck(crypto, header, latest),
+    });
+    const opened = { providers, epochs: new Map([[id, epoch]]) };
+    return keyringOver({ ...options, ...opened, copies, merged, latest });
+  };
+  return wrapFrom(0);
 }
 
 function firstKeys(
@@ -270,11 +297,16 @@ export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> 
   required(index.epoch, "epoch", merged);
   required(index.page, "page", merged);
   required(index.hpke, "hpke", merged);
-  return whenReady(unlock(options, header, providers, epochs), (unlocked) => {
+  const use = options.use ?? {};
+  const latest: LatestRecords = { records: () => records };
+  const check = createProviderCheck(options.crypto, header, latest);
+  const replacing = replacingOf(index.rotation);
+  const opening = unlock({ ...options, use, check, replacing }, header, providers, epochs);
+  return whenReady(opening, (unlocked) => {
     try {
-      return keyringOver({ ...options, copies, merged, ...unlocked });
+      return keyringOver({ ...options, copies, merged, latest, ...unlocked });
     } catch (error) {
-      unlocked.provider.close();
+      unlocked.providers.close();
       throw error;
     }
   });
@@ -283,32 +315,19 @@ export function openKeyring(options: OpenKeyringOptions): MaybePromise<Keyring> 
 interface KeyringParts extends KeyringDeps, Unlocked {
   readonly copies: Copies;
   readonly merged: Merged;
-}
-
-/** Opens epochs that another process has made, where the provider answers at once; else they stay missing. */
-function learnEpochs(
-  { crypto, epochs }: KeyringParts,
-  { provider, id }: { readonly provider: KeyProvider; readonly id: string },
-  merged: Merged,
-): void {
-  if (!provider.capabilities.synchronous) return;
-  for (const record of merged.records) {
-    if (record.kind !== "epoch" || epochs.has(record.id)) continue;
-    const opened = openEpoch(crypto, provider, merged.header, id, record);
-    if (opened instanceof Promise || opened === null) continue;
-    epochs.set(record.id, opened);
-  }
+  readonly latest: LatestRecords;
 }
 
 function keyringOver(parts: KeyringParts): Keyring {
-  const { crypto, random, epochs } = parts;
-  const use = { provider: parts.provider, id: parts.providerId };
+  const { crypto, random, providers, epochs } = parts;
   const records = createKeyringRecords({
     ...parts,
     read: (merged) => {
-      learnEpochs(parts, use, merged);
+      dropFormer(providers, merged);
+      learnEpochs(parts, merged);
     },
   });
+  parts.latest.records = records.durable;
   const pseudonyms = createPseudonyms(createPseudonymMac(crypto, epochs, records));
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
   const handles = new Map<string, DataKey>();
@@ -345,13 +364,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     ...parts,
     records,
     renamed,
-    current: () => use,
-    providerOf: (id) => (id === use.id ? use.provider : undefined),
-    adopt(id, provider) {
-      const former = use.provider;
-      Object.assign(use, { id, provider });
-      former.close();
-    },
+    providers,
   };
   const generations = createGenerations({ crypto, random, records, epochs });
   const pseudonymOf: typeof pseudonyms.of = (...words) => {
@@ -365,8 +378,9 @@ function keyringOver(parts: KeyringParts): Keyring {
     storeId: parts.merged.header.store,
     tenant: parts.merged.header.tenant,
     get provider() {
-      return use.provider;
+      return providers.choose().provider;
     },
+    providers,
     get findings() {
       return records.merged().findings;
     },
@@ -411,13 +425,16 @@ function keyringOver(parts: KeyringParts): Keyring {
     release() {
       for (const wrapped of records.release()) handles.delete(wrapped);
     },
-    addSigningKey({ device, incarnation, algorithm, spki, ref }) {
+    addSigningKey({ device, incarnation, algorithm, spki, ref, ...of }) {
       const fields = { device, incarnation, algorithm, spki: base64url(spki) };
-      records.add({ kind: "signing", file: file(), ...fields, provider: use.id }, ref);
+      const provider = of.provider ?? providers.choose().id;
+      records.add({ kind: "signing", file: file(), ...fields, provider }, ref);
     },
     signingKeys: () =>
-      [...records.index().signing.values()].flatMap((held) => held.slice(-1)).map(signingKeyOf),
-    signer: (incarnation) => signerOf(epochs, use, records, incarnation),
+      [...records.index().signing.values()]
+        .flatMap((held) => signingRecordOf(held, providers) ?? [])
+        .map(signingKeyOf),
+    signer: (incarnation) => signerOf(parts, records, incarnation),
     markMac: createMarkMac(crypto, epochs, records),
     ...generations,
     get hasFormerHpkeKeys() {
@@ -463,38 +480,7 @@ function keyringOver(parts: KeyringParts): Keyring {
       if (!records.close()) return;
       handles.clear();
       pseudonyms.forget();
-      use.provider.close();
+      providers.close();
     },
   };
-}
-
-function signerOf(
-  epochs: ReadonlyMap<string, Epoch>,
-  use: { readonly provider: KeyProvider; readonly id: string },
-  records: KeyringRecords,
-  incarnation: string,
-): MaybePromise<Sign> {
-  const held = records.find((index) => index.signing.get(incarnation));
-  const record = held?.find(({ provider }) => provider === use.id) ?? held?.at(-1);
-  if (record === undefined) {
-    throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
-  }
-  if (record.provider !== use.id) {
-    throw new HoldfastError("key_provider_unavailable", { provider: record.provider });
-  }
-  const ref = unwrapRecord(epochs, record);
-  if (ref.length === 0) {
-    throw new HoldfastError("keyring_record_missing", { record: "signing", incarnation });
-  }
-  return whenReady(use.provider.signer(ref, record.algorithm), (sign) => {
-    if (sign === null) throw new HoldfastError("keyring_corrupt", { record: "signing" });
-    return sign;
-  });
-}
-
-function signingKeyOf(record: SigningRecord): SigningKeyRecord {
-  const { device, incarnation, algorithm } = record;
-  const spki = fromBase64url(record.spki);
-  invariant(spki !== undefined, "a signing record was checked when it was read");
-  return { device, incarnation, algorithm, spki };
 }

@@ -30,7 +30,7 @@ const headerOf = ({ records }: RotationGround) => records.merged().header;
 
 /** The raw epoch key, through the provider in use. The caller wipes it. */
 async function epochKeyOf(ground: RotationGround, record: EpochRecord): Promise<Bytes> {
-  const { id, provider } = ground.current();
+  const { id, provider } = ground.providers.choose();
   const key = await openEpochKey(provider, headerOf(ground), id, record);
   if (key === null) throw new HoldfastError("key_provider_unavailable", { provider: id });
   return key;
@@ -75,7 +75,7 @@ async function wrapFor(
   epochKey: Bytes,
 ): Promise<Bytes> {
   const header = headerOf(ground);
-  const provider = ground.providerOf(id);
+  const provider = ground.providers.get(id);
   if (provider !== undefined) return provider.wrap(epochKey, epochContext(header, epoch, id));
   const recovery = ground.records
     .durable()
@@ -115,10 +115,14 @@ async function movedSigningKeys(
 ): Promise<readonly WrappedRecord[]> {
   const { epochs, records, random } = ground;
   const moved: WrappedRecord[] = [];
+  const former = ground.providers.get(of.from);
+  if (former === undefined) {
+    throw new HoldfastError("rotation_provider_missing", { provider: of.from });
+  }
   for (const held of records.index().signing.values()) {
     const record = held.find((one) => one.provider === of.from);
     if (record === undefined) continue;
-    const ref = await moveSigningKey(epochs, record, ground.current().provider, provider);
+    const ref = await moveSigningKey(epochs, record, former, provider);
     if (ref === undefined) continue;
     const { wrapped: _, epoch: __, ...rest } = record;
     const { file } = headerOf(ground);

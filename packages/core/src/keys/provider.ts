@@ -2,8 +2,9 @@
  * The port of key providers: where keys live and are used. A provider wraps the epoch key and holds the
  * device's signing keys; everything below the epoch key is software (see `keyring.ts`).
  *
- * A provider says how it may fail. `unwrap` and `signer` answer `null` for "not mine" and throw only for
- * "mine, but broken" (`key_unwrap_failed`). What a provider can do is in `capabilities`: branch on them,
+ * A provider says how it may fail. `unwrap` and `signer` answer `null` for "not mine" and throw
+ * `key_unwrap_failed` for "mine, but broken"; any call may throw `key_provider_failed` when the device behind it
+ * does not do its part, and `guard.ts` adds `key_provider_timeout`. What a provider can do is in `capabilities`: branch on them,
  * never on the name. The conformance suite is `testkit/src/key-provider.suite.ts`.
  */
 import type { Assurance } from "../event/event.ts";
@@ -29,7 +30,10 @@ export function whenReady<T, U>(
 /** What a keyring stores to open a provider again: public, flat, never key material. */
 export type ProviderParameters = Readonly<Record<string, string | number>>;
 
-/** Signs one message with one key. Ed25519: 64 bytes (RFC 8032); ECDSA P-256: r ‖ s, 64 bytes. */
+/** Algorithms of keys in providers: those of device logs, and that of Bitcoin transactions. */
+export type KeyAlgorithm = SignatureAlgorithm | "ecdsa-secp256k1";
+
+/** Signs one message with one key. Ed25519: 64 bytes (RFC 8032); ECDSA over SHA-256: r ‖ s, 64 bytes, low s. */
 export type Sign = (message: Uint8Array) => MaybePromise<Bytes>;
 
 /** Where keys live and are used; see the module header. */
@@ -37,9 +41,13 @@ export interface KeyProvider {
   readonly name: ProviderName;
   readonly assurance: Assurance;
   readonly capabilities: {
-    readonly sign: readonly SignatureAlgorithm[];
+    readonly sign: readonly KeyAlgorithm[];
     /** Does every method answer without a promise? */
     readonly synchronous: boolean;
+    /** Could the provider keep its keys to itself, and does not? Then whoever may use them may copy them. */
+    readonly extractable: boolean;
+    /** Are its keys gone with the process or with the machine's next start? */
+    readonly volatile: boolean;
   };
   /** What the keyring's `provider` record keeps (salt, cost, key check; a token's label; …). */
   readonly parameters: ProviderParameters;
@@ -55,10 +63,10 @@ export interface KeyProvider {
    * the DER SubjectPublicKeyInfo.
    */
   generateSigningKey(
-    algorithm: SignatureAlgorithm,
+    algorithm: KeyAlgorithm,
   ): MaybePromise<{ readonly ref: Bytes; readonly spki: Bytes }>;
   /** Signs with the key of `ref`. `null`: not this provider's key; throws `key_unwrap_failed` when broken. */
-  signer(ref: Uint8Array, algorithm: SignatureAlgorithm): MaybePromise<Sign | null>;
+  signer(ref: Uint8Array, algorithm: KeyAlgorithm): MaybePromise<Sign | null>;
   /**
    * The private key of `ref`, PKCS#8, which the caller wipes; `null` as `signer`. Only where the provider cannot
    * keep keys to itself anyway: then they move along when its own key is rotated.
@@ -68,6 +76,22 @@ export interface KeyProvider {
   adoptSigningKey?(privateKey: Uint8Array, algorithm: SignatureAlgorithm): MaybePromise<Bytes>;
   /** Wipes what it holds. Any later call is a bug (an assertion). */
   close(): void;
+}
+
+/** Strength of a kind, where the provider itself is not at hand to say its own. */
+const kindAssurances: Readonly<Record<ProviderName, Assurance>> = {
+  pkcs11: "hardware",
+  tpm: "hardware",
+  "os-keychain": "os",
+  software: "software",
+  simulator: "none",
+};
+
+/** What a record says of its provider's assurance, else what its kind has. */
+export function assuranceOfKind({ name, parameters }: ProviderRecord): Assurance {
+  const stated = parameters["assurance"];
+  const known = stated === "hardware" || stated === "os" || stated === "software";
+  return known || stated === "none" ? stated : kindAssurances[name];
 }
 
 /** The public part of a `provider` record: enough to open that provider again. */

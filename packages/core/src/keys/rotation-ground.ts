@@ -3,7 +3,7 @@ import type { Crypto, Random } from "../std/ports.ts";
 import type { Copies } from "./copies.ts";
 import type { Epoch } from "./epoch.ts";
 import type { KeyringRecords } from "./keyring-records.ts";
-import type { KeyProvider } from "./provider.ts";
+import type { KeyProviders } from "./providers.ts";
 import type { RecoveryCipher } from "./recovery-cipher.ts";
 
 /** What rotation works on. */
@@ -14,11 +14,7 @@ export interface RotationGround {
   readonly records: KeyringRecords;
   readonly epochs: Map<string, Epoch>;
   readonly recovery?: RecoveryCipher | undefined;
-  /** The provider in use, and any other that is open. */
-  current(): { readonly id: string; readonly provider: KeyProvider };
-  providerOf(id: string): KeyProvider | undefined;
-  /** Uses another provider from now on; the former one is closed. */
-  adopt(id: string, provider: KeyProvider): void;
+  readonly providers: KeyProviders;
   /** A wrapped key has another text. */
   renamed(before: string, after: string): void;
 }

@@ -20,7 +20,14 @@ import {
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Aead, Argon2Cost, Crypto, Random, SignatureAlgorithm } from "../std/ports.ts";
-import type { KeyProvider, OpenProvider, ProviderParameters, Sign } from "./provider.ts";
+import type { Assurance } from "../event/event.ts";
+import type {
+  KeyProvider,
+  OpenProvider,
+  ProviderName,
+  ProviderParameters,
+  Sign,
+} from "./provider.ts";
 
 /**
  * 64 MiB, 3 passes, 4 lanes: the second recommended option of RFC 9106 §4 (measured: about 90 ms with a
@@ -87,9 +94,15 @@ interface Derived {
   readonly check: Bytes;
 }
 
-/** The provider key and what is made of it, one HMAC each (HKDF-Expand, RFC 5869 §2.3, first block). */
 function derive(crypto: Crypto, passphrase: Bytes, salt: Bytes, cost: Argon2Cost): Derived {
-  const providerKey = crypto.argon2id(passphrase, salt, cost, 32);
+  return expand(crypto, crypto.argon2id(passphrase, salt, cost, 32));
+}
+
+/**
+ * What is made of a provider key, one HMAC each (HKDF-Expand, RFC 5869 §2.3, first block). Takes the key over and
+ * wipes it.
+ */
+function expand(crypto: Crypto, providerKey: Bytes): Derived {
   const mac = crypto.hmac(providerKey);
   const wrapKey = mac.mac(labels.wrap);
   try {
@@ -145,13 +158,50 @@ export function createSoftwareProvider(options: SoftwareProviderOptions): KeyPro
   } finally {
     wipe(passphrase);
   }
-  return providerOver(crypto, random, parameters, derived);
+  const kind = { name: "software", assurance: "software" } as const;
+  return providerOver(crypto, random, { ...kind, parameters }, derived);
+}
+
+/** What {@link createSecretProvider} takes. */
+export interface SecretProviderOptions {
+  readonly crypto: Crypto;
+  readonly random: Random;
+  readonly name: ProviderName;
+  readonly assurance: Assurance;
+  /** 32 random bytes that something outside this process keeps; wiped. */
+  readonly secret: Bytes;
+  /** As stored by the keyring, where they hold the key check; `undefined` for a secret that was just made. */
+  readonly stored: ProviderParameters | undefined;
+  /** What opens it again besides the key check. */
+  readonly parameters: ProviderParameters;
+}
+
+/**
+ * A provider over a secret that is released to this process while the keyring is open: a keychain's, for
+ * instance. Throws `key_wrong` when the secret is not that of the stored key check, `keyring_salt_missing` when
+ * there is none.
+ */
+export function createSecretProvider(options: SecretProviderOptions): KeyProvider {
+  const { crypto, random, name, assurance, stored } = options;
+  invariant(options.secret.length === 32, "the secret of a provider has 32 bytes");
+  const derived = expand(crypto, options.secret);
+  const parameters = { ...options.parameters, check: base64url(derived.check) };
+  if (stored !== undefined) {
+    const { check } = stored;
+    if (typeof check !== "string")
+      throw new HoldfastError("keyring_salt_missing", { missing: "check" });
+    const expected = fromBase64url(check) ?? new Uint8Array(0);
+    if (!equalSecretBytes(derived.check, expected)) {
+      throw new HoldfastError("key_wrong", { provider: name });
+    }
+  }
+  return providerOver(crypto, random, { name, assurance, parameters }, derived);
 }
 
 function providerOver(
   crypto: Crypto,
   random: Random,
-  parameters: ProviderParameters,
+  kind: Pick<KeyProvider, "name" | "assurance" | "parameters">,
   derived: Derived,
 ): KeyProvider {
   let held: Derived | undefined = derived;
@@ -168,7 +218,7 @@ function providerOver(
     const { aead, id } = use();
     if (wrapped.length < idBytes || !equalBytes(wrapped.subarray(0, idBytes), id)) return null;
     const broken = (): HoldfastError =>
-      new HoldfastError("key_unwrap_failed", { provider: "software" });
+      new HoldfastError("key_unwrap_failed", { provider: kind.name });
     if (wrapped.length < idBytes + nonceBytes + tagBytes) throw broken();
     const nonce = wrapped.subarray(idBytes, idBytes + nonceBytes);
     const plain = aead.decrypt(nonce, wrapped.subarray(idBytes + nonceBytes), context);
@@ -178,10 +228,15 @@ function providerOver(
   const contextOf = (algorithm: SignatureAlgorithm): Bytes =>
     concat(signingContext, utf8(algorithm));
   return {
-    name: "software",
-    assurance: "software",
-    capabilities: { sign: ["ed25519", "ecdsa-p256"], synchronous: true },
-    parameters,
+    name: kind.name,
+    assurance: kind.assurance,
+    capabilities: {
+      sign: ["ed25519", "ecdsa-p256"],
+      synchronous: true,
+      extractable: false,
+      volatile: false,
+    },
+    parameters: kind.parameters,
     wrap(key, context) {
       invariant(key.length === 32, "a wrapped key has 32 bytes");
       return wrapBytes(key, context);
@@ -190,12 +245,13 @@ function providerOver(
       const key = unwrapBytes(wrapped, context);
       if (key !== null && key.length !== 32) {
         wipe(key);
-        throw new HoldfastError("key_unwrap_failed", { provider: "software" });
+        throw new HoldfastError("key_unwrap_failed", { provider: kind.name });
       }
       return key;
     },
     generateSigningKey(algorithm) {
       use();
+      invariant(algorithm !== "ecdsa-secp256k1", "capabilities say what can be signed");
       const { privateKey, spki } = crypto.generateSigningKey(algorithm);
       try {
         return { ref: wrapBytes(privateKey, contextOf(algorithm)), spki };
@@ -204,6 +260,7 @@ function providerOver(
       }
     },
     signer(ref, algorithm): Sign | null {
+      invariant(algorithm !== "ecdsa-secp256k1", "capabilities say what can be signed");
       const privateKey = unwrapBytes(ref, contextOf(algorithm));
       if (privateKey === null) return null;
       try {

@@ -2,7 +2,7 @@
  * Reading a backup: the archive is checked against what it says of itself while it goes by. What it holds is only to
  * be believed once {@link BackupReader.finish} has returned.
  */
-import type { SigningKeyRecord } from "../keys/keyring.ts";
+import type { SigningKeyRecord } from "../keys/signing.ts";
 import { verifySignature } from "../proof/signature.ts";
 import { type Bytes, fromBase64 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";

@@ -23,7 +23,9 @@ export type OpeningReason =
   | "rollback-accepted"
   | "restored"
   | "re-key"
-  | "fork";
+  | "fork"
+  /** Of another key provider, beside its predecessor, which goes on. */
+  | "fallback";
 
 /** The plaintext fields of an `IncarnationOpened` event. A type, not an interface: it is plain JSON. */
 export type IncarnationPub = {

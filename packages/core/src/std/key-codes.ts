@@ -17,6 +17,43 @@ export const keyCodes = {
     meaning: "No key provider named in the keyring can be used by this process.",
     action: "Attach the token or give the passphrase; see the keyring's provider records.",
   },
+  key_provider_timeout: {
+    meaning: "A key provider did not answer within its deadline.",
+    action:
+      "Look at the device; it is tried again by itself. The deadline is a setting, 40 ms by default.",
+  },
+  key_provider_failed: {
+    meaning: "A key provider cannot do its part: token gone, device error, or its process ended.",
+    action: "Look at the device, and at the fault in the details; it is tried again by itself.",
+  },
+  key_answer_wrong: {
+    meaning: "A key provider answered, and its answer does not verify.",
+    action: "Take the device out of service: nothing of the answer was used.",
+  },
+  key_pin_refused: {
+    meaning: "The token refused its PIN. It is not tried again in this process.",
+    action: "Correct the PIN and start again: a token locks itself after a few wrong ones.",
+  },
+  key_fallback_refused: {
+    meaning: "The preferred key provider does not work, and the policy allows no fallback.",
+    action: "Attach the device. Nothing was changed; the setting is key_fallback.",
+  },
+  key_assurance_low: {
+    meaning: "No key provider of the keyring reaches the minimum assurance of the policy.",
+    action: "Add a stronger provider, or lower key_minimum.",
+  },
+  key_module_missing: {
+    meaning: "Software that a key provider needs is not installed.",
+    action: "Install what the details name, or choose another provider.",
+  },
+  key_keychain_volatile: {
+    meaning: "The system's keychain would keep the key in memory only.",
+    action: "Start a Secret Service (gnome-keyring, KWallet), or choose another provider.",
+  },
+  profile_refused: {
+    meaning: "The production profile does not allow a setting or a state that was found.",
+    action: "Correct what the details name; nothing was opened.",
+  },
   keyring_missing: {
     meaning: "Neither the store's folder nor the registered place holds a keyring.",
     action: "Restore the keyring, then open again. Without it the store cannot be opened.",

@@ -171,6 +171,14 @@ export const limits = {
   rotationResumeMs: 500,
   /** Recovery keys of one keyring. */
   recoveryKeysMax: 8,
+  /** What a key provider may take for an operation that a commit waits for. */
+  keyDeadlineMs: 40,
+  /** To open a provider: its process, its device, its login. */
+  keyOpenMs: 1_500,
+  /** To make a key; a TPM searches for primes. */
+  keyGenerateMs: 15_000,
+  /** Providers of one keyring; also how often one commit is tried with another of them. */
+  keyProvidersMax: 8,
   /** Argon2id as stored in a keyring: what a hostile file may make this process spend. */
   argon2MemoryKibMax: 256 * 1024,
   argon2PassesMax: 16,

@@ -3,10 +3,12 @@
  * store is closed and opened again, and the ids on the medium decide what had been committed: what is absent is
  * sealed anew under the same ids, or its callers are told.
  */
+import { isProviderFailure } from "../keys/guard.ts";
 import type { EventContent } from "../seal/content.ts";
 import { sealGroup, type SealedGroup } from "../seal/seal.ts";
 import type { CommitNote, SealedEvent } from "../seal/sealed-event.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
 import type { AppendCall, AppendedEvent, AppendResult, PreparedDraft } from "./append.ts";
 import { createPlanner, type PlannedCall, type PlannedDraft } from "./plan.ts";
 import { seenCheckpoint } from "./seen-checkpoint.ts";
@@ -55,7 +57,8 @@ export function createGroupCommit(deps: WriterDeps, tenancy: Tenancy): GroupComm
         await commitOnce(group);
         return;
       } catch (error) {
-        if (recover(error) && attempt < attemptsMax) continue;
+        const most = isProviderFailure(error) ? limits.keyProvidersMax : attemptsMax;
+        if (recover(error) && attempt < most) continue;
         for (const waiting of group) answer(waiting, error);
         return;
       }
@@ -74,7 +77,8 @@ export function createGroupCommit(deps: WriterDeps, tenancy: Tenancy): GroupComm
     }
     // Where nobody can say whether the commit is there, sealing it anew could record it twice.
     if (isHoldfastError(error, "store_io_error")) return error.details["outcome"] !== "unknown";
-    return isHoldfastError(error, "lease_lost");
+    // Sealed anew under the same ids, for the incarnation of the provider that is chosen next.
+    return isHoldfastError(error, "lease_lost") || isProviderFailure(error);
   }
 
   async function commitOnce(group: readonly WaitingCall[]): Promise<void> {

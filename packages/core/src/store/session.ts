@@ -154,23 +154,47 @@ function checkStoreId(driver: SqliteDriver, keyring: Keyring): void {
   if (row?.value !== keyring.storeId) throw new HoldfastError("store_foreign");
 }
 
+/**
+ * Of own device logs, newest first, the one that goes on: the newest whose signing key lies in that provider.
+ * Each provider of a keyring has its own line of incarnations, so that a fallback goes on where its key signed
+ * before. A log whose key is in no provider that is known is never passed over.
+ */
+export function lineOf<T extends { readonly incarnation: string }>(
+  keyring: Pick<Keyring, "signingKeys">,
+  logs: readonly T[],
+  provider: string | undefined,
+): T | undefined {
+  const held = new Map(
+    keyring.signingKeys().map((key) => [key.incarnation, key.provider] as const),
+  );
+  return logs.find(({ incarnation }) => {
+    const holder = held.get(incarnation);
+    return holder === undefined || holder === provider;
+  });
+}
+
 interface OwnRow {
   readonly number: number;
   readonly device: string;
   readonly incarnation: string;
 }
 
-/** The newest own device log; `undefined` in a store that has none yet. */
+/**
+ * The own device log that goes on with the provider of that id, by default the chosen one; where that provider
+ * has none yet, the newest of all. `undefined` in a store that has none.
+ */
 export function readOwnLog(
   deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
   session: Pick<Session, "driver" | "log">,
+  provider: string | undefined = deps.keyring.providers.line(),
 ): OwnLog | undefined {
   const { driver, log } = session;
-  const own = driver
+  const logs = driver
     .prepare(
-      "SELECT number, device, incarnation FROM incarnations WHERE own = 1 ORDER BY number DESC LIMIT 1",
+      "SELECT number, device, incarnation FROM incarnations WHERE own = 1 ORDER BY number DESC",
     )
-    .get<OwnRow>();
+    .all<OwnRow>();
+  const own = lineOf(deps.keyring, logs, provider) ?? logs[0];
   const lost = lostLog(deps, session);
   if (own === undefined) return lost;
   const root = rootOfLog(deps, log, own);

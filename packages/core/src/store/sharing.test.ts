@@ -86,6 +86,7 @@ describe("a queue that is full", () => {
       session: () => ({ ...session, participants: [] }),
       reopen: () => undefined,
       becomeWriter: never,
+      isCurrent: never,
       committed: never,
     });
     const call = { drafts: [], expect: undefined };

@@ -5,7 +5,9 @@
 import { derFromP1363 } from "../proof/ecdsa-der.ts";
 import { deviceLogOrigin } from "../proof/checkpoint.ts";
 import { formatNote, noteKeyId } from "../proof/note.ts";
-import type { Keyring, SigningKeyRecord } from "../keys/keyring.ts";
+import { isProviderFailure } from "../keys/guard.ts";
+import type { Keyring } from "../keys/keyring.ts";
+import type { SigningKeyRecord } from "../keys/signing.ts";
 import type { DeviceHead, Origin, SealedGroup } from "../seal/seal.ts";
 import type { CommitNote } from "../seal/sealed-event.ts";
 import { utf8 } from "../std/bytes.ts";
@@ -30,6 +32,8 @@ export interface StoreSession {
 export interface WriterIdentity {
   readonly origin: Origin;
   readonly key: SigningKeyRecord;
+  /** `KeyProviders.generation` when it was taken up. */
+  readonly generation: number;
 }
 
 export interface WriterDeps {
@@ -48,6 +52,8 @@ export interface WriterDeps {
    * opens a new incarnation where one is due.
    */
   readonly becomeWriter: (token: number) => Promise<WriterIdentity>;
+  /** Is that still the identity to write as? Another key provider may have been chosen since. */
+  readonly isCurrent: (identity: WriterIdentity) => boolean;
   /** Called after COMMIT, before the answer. */
   readonly committed: (identity: WriterIdentity, note: CommitNote) => void;
   /** Called when the lease was taken over from a holder that is gone or late. */
@@ -92,8 +98,23 @@ export function createTenancy(deps: WriterDeps): Tenancy {
     }
   }
 
+  /** A provider that fails while its incarnation is taken up leaves the choice to another one. */
   async function hold(): Promise<Tenure> {
-    if (tenure !== undefined) return tenure;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await holdOnce();
+      } catch (error) {
+        if (!isProviderFailure(error) || attempt >= limits.keyProvidersMax) throw error;
+        surrender();
+      }
+    }
+  }
+
+  async function holdOnce(): Promise<Tenure> {
+    if (tenure !== undefined) {
+      if (deps.isCurrent(tenure.identity)) return tenure;
+      surrender();
+    }
     const deadline = clock.monotonic() + limits.leaseWaitMsMax;
     for (;;) {
       const attempt = deps.session().lease.tryAcquire();

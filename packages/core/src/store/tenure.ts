@@ -1,5 +1,9 @@
 /**
  * Becoming the writer: which incarnation goes on, and when a new one is opened first.
+ *
+ * Each key provider has a line of incarnations of its own. The chosen provider's newest one goes on; while the
+ * preferred provider works, the others' lines are opened beside it, signed for by its key, so that a fallback
+ * signs only as an incarnation that the preferred key has vouched for.
  */
 import { originKey } from "../event/event.ts";
 import { deviceLogOrigin } from "../proof/checkpoint.ts";
@@ -8,7 +12,10 @@ import { createNoteVerifier, openNote } from "../proof/note.ts";
 import { verifySignature } from "../proof/signature.ts";
 import { emptyRange, rootOf } from "../proof/tree.ts";
 import { noPrevious } from "../event/event.ts";
-import type { SigningKeyRecord } from "../keys/keyring.ts";
+import { isProviderFailure } from "../keys/guard.ts";
+import type { SigningKeyRecord } from "../keys/signing.ts";
+import type { KeyProvider } from "../keys/provider.ts";
+import type { ChosenProvider } from "../keys/providers.ts";
 import {
   deviceId,
   incarnationOpenedType,
@@ -20,7 +27,7 @@ import {
 import { type Origin, sealGroup } from "../seal/seal.ts";
 import { base64, base64url, hex } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
-import type { Clock, Random } from "../std/ports.ts";
+import type { Clock, Random, SignatureAlgorithm } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import { type Mark, readMark, writeMark } from "./mark.ts";
 import { pulledHash } from "./pulled.ts";
@@ -46,19 +53,63 @@ export async function becomeWriter(
   token: number,
 ): Promise<WriterIdentity> {
   deps.keyring.refresh();
-  const own = readOwnLog(deps, session);
+  const chosen = deps.keyring.providers.choose();
+  const own = readOwnLog(deps, session, chosen.id);
+  const identity = await identityFor(deps, session, token, own, chosen);
+  if (chosen.insteadOf === undefined) await openFallbacks(deps, session, token, identity);
+  return identity;
+}
+
+async function identityFor(
+  deps: TenureDeps,
+  session: StoreSession,
+  token: number,
+  own: OwnLog | undefined,
+  chosen: ChosenProvider,
+): Promise<WriterIdentity> {
   const restored = own !== undefined && wasRestored(deps, session.driver);
   if (restored) checkLastNote(deps, session, own, keyOf(deps, own.incarnation));
   const reason = restored ? "restored" : openingReason(deps, own);
-  if (reason !== undefined) return openIncarnation(deps, session, token, own, reason);
+  if (reason !== undefined) return openIncarnation(deps, session, token, own, reason, chosen);
   invariant(own !== undefined, "a store without an incarnation opens its first");
   const key = keyOf(deps, own.incarnation);
+  if (key.provider !== chosen.id) {
+    // A fallback that nobody vouched for beforehand is no fallback.
+    if (chosen.insteadOf !== undefined) {
+      throw new HoldfastError("key_provider_unavailable", { reason: "not enrolled" });
+    }
+    return openIncarnation(deps, session, token, own, "re-key", chosen);
+  }
   checkLastNote(deps, session, own, key);
-  return { origin: originOf(deps, own.device, own.incarnation), key };
+  const origin = originOf(deps, own.device, own.incarnation, key.provider);
+  return { origin, key, generation: deps.keyring.providers.generation() };
+}
+
+/** Opens the first incarnation of each provider that may be fallen back to, if it has none yet. */
+async function openFallbacks(
+  deps: TenureDeps,
+  session: StoreSession,
+  token: number,
+  { key }: WriterIdentity,
+): Promise<void> {
+  const { keyring } = deps;
+  const held = new Set(keyring.signingKeys().map(({ provider }) => provider));
+  for (const { id } of keyring.providers.fallbacks()) {
+    const provider = keyring.providers.get(id);
+    if (held.has(id) || provider === undefined) continue;
+    const before = readOwnLog(deps, session, key.provider);
+    const next = { id, provider, insteadOf: undefined };
+    try {
+      await openIncarnation(deps, session, token, before, "fallback", next);
+    } catch (error) {
+      // The next writer tries again; meanwhile this provider cannot be fallen back to.
+      if (!isProviderFailure(error)) throw error;
+    }
+  }
 }
 
 /**
- * Opens an incarnation over the newest own log, whatever the mark says: its branch was forked, or the server
+ * Opens an incarnation over the own log that goes on, whatever the mark says: its branch was forked, or the server
  * holds more of it than this store. The lease is held; whoever writes must become the writer anew.
  */
 export async function openNextIncarnation(
@@ -67,7 +118,9 @@ export async function openNextIncarnation(
   token: number,
   reason: "fork" | "restored" | "re-key",
 ): Promise<void> {
-  await openIncarnation(deps, session, token, readOwnLog(deps, session), reason);
+  const chosen = deps.keyring.providers.choose();
+  const own = readOwnLog(deps, session, chosen.id);
+  await openIncarnation(deps, session, token, own, reason, chosen);
 }
 
 function openingReason(deps: TenureDeps, own: OwnLog | undefined): OpeningReason | undefined {
@@ -90,8 +143,9 @@ function openingReason(deps: TenureDeps, own: OwnLog | undefined): OpeningReason
   }
 }
 
-function originOf(deps: TenureDeps, device: string, incarnation: string): Origin {
-  const tier = deps.keyring.provider.assurance;
+function originOf(deps: TenureDeps, device: string, incarnation: string, provider: string): Origin {
+  const tier = deps.keyring.providers.assuranceOf(provider);
+  invariant(tier !== undefined, "a key that signs lies in a provider of the keyring");
   return { tenant: deps.keyring.tenant, device, incarnation, tier, app: deps.app };
 }
 
@@ -128,14 +182,17 @@ async function openIncarnation(
   token: number,
   before: OwnLog | undefined,
   reason: OpeningReason,
+  { id, provider }: ChosenProvider,
 ): Promise<WriterIdentity> {
   const incarnation = hex(deps.random.bytes(8));
-  const { ref, spki } = await deps.keyring.provider.generateSigningKey("ed25519");
+  const algorithm = noteAlgorithm(provider);
+  const { ref, spki } = await provider.generateSigningKey(algorithm);
   const device = before?.device ?? deviceId(deps.crypto, spki);
-  const key: SigningKeyRecord = { device, incarnation, algorithm: "ed25519", spki };
+  const key: SigningKeyRecord = { device, incarnation, algorithm, spki, provider: id };
   deps.keyring.addSigningKey({ ...key, ref });
-  const origin = originOf(deps, device, incarnation);
-  const identity: WriterIdentity = { origin, key };
+  const origin = originOf(deps, device, incarnation, id);
+  const generation = deps.keyring.providers.generation();
+  const identity: WriterIdentity = { origin, key, generation };
   const pub: IncarnationPub = {
     alg: key.algorithm,
     spki: base64(spki),
@@ -153,7 +210,7 @@ async function openIncarnation(
   const note = await sign(sealed);
   // A mark of an empty log first: it lags, and a crash before the next one does not look like a move.
   const pulled = pulledHash(session.driver);
-  writeMarkFor(deps, identity, { size: 0, root: base64(deps.crypto.sha256()), pulled }, 0);
+  writeMarkFor(deps, origin, { size: 0, root: base64(deps.crypto.sha256()), pulled }, 0);
   // Put back on purpose: a crash before COMMIT leaves the row that says so.
   const accepts = before !== undefined && wasRestored(deps, session.driver);
   if (accepts) acceptMarks(deps, session, incarnation);
@@ -169,22 +226,26 @@ async function openIncarnation(
   return identity;
 }
 
+/** Ed25519 where the provider has it, else P-256: what a commit note may be signed with. */
+function noteAlgorithm({ name, capabilities }: KeyProvider): SignatureAlgorithm {
+  if (capabilities.sign.includes("ed25519")) return "ed25519";
+  if (capabilities.sign.includes("ecdsa-p256")) return "ecdsa-p256";
+  throw new HoldfastError("key_provider_unavailable", { provider: name, reason: "signs nothing" });
+}
+
 /** What was lost is accepted: the marks of earlier incarnations come down to what the store holds. */
 function acceptMarks(deps: TenureDeps, session: StoreSession, opened: string): void {
-  for (const { device, incarnation, algorithm, spki } of deps.keyring.signingKeys()) {
+  for (const key of deps.keyring.signingKeys()) {
+    const { device, incarnation } = key;
     if (incarnation === opened) continue;
     const { mark } = readMark(deps.keyring.markMac(), deps.medium.markFile(incarnation));
     if (mark?.folder !== deps.medium.place.folder) continue;
     const size = session.log.deviceLogSize(device, incarnation);
     if (mark.size <= size) continue;
     const range = session.log.deviceLog(device, incarnation)?.head.range ?? emptyRange;
-    const identity = {
-      origin: originOf(deps, device, incarnation),
-      key: { device, incarnation, algorithm, spki },
-    };
     writeMarkFor(
       deps,
-      identity,
+      { device, incarnation },
       { size, root: base64(rootOf(deps.crypto, range)), pulled: pulledHash(session.driver) },
       mark.count + 1,
     );
@@ -285,7 +346,7 @@ function deviceNames(
 function markCommit(deps: TenureDeps, identity: WriterIdentity, at: Marked): void {
   const file = deps.medium.markFile(identity.origin.incarnation);
   const count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
-  writeMarkFor(deps, identity, at, count + 1);
+  writeMarkFor(deps, identity.origin, at, count + 1);
 }
 
 /** What a mark says of the store. */
@@ -317,13 +378,17 @@ export function createMarker(deps: TenureDeps): Marker {
         count = readMark(deps.keyring.markMac(), file).mark?.count ?? 0;
       }
       count += 1;
-      writeMarkFor(deps, identity, at, count);
+      writeMarkFor(deps, identity.origin, at, count);
     },
   };
 }
 
-function writeMarkFor(deps: TenureDeps, identity: WriterIdentity, at: Marked, count: number): void {
-  const { device, incarnation } = identity.origin;
+function writeMarkFor(
+  deps: TenureDeps,
+  { device, incarnation }: Pick<Origin, "device" | "incarnation">,
+  at: Marked,
+  count: number,
+): void {
   const mark: Mark = {
     v: 1,
     store: deps.keyring.storeId,

@@ -48,7 +48,9 @@ function receiptedNotes(
   return tables
     .ownLogs()
     .slice(-limits.pullOriginsMax)
-    .map((log) => ({ ...log, size: tables.pushed(log.number).size }))
+    .map(({ number, device, incarnation }) => {
+      return { device, incarnation, size: tables.pushed(number).size };
+    })
     .filter(({ size }) => size > 0);
 }
 

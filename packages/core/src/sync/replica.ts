@@ -10,6 +10,7 @@ import { readIncarnationPub } from "../seal/incarnation.ts";
 import { fromBase64 } from "../std/bytes.ts";
 import { type ErrorCode, HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
 import type { Clock, Crypto } from "../std/ports.ts";
+import { lineOf } from "../store/session.ts";
 import type { TenureView, Writer } from "../store/writer.ts";
 import { enrolmentOf, keepEnrolment } from "./enrolment.ts";
 import { judgePage, type PageView } from "./judge-page.ts";
@@ -28,7 +29,7 @@ import type {
   SyncStore,
 } from "./sync-store.ts";
 import { createTurn, type ReplicaSession, type Turn } from "./turn.ts";
-import { createSyncTables, type KnownLog, type SyncTables } from "./sync-tables.ts";
+import { createSyncTables, type KnownLog, mainLog, type SyncTables } from "./sync-tables.ts";
 import { createAcknowledgements } from "./rest/acknowledgements.ts";
 import { storePage } from "./take-pull.ts";
 import { planEpoch, takeEpoch } from "./take-epoch.ts";
@@ -63,11 +64,11 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
   return {
     server: () => tables().server(),
     origin() {
-      const { device, incarnation } = introduced(tables());
+      const { device, incarnation } = introduced(tables(), keyring);
       return { tenant: keyring.tenant, device, incarnation };
     },
     async signer() {
-      const { incarnation } = introduced(tables());
+      const { incarnation } = introduced(tables(), keyring);
       const key = keyring.signingKeys().find((each) => each.incarnation === incarnation);
       if (key === undefined) throw new HoldfastError("keyring_record_missing");
       return { algorithm: key.algorithm, sign: await keyring.signer(incarnation) };
@@ -172,8 +173,8 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
       return settled;
     });
     // The branch of an earlier incarnation has ended already: nothing goes on from it.
-    const isNewest = newestOwn(of).number === log.number;
-    if (outcome.status === "reopened" && isNewest) {
+    const goesOn = lineOf(keyring, of.ownLogs().toReversed(), keyring.providers.line());
+    if (outcome.status === "reopened" && goesOn?.number === log.number) {
       await parts.openIncarnation(at.token, outcome.reason === "fork" ? "fork" : "restored");
       at.tenure.forget();
     }
@@ -249,19 +250,30 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
 }
 
 function newestOwn(of: SyncTables): KnownLog {
-  const own = of.ownLogs().at(-1);
+  const own = mainLog(of.ownLogs());
   invariant(own !== undefined, "an open store has an incarnation");
   return own;
 }
 
-/** The newest own log whose key the server can check: of a younger one it learns by a push. */
-function introduced(of: SyncTables): KnownLog {
+/**
+ * The newest own log whose key the server can check (of a younger one it learns by a push), and of these rather
+ * one whose key provider works, the chosen one's first.
+ */
+function introduced(of: SyncTables, keyring: Keyring): KnownLog {
   const known = of
     .ownLogs()
-    .findLast(
-      ({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"),
-    );
-  return known ?? newestOwn(of);
+    .filter(({ number }) => of.pushed(number).receipt !== undefined || of.hasLeaf(number, "enrol"));
+  const holders = new Map(keyring.signingKeys().map((key) => [key.incarnation, key.provider]));
+  const { providers } = keyring;
+  const line = providers.line();
+  return (
+    known.findLast(({ incarnation }) => holders.get(incarnation) === line) ??
+    known.findLast(({ incarnation }) => {
+      return providers.get(holders.get(incarnation) ?? "") !== undefined;
+    }) ??
+    known.at(-1) ??
+    newestOwn(of)
+  );
 }
 
 /** The evidence: what the server signed, beside what we had asked. */

@@ -17,6 +17,16 @@ export interface KnownLog {
   readonly own: 0 | 1;
 }
 
+/** A log of this store, with the reason that its opening states. */
+export interface OwnKnownLog extends KnownLog {
+  readonly reason: string;
+}
+
+/** Of own logs, oldest first, the newest that was not opened beside another one for another key provider. */
+export function mainLog(logs: readonly OwnKnownLog[]): OwnKnownLog | undefined {
+  return logs.findLast(({ reason }) => reason !== "fallback") ?? logs.at(-1);
+}
+
 /** A commit note as it is kept. */
 export interface KeptNote {
   readonly size: number;
@@ -224,12 +234,15 @@ function deviceLogs(driver: SqliteDriver, one: One) {
       );
       return row?.position;
     },
-    ownLogs(): readonly KnownLog[] {
+    ownLogs(): readonly OwnKnownLog[] {
       return driver
         .prepare(
-          "SELECT number, device, incarnation, own FROM incarnations WHERE own = 1 ORDER BY number",
+          `SELECT number, device, incarnations.incarnation AS incarnation, own,
+             (SELECT header ->> '$.pub.reason' FROM events
+              WHERE events.incarnation = incarnations.number AND sequence = 1) AS reason
+           FROM incarnations WHERE own = 1 ORDER BY number`,
         )
-        .all<KnownLog>();
+        .all<OwnKnownLog>();
     },
     /** Foreign logs with the size of the newest note that is held, the newest logs first. */
     foreignNotes(

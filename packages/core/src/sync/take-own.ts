@@ -20,7 +20,7 @@ import type { SqliteEventLog } from "../store/sqlite-event-log.ts";
 import { localValues } from "./local-values.ts";
 import type { JudgedLog, JudgedPage } from "./judge-page.ts";
 import type { JudgedCheckpoint } from "./server-log-view.ts";
-import type { KnownLog, SyncTables } from "./sync-tables.ts";
+import { type KnownLog, mainLog, type SyncTables } from "./sync-tables.ts";
 
 /** Row of the table `pulls` while own events are fetched; no scope has this name. */
 export const ownRow = "own";
@@ -49,7 +49,7 @@ export interface RejoinedLog {
 
 /** From which position own events are to be fetched; `undefined`: nothing was lost, or all is fetched. */
 export function ownWanted(tables: SyncTables): number | undefined {
-  const newest = tables.ownLogs().at(-1);
+  const newest = mainLog(tables.ownLogs());
   if (newest === undefined || tables.value(takenName) === newest.incarnation) return undefined;
   const opening = JSON.parse(tables.opening(newest.number) ?? "{}") as { readonly pub?: unknown };
   if (!putBack.has(readIncarnationPub(opening.pub)?.reason ?? "")) return undefined;

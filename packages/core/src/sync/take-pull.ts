@@ -13,7 +13,7 @@ import { keepCheckpoint } from "./server-log-view.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { JudgedLog, JudgedPage } from "./judge-page.ts";
 import { fetchGranted, fetchReadable, movePulls } from "./plan-pull.ts";
-import type { SyncTables } from "./sync-tables.ts";
+import { mainLog, type SyncTables } from "./sync-tables.ts";
 import { endOwn, keepRejoined, takeOwn } from "./take-own.ts";
 
 export interface TakePullDeps {
@@ -79,7 +79,7 @@ export function storePage(
     if (stored.has(leaf)) tables.putUnopened(leaf, section);
   }
   if (request.own === true && page.next >= page.head) {
-    endOwn(deps, page.head, tables.ownLogs().at(-1)?.incarnation ?? "");
+    endOwn(deps, page.head, mainLog(tables.ownLogs())?.incarnation ?? "");
   }
   const isBehind = tables.pulls().some(({ position }) => position < page.head);
   const hasMoved = page.next > request.after;

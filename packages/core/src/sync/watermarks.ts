@@ -3,7 +3,7 @@ import type { Outbox } from "../outbox/outbox.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { createAcknowledgements } from "./rest/acknowledgements.ts";
 import type { SyncWatermarks } from "./sync-store.ts";
-import { createSyncTables, nothingPushed } from "./sync-tables.ts";
+import { createSyncTables, mainLog, nothingPushed } from "./sync-tables.ts";
 
 /** Reads the watermarks. */
 export function readWatermarks(
@@ -11,7 +11,7 @@ export function readWatermarks(
   outbox: Pick<Outbox, "status">,
 ): SyncWatermarks {
   const tables = createSyncTables(driver);
-  const newest = tables.ownLogs().at(-1);
+  const newest = mainLog(tables.ownLogs());
   const { size, owed } = newest === undefined ? nothingPushed : tables.pushed(newest.number);
   const isEnrolled = tables.server() !== undefined;
   const through =

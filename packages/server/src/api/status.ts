@@ -40,7 +40,7 @@ export interface Refusal {
   readonly retryAfter: number | undefined;
 }
 
-/** Storage that is full, locked or stopping is trouble that passes. */
+/** Storage that is full, locked or stopping, and a key device that is away, is trouble that passes. */
 const passing: ReadonlySet<ErrorCode> = new Set([
   "store_busy",
   "store_full",
@@ -48,6 +48,10 @@ const passing: ReadonlySet<ErrorCode> = new Set([
   "store_closed",
   "store_overloaded",
   "durability_unmet",
+  "key_provider_timeout",
+  "key_provider_failed",
+  "key_provider_unavailable",
+  "key_fallback_refused",
 ]);
 
 /** What a failure becomes on the wire; never a stack, a path or a text of the platform. */

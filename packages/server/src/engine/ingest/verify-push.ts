@@ -9,6 +9,7 @@ import {
   type Crypto,
   emptyRange,
   equalBytes,
+  type Header,
   HoldfastError,
   limits,
   rangeOfNodes,
@@ -87,7 +88,7 @@ export async function findLog(
   };
 }
 
-/** Throws `opening_wrong`. Answers whether another incarnation names the same predecessor. */
+/** Throws `opening_wrong`. Answers whether another incarnation stands in the same place after its predecessor. */
 async function checkAuthority(
   crypto: Crypto,
   reads: ServerReads,
@@ -104,12 +105,20 @@ async function checkAuthority(
   const before = await reads.deviceLog(tenant, dev, predecessor);
   if (before === undefined) throw new HoldfastError("opening_wrong", { part: "predecessor" });
   checkSuccession(crypto, opening, before);
-  return others.some((log) => predecessorOf(log) === predecessor);
+  const place = placeOf(opening.header);
+  return others.some((log) => placeOf(JSON.parse(log.opening) as Opened) === place);
 }
 
-function predecessorOf({ opening }: DeviceLogRow): string | undefined {
-  const { pub } = JSON.parse(opening) as { readonly pub?: unknown };
-  return readIncarnationPub(pub)?.predecessor;
+type Opened = Readonly<Partial<Pick<Header, "pub" | "tier">>>;
+
+/**
+ * What an incarnation comes after. One that another key provider signs stands beside its predecessor, one for
+ * each strength of provider; any two in one place are a device and its copy.
+ */
+function placeOf({ pub, tier }: Opened): string | undefined {
+  const { predecessor, reason } = readIncarnationPub(pub) ?? {};
+  if (predecessor === undefined) return undefined;
+  return reason === "fallback" ? `${predecessor} beside ${tier ?? ""}` : predecessor;
 }
 
 /** What the leaves of a push are to those that are here. */
