@@ -71,8 +71,10 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
       twice: 0,
       ok: true,
     },
-    bounded: { open: { now: number }, pulling: { most: number }, twice: 0, ok: true },
+    small: { open: { now: number }, pulling: { most: number }, twice: 0, ok: true },
   },
+  rotation: { keys: 300, rotation_s: number, quiet: timing, during: timing },
+  crash: { events: 300, open: timing },
   tail: { subscribers: 5, hints: { count: 15 }, last_subscriber: timing },
 };
 
@@ -129,7 +131,7 @@ describe("npm run bench", () => {
   it("refuses an unknown subject with exit code 2", () => {
     const { status, stderr } = runBench("speed");
     expect(status).toBe(2);
-    expect(stderr).toContain("append|query|read|open|verify|memory|ingest");
+    expect(stderr).toContain("append|query|read|open|verify|backup|memory|ingest");
   });
 
   it("profiles by self time", () => {
