@@ -8,10 +8,10 @@ import { createNoteVerifier, openNote } from "../proof/note.ts";
 import { verifySignature } from "../proof/signature.ts";
 import { emptyRange, rootOf } from "../proof/tree.ts";
 import { noPrevious } from "../event/event.ts";
+import { incarnationOpenedType } from "../event/system.ts";
 import type { SigningKeyRecord } from "../keys/keyring.ts";
 import {
   deviceId,
-  incarnationOpenedType,
   type IncarnationPub,
   type OpeningReason,
   successionPayloadType,
