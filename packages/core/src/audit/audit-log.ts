@@ -8,9 +8,9 @@ import {
   accessRevokedType,
   deviceEnrolledType,
   deviceRevokedType,
+  incarnationOpenedType,
   keyGrantedType,
 } from "../event/system.ts";
-import { incarnationOpenedType } from "../seal/incarnation.ts";
 import { toSections } from "../seal/content.ts";
 import { invariant, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";

@@ -1,6 +1,10 @@
 /** The port of grants over an open store: the writer loop, its session, its keyring. */
-import { accessRevokedType, keyGrantedType, systemPubFault } from "../event/system.ts";
-import { incarnationOpenedType } from "../seal/incarnation.ts";
+import {
+  accessRevokedType,
+  incarnationOpenedType,
+  keyGrantedType,
+  systemPubFault,
+} from "../event/system.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import type { PreparedDraft } from "../store/append.ts";
 import type { AccessDraft, GrantRow, GrantStore } from "../sync/grant-store.ts";

@@ -331,6 +331,14 @@ describe("conflicts", () => {
     }
   });
 
+  it("are not what two copies of one device say when they begin anew", () => {
+    const opened = { type: "IncarnationOpened", at: 1, content: undefined };
+    const events = ["a", "b"].map((device) => compose(opened, device, 1, {}));
+    expect(findConflicts(events, registry)).toEqual([]);
+    const noted = ["a", "b"].map((device) => compose({ ...opened, type: "Noted" }, device, 1, {}));
+    expect(findConflicts(noted, registry)).toHaveLength(1);
+  });
+
   it("among resolutions are conflicts themselves, unless they say the same", () => {
     const sides = [0, 1].map((at) => compose({ type: "Noted", at, content: at }, `d${at}`, 1, {}));
     const ref = sides.map(({ leaf }) => leaf);

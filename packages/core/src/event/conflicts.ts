@@ -26,7 +26,7 @@ import {
 } from "./causal-history.ts";
 import type { Header } from "./event.ts";
 import type { ConflictSide, CustomStrategy, Registry } from "./registry.ts";
-import { isSystemType } from "./system.ts";
+import { incarnationOpenedType, isSystemType } from "./system.ts";
 
 /** An event of the stream, with what it takes to tell whether two events say the same. */
 export interface ContendingEvent {
@@ -85,8 +85,9 @@ export function findConflicts(
 export function isExclusive(header: Header, registry: TypeLookup): boolean {
   if (header.vv === undefined) return false;
   if (header.op === "resolve") return true;
-  // What access events say together is settled by their fold, not by a person.
-  if (isSystemType(header.type)) return false;
+  // What access events say together is settled by their fold, not by a person; two openings after one
+  // predecessor are a clone, which is found elsewhere and which nobody can resolve.
+  if (isSystemType(header.type) || header.type === incarnationOpenedType) return false;
   return registry.types.get(header.type)?.concurrency !== "independent";
 }
 

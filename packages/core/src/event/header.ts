@@ -13,7 +13,7 @@ import { canonicalJson } from "../std/jcs.ts";
 import { limits } from "../std/limits.ts";
 import { type Header, operations, operationsWithReason } from "./event.ts";
 import { isName } from "./registry.ts";
-import { isSystemType, systemPubFault } from "./system.ts";
+import { incarnationOpenedType, isSystemType, systemPubFault } from "./system.ts";
 import { isUuidV7 } from "./uuid.ts";
 
 /** Version of the header format that this release writes. */
@@ -248,7 +248,6 @@ const operationsWithPub: ReadonlySet<string> = new Set([
   "sync",
   "migrate",
 ]);
-const openingType = "IncarnationOpened";
 
 const openingFields = closed(
   new Map([
@@ -280,10 +279,11 @@ function checkRules(fields: Fields): void {
   const { op, type, pub, why, sec } = fields as unknown as Header;
   if (operationsWithReason.has(op) && why === undefined) refuse("/why", "rule");
   if (Object.hasOwn(sec, "blob")) refuse("/sec/blob", "rule");
-  if ((type === openingType || isSystemType(type)) && pub === undefined) refuse("/pub", "rule");
+  if ((type === incarnationOpenedType || isSystemType(type)) && pub === undefined)
+    refuse("/pub", "rule");
   if (pub === undefined) return;
-  if (type !== openingType && !operationsWithPub.has(op)) refuse("/pub", "rule");
-  if (type === openingType) checkOpening(pub);
+  if (type !== incarnationOpenedType && !operationsWithPub.has(op)) refuse("/pub", "rule");
+  if (type === incarnationOpenedType) checkOpening(pub);
   const fault = systemPubFault(type, pub);
   if (fault !== undefined) refuse(`/pub/${fault}`, "rule");
   if (utf8(canonicalJson(pub)).length > limits.pubBytesMax) refuse("/pub", "size");

@@ -21,6 +21,8 @@ export const roles: readonly Role[] = ["device", "reader", "auditor", "admin"];
 /** Every scope of the tenant, present and future. */
 export const everyScope = "*";
 
+/** Event type of the first event of every device log. */
+export const incarnationOpenedType = "IncarnationOpened";
 /** Event type that grants access. */
 export const accessGrantedType = "AccessGranted";
 /** Event type that withdraws access. */

@@ -83,8 +83,9 @@ export interface Copies {
   /** The text of one copy as it lies on the medium. */
   text(name: CopyName): Bytes;
   /**
-   * Makes durable what was read: a process that was killed, or whose sync failed, leaves lines that are
-   * there to read and gone after a power cut. Nothing may be sealed with them before this.
+   * Makes durable what was read, in both copies where that can be: a process that was killed, or whose sync
+   * failed, leaves lines that are there to read and gone after a power cut, or in one copy only. Nothing may
+   * be sealed with them before this.
    */
   settle(): void;
 }
@@ -202,6 +203,14 @@ function merge(copies: readonly Copy[]): Plan {
   };
 }
 
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // The caller syncs what there is, which fails when nothing can be written.
+  }
+}
+
 /** Both copies as one record file. */
 export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
   let versions: Readonly<Record<CopyName, string | undefined>> | undefined;
@@ -224,22 +233,23 @@ export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
     const now = versionsNow();
     return versions === undefined || copyNames.some((name) => now[name] !== versions?.[name]);
   };
+  const write = (lines: readonly Bytes[]): void => {
+    const plan = repairable || changed() ? read() : undefined;
+    // Until both copies are written nobody knows what they hold: a failure makes the next call read.
+    versions = undefined;
+    const fresh = lines.filter((line) => !plan?.texts.has(fromUtf8(line.subarray(0, -1))));
+    for (const name of copyNames) {
+      const instead = plan?.replacements.get(name);
+      if (instead !== undefined) files[name].replace(concat(...instead, ...fresh));
+      else if (fresh.length > 0) files[name].append(concat(...fresh));
+    }
+    versions = versionsNow();
+    repairable = false;
+  };
   return {
     load: () => read().merged,
     changed,
-    write(lines) {
-      const plan = repairable || changed() ? read() : undefined;
-      // Until both copies are written nobody knows what they hold: a failure makes the next call read.
-      versions = undefined;
-      const fresh = lines.filter((line) => !plan?.texts.has(fromUtf8(line.subarray(0, -1))));
-      for (const name of copyNames) {
-        const instead = plan?.replacements.get(name);
-        if (instead !== undefined) files[name].replace(concat(...instead, ...fresh));
-        else if (fresh.length > 0) files[name].append(concat(...fresh));
-      }
-      versions = versionsNow();
-      repairable = false;
-    },
+    write,
     replace(lines) {
       versions = undefined;
       settled = false;
@@ -251,6 +261,8 @@ export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
     text: (name) => files[name].read() ?? new Uint8Array(0),
     settle() {
       if (settled) return;
+      // A key in one copy alone is lost with it. Where the other cannot be written now, one must do.
+      if (repairable) attempt(() => write([]));
       for (const name of copyNames) files[name].sync();
       settled = true;
     },

@@ -377,6 +377,21 @@ describe("keyring", () => {
     expect(linesOf(files.store.content).filter((line) => line.includes(key.id))).toHaveLength(1);
   });
 
+  it("seals with no key that stands in one copy alone, where the other can be written", () => {
+    const { files } = full();
+    using failed = open(files);
+    const key = failed.dataKeyToSeal("s2", "clinical");
+    files.registered.failing = true;
+    expect(() => {
+      failed.flush();
+    }).toThrow("disk full");
+    using next = open(files);
+    expect(next.dataKeyToSeal("s2", "clinical").id).toBe(key.id);
+    files.registered.failing = false;
+    next.flush();
+    expect(files.registered.content).toEqual(files.store.content);
+  });
+
   it("keeps granted keys to open and not to seal", () => {
     const { files } = full();
     using keyring = open(files);

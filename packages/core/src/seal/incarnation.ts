@@ -10,9 +10,6 @@ import { base64, base64url, type Bytes, fromBase64, utf8 } from "../std/bytes.ts
 import { canonicalJson } from "../std/jcs.ts";
 import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
 
-/** Event type of the first event of every device log. */
-export const incarnationOpenedType = "IncarnationOpened";
-
 /** DSSE payload type of the statement that hands a device over to a new incarnation. */
 export const successionPayloadType = "application/vnd.holdfast.succession+json";
 

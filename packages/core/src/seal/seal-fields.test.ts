@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { noPrevious } from "../event/event.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { emptyRange } from "../proof/tree.ts";
+import { incarnationOpenedType } from "../event/system.ts";
 import { base64, base64url, concat, utf8 } from "../std/bytes.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
@@ -13,7 +14,6 @@ import type { Aead, Crypto } from "../std/ports.ts";
 import { commitSection, openFrame, sealFrame } from "./frame.ts";
 import {
   deviceId,
-  incarnationOpenedType,
   readIncarnationPub,
   successionPayloadType,
   successionStatement,

@@ -12,13 +12,13 @@ import { createNoteVerifier, openNote } from "../proof/note.ts";
 import { verifySignature } from "../proof/signature.ts";
 import { emptyRange, rootOf } from "../proof/tree.ts";
 import { noPrevious } from "../event/event.ts";
+import { incarnationOpenedType } from "../event/system.ts";
 import { isProviderFailure } from "../keys/guard.ts";
 import type { SigningKeyRecord } from "../keys/signing.ts";
 import type { KeyProvider } from "../keys/provider.ts";
 import type { ChosenProvider } from "../keys/providers.ts";
 import {
   deviceId,
-  incarnationOpenedType,
   type IncarnationPub,
   type OpeningReason,
   successionPayloadType,

@@ -8,8 +8,14 @@
  */
 import type { Header } from "../event/event.ts";
 import { parseHeader } from "../event/header.ts";
-import { accessGrantedType, accessRevokedType, everyScope, type Role } from "../event/system.ts";
-import { deviceId, incarnationOpenedType, readIncarnationPub } from "../seal/incarnation.ts";
+import {
+  accessGrantedType,
+  accessRevokedType,
+  everyScope,
+  incarnationOpenedType,
+  type Role,
+} from "../event/system.ts";
+import { deviceId, readIncarnationPub } from "../seal/incarnation.ts";
 import { base64url, fromBase64, fromBase64url, wipe } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import {

@@ -8,6 +8,7 @@ import { deviceLogOrigin } from "../proof/checkpoint.ts";
 import { preAuthenticationEncoding } from "../proof/dsse.ts";
 import { checkInclusions, type PlacedLeaf } from "../proof/multiproof.ts";
 import { openSignedCheckpoint, type PublicKey, publicKeyOf } from "../proof/server-key.ts";
+import { incarnationOpenedType } from "../event/system.ts";
 import {
   checkProvenLeaf,
   type DeviceStatement,
@@ -19,7 +20,6 @@ import { verifySignature } from "../proof/signature.ts";
 import { checkConsistency, leafHash } from "../proof/tree.ts";
 import {
   deviceId,
-  incarnationOpenedType,
   type IncarnationPub,
   readIncarnationPub,
   successionPayloadType,
