@@ -60,7 +60,7 @@ const shapes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
       twice: 0,
       ok: true,
     },
-    bounded: { open: { now: number }, pulling: { most: number }, twice: 0, ok: true },
+    small: { open: { now: number }, pulling: { most: number }, twice: 0, ok: true },
   },
   tail: { subscribers: 5, hints: { count: 15 }, last_subscriber: timing },
 };
