@@ -3,8 +3,8 @@ import { createEmpty } from "../tests/postgres/cluster.ts";
 import type { Example } from "./doc-examples.ts";
 import { blocksOf, readExamples, runExample, tagBlocksOf } from "./doc-examples.ts";
 
-/** Blocks that are shown and not run: commands that install, start a server, or need a terminal. */
-const shownOnlyMax = 8;
+/** Blocks that are shown and not run: commands that install, start a server, need a terminal, a token or stock age. */
+const shownOnlyMax = 12;
 
 const examples = readExamples();
 const shownOnly = examples.filter(({ run }) => !run);

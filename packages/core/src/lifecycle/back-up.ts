@@ -157,6 +157,7 @@ export function createArchive(deps: Pick<BackUpDeps, "crypto">, manifest: Backup
   };
 }
 
+/** The pieces of one archive, in their order. */
 export type Archive = ReturnType<typeof createArchive>;
 
 function* entryPieces(name: string, content: Uint8Array, seconds: number): Generator<Bytes> {

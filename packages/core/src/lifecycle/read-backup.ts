@@ -21,6 +21,7 @@ import {
 } from "./manifest.ts";
 import { createTarReader, type TarEntry } from "./tar.ts";
 
+/** Reads one archive piece by piece; what it gives out is believed once {@link BackupReader.finish} returns. */
 export interface BackupReader {
   /** What the backup says of itself, once it has been read. */
   manifest(): BackupManifest | undefined;

@@ -1,0 +1,122 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
+import {
+  createManualClock,
+  createNoteDraft as note,
+  createNoteRegistry,
+  createSimulatedDevice,
+  createSimulatedProvider,
+  createTestStore,
+  settle,
+  type TestStoreKeys,
+} from "@holdfast/testkit";
+import { afterAll, describe, expect, it } from "vitest";
+import { keyPolicyDefault } from "../keys/policy.ts";
+import { createSoftwareProvider } from "../keys/software.ts";
+import type { Holdfast } from "./holdfast.ts";
+import { createKeyDesk } from "./key-desk.ts";
+
+const crypto = createNodeCrypto();
+const random = systemRandom;
+const cost = { memoryKib: 8, passes: 1, lanes: 1 };
+const folder = mkdtempSync(join(tmpdir(), "holdfast-replacement-"));
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+let files = 0;
+
+type Parameters = ReturnType<typeof createSoftwareProvider>["parameters"];
+
+const software = (passphrase: string, parameters?: Parameters) =>
+  createSoftwareProvider({ crypto, random, passphrase, parameters, cost });
+
+async function made(keys?: (clock: ReturnType<typeof createManualClock>) => TestStoreKeys) {
+  const path = join(folder, `store-${files++}.db`);
+  const clock = createManualClock(1_000_000);
+  let create = true;
+  const timers = { ...clock, soon: (run: () => void) => setImmediate(run) };
+  const test = await createTestStore(
+    {
+      crypto,
+      random,
+      clock,
+      timers,
+      openDriver(pageKey, { readOnly }) {
+        const driver = openSqlite({ path, pageKey, readOnly, create });
+        create = false;
+        return driver;
+      },
+    },
+    undefined,
+    keys?.(clock),
+  );
+  const open = (): Promise<Holdfast> => test.open({ registry: createNoteRegistry() });
+  return { clock, open };
+}
+
+const reasonsOf = (store: Holdfast): readonly unknown[] =>
+  store.read({ type: "IncarnationOpened" }).map(({ header }) => header.pub?.["reason"]);
+
+describe("a key provider in the place of another", () => {
+  it("is the one of its kind: a new passphrase leaves the device to sign, and serves as its fallback", async () => {
+    const device = createSimulatedDevice();
+    let words = "old";
+    const { clock, open } = await made((timers) => {
+      const onDevice = (parameters?: Parameters) =>
+        createSimulatedProvider({
+          over: software("pin", parameters),
+          device,
+          timers,
+          assurance: "hardware",
+        });
+      return {
+        make: () => [onDevice(), software("old")],
+        open: ({ name, parameters }) =>
+          Promise.resolve(
+            name === "simulator" ? onDevice(parameters) : software(words, parameters),
+          ),
+        use: {
+          policy: { ...keyPolicyDefault, allowed: ["simulator", "software"] },
+          time: { clock: timers, timers },
+        },
+      };
+    });
+    const store = await settle(clock, open());
+    await settle(clock, store.append(note("s", "one")));
+    const order = { why: "scheduled" };
+    await settle(clock, createKeyDesk(store).rotateProvider(software("new"), order));
+    await settle(clock, store.append(note("s", "two")));
+    const standings = store.providers.list();
+    expect(standings.map(({ name, state, chosen }) => [name, state, chosen])).toEqual([
+      ["simulator", "ready", true],
+      ["software", "ready", false],
+    ]);
+    device.state = "hangs";
+    await settle(clock, store.append(note("s", "three")));
+    const tiers = store.read({ type: "NoteTaken" }).map(({ header }) => header.tier);
+    expect(tiers).toEqual(["hardware", "hardware", "software"]);
+    expect(reasonsOf(store)).toEqual(["first", "fallback"]);
+    expect(store.verify({ allNotes: true })).toMatchObject({ ok: true, problems: [] });
+    await settle(clock, store.close());
+    await expect(settle(clock, open())).rejects.toThrow(/^key_/);
+    words = "new";
+    const again = await settle(clock, open());
+    await settle(clock, again.append(note("s", "four")));
+    expect(reasonsOf(again)).toEqual(["first", "fallback"]);
+    await settle(clock, again.close());
+  });
+
+  it("ends what another process does with the former one, which records nothing more", async () => {
+    const { open } = await made();
+    const [store, other] = [await open(), await open()];
+    await store.append(note("s", "one"));
+    await createKeyDesk(store).rotateProvider(software("new"), { why: "scheduled" });
+    await store.close();
+    await expect(other.append(note("s", "two"))).rejects.toThrow(/^key_provider_unavailable/);
+    expect(reasonsOf(other)).toEqual(["first"]);
+    expect(other.read({ type: "NoteTaken" })).toHaveLength(1);
+    await other.close();
+  });
+});
