@@ -135,6 +135,12 @@ describe("a store with two key providers", () => {
         "key_fallback_ended",
       ]);
       expect(store.verify({ allNotes: true })).toMatchObject({ ok: true, problems: [] });
+      await settle(clock, store.audit.settled());
+      const trail = ["KeyProviderFellBack", "KeyProviderReturned"] as const;
+      expect(store.audit.read({ kinds: trail }).map(({ data }) => data)).toEqual([
+        { from: "simulator", to: "software", operation: "sign", code },
+        { provider: "simulator" },
+      ]);
       await settle(clock, store.close());
     });
   }
@@ -150,6 +156,10 @@ describe("a store with two key providers", () => {
     await settle(clock, second.append(note("s", "two")));
     expect(tiers(second)).toEqual(["hardware", "software"]);
     expect(second.status().incarnation).not.toBe(incarnation);
+    await settle(clock, second.audit.settled());
+    expect(second.audit.read({ kinds: ["KeyProviderFellBack"] })).toMatchObject([
+      { data: { from: "simulator", to: "software", code: "key_provider_timeout" } },
+    ]);
     const opened = second.read({ type: "IncarnationOpened" }).map(({ header }) => header);
     expect(opened.map(({ pub, tier }) => [pub?.["reason"], pub?.["predecessor"], tier])).toEqual([
       ["first", undefined, "hardware"],

@@ -115,6 +115,7 @@ describe("a key provider in the place of another", () => {
     await createKeyDesk(store).rotateProvider(software("new"), { why: "scheduled" });
     await store.close();
     await expect(other.append(note("s", "two"))).rejects.toThrow(/^key_provider_unavailable/);
+    expect(other.providers.list()).toEqual([]);
     expect(reasonsOf(other)).toEqual(["first"]);
     expect(other.read({ type: "NoteTaken" })).toHaveLength(1);
     await other.close();

@@ -8,6 +8,7 @@ import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
 import type { TakenOver } from "../outbox/leases.ts";
 import type { OutboxOptions } from "../outbox/policy.ts";
+import type { KeyAuditEvent } from "../keys/key-audit.ts";
 import { isOver, type RotationState } from "../keys/rotation.ts";
 import { limits } from "../std/limits.ts";
 import {
@@ -229,7 +230,20 @@ export class StoreLife {
     if (this.current().log.head() === 0) await writer.exclusively(() => undefined);
     if (this.current().driver.capabilities.readOnly) return;
     for (const model of this.current().models.unfinished()) await this.build(model, false);
+    this.deps.keyring.providers.listen({ note: (event) => this.#noteKeyUse(event) });
     await this.#goOnRotating();
+  }
+
+  /** Fallbacks and returns stand in the trail; of the rest, failures and operations, the metrics tell. */
+  #noteKeyUse(event: KeyAuditEvent): void {
+    if (this.#closing || this.#closed) return;
+    if (event.kind === "key_fallback") {
+      const { from, to, operation, code } = event;
+      const facts = { from: from.name, to: to.name, operation, code };
+      this.audit.note({ kind: "KeyProviderFellBack", facts });
+    } else if (event.kind === "key_fallback_ended") {
+      this.audit.note({ kind: "KeyProviderReturned", facts: { provider: event.provider.name } });
+    }
   }
 
   /** An interrupted rotation goes on behind the opening; one that is soon over is waited for. */

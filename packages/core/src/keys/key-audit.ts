@@ -45,6 +45,8 @@ export type KeyAuditEvent =
       readonly kind: "key_fallback";
       readonly from: AuditedProvider;
       readonly to: AuditedProvider;
+      /** What the preferred one did not do. */
+      readonly operation: KeyOperation;
       readonly code: ErrorCode;
     }
   /** The preferred provider signs and unwraps again. */

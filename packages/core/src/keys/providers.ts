@@ -22,6 +22,7 @@ import {
 } from "./guard.ts";
 import {
   type AuditedProvider,
+  type KeyAuditEvent,
   type KeyAuditSink,
   type KeyOperation,
   silentKeyAudit,
@@ -106,6 +107,8 @@ export interface KeyProviders {
   adopt(record: ProviderRecord, provider: KeyProvider): void;
   /** One that the keyring names no more. It is closed once its calls have ended. */
   drop(id: string): void;
+  /** Tells the trail of a store from now on, and of a fallback that there was before it could listen. */
+  listen(sink: KeyAuditSink): void;
   close(): void;
 }
 
@@ -124,6 +127,8 @@ interface Entry {
   readonly record: ProviderRecord;
   provider: GuardedProvider | undefined;
   assurance: Assurance;
+  /** What it did not do, and why. */
+  operation: KeyOperation | undefined;
   code: ErrorCode | undefined;
   configured: boolean;
   breaker: ProviderBreaker;
@@ -159,6 +164,8 @@ class ProviderSet implements KeyProviders {
   #openProvider: OpenProvider | undefined;
   #selection: ProviderSelection | undefined;
   #fallback: string | undefined;
+  #listener: KeyAuditSink | undefined;
+  #untold: KeyAuditEvent[] = [];
   #generation = 0;
   #closed = false;
 
@@ -175,6 +182,7 @@ class ProviderSet implements KeyProviders {
       record,
       provider: undefined,
       assurance: provider?.assurance ?? assuranceOfKind(record),
+      operation: undefined,
       code: undefined,
       configured: provider !== null || error !== undefined,
       breaker: closedProviderBreaker,
@@ -263,7 +271,7 @@ class ProviderSet implements KeyProviders {
       }
     }
     this.#selection = undefined;
-    this.#audit.note({ kind: "key_policy_changed", minimum, fallback });
+    this.#tell({ kind: "key_policy_changed", minimum, fallback });
     this.#select();
   }
 
@@ -272,6 +280,7 @@ class ProviderSet implements KeyProviders {
       record,
       provider: undefined,
       assurance: provider.assurance,
+      operation: undefined,
       code: undefined,
       configured: true,
       breaker: closedProviderBreaker,
@@ -280,6 +289,12 @@ class ProviderSet implements KeyProviders {
     this.drop(record.id);
     this.#entries = [...this.#entries, entry];
     this.#put(entry, provider);
+  }
+
+  listen(sink: KeyAuditSink): void {
+    this.#listener = sink;
+    for (const event of this.#untold) sink.note(event);
+    this.#untold = [];
   }
 
   drop(id: string): void {
@@ -329,14 +344,15 @@ class ProviderSet implements KeyProviders {
     this.#fallback = now;
     if (from === undefined) {
       this.#observer.log("info", "key_fallback_ended", { provider: to.record.name });
-      this.#audit.note({ kind: "key_fallback_ended", provider: audited(to) });
+      this.#tell({ kind: "key_fallback_ended", provider: audited(to) });
       return selection;
     }
     const code = from.code ?? "key_provider_unavailable";
     const labels = { from: from.record.name, to: to.record.name, reason: code };
     this.#observer.count("key_fallbacks", 1, labels);
     this.#observer.log("warn", "key_fallback", labels);
-    this.#audit.note({ kind: "key_fallback", from: audited(from), to: audited(to), code });
+    const operation = from.operation ?? "open";
+    this.#tell({ kind: "key_fallback", from: audited(from), to: audited(to), operation, code });
     return selection;
   }
 
@@ -356,14 +372,14 @@ class ProviderSet implements KeyProviders {
     entry.configured = true;
     this.#selection = undefined;
     this.#ended(entry, "open", "ok");
-    this.#audit.note({ kind: "provider_opened", provider: audited(entry) });
+    this.#tell({ kind: "provider_opened", provider: audited(entry) });
   }
 
   #ended(entry: Entry, operation: KeyOperation, result: "ok" | ErrorCode): void {
     const { name } = entry.record;
     this.#observer.count("key_operations", 1, { provider: name, operation, result });
     if (operation !== "sign" || result !== "ok") {
-      this.#audit.note({ kind: "key_operation", provider: audited(entry), operation, result });
+      this.#tell({ kind: "key_operation", provider: audited(entry), operation, result });
     }
     if (result === "ok") this.#step(entry, "answered");
     else if (isProviderFailure(new HoldfastError(result))) this.#fail(entry, operation, result);
@@ -375,15 +391,23 @@ class ProviderSet implements KeyProviders {
     entry.provider = undefined;
     this.#generation += 1;
     entry.configured = true;
+    entry.operation = operation;
     entry.code = code;
     this.#selection = undefined;
     // A device that hangs is given up with the process that waits for it.
     before?.close();
     this.#observer.log("warn", "key_provider_failed", { provider: entry.record.name, code });
-    this.#audit.note({ kind: "provider_failed", provider: audited(entry), operation, code });
+    this.#tell({ kind: "provider_failed", provider: audited(entry), operation, code });
     this.#step(entry, "failed");
     this.#probeLater(entry);
     this.#select();
+  }
+
+  /** To the sink of the settings, and to the trail of the store once it is open. */
+  #tell(event: KeyAuditEvent): void {
+    this.#audit.note(event);
+    if (this.#listener !== undefined) this.#listener.note(event);
+    else if (event.kind === "key_fallback") this.#untold.push(event);
   }
 
   #step(entry: Entry, input: ProviderBreakerInput): void {
@@ -420,7 +444,7 @@ class ProviderSet implements KeyProviders {
     }
     this.#step(entry, "probe-answered");
     this.#observer.log("info", "key_provider_returned", { provider: entry.record.name });
-    this.#audit.note({ kind: "provider_returned", provider: audited(entry) });
+    this.#tell({ kind: "provider_returned", provider: audited(entry) });
     this.#select();
   }
 
