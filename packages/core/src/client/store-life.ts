@@ -3,12 +3,12 @@
  */
 import { type AuditTrail, createAuditTrail } from "../audit/audit-log.ts";
 import { auditTypes } from "../audit/audit-events.ts";
+import { keyUseIn } from "../audit/key-use.ts";
 import { createRegistry, type Registry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
 import { createOutbox, type Outbox } from "../outbox/outbox.ts";
 import type { TakenOver } from "../outbox/leases.ts";
 import type { OutboxOptions } from "../outbox/policy.ts";
-import type { KeyAuditEvent } from "../keys/key-audit.ts";
 import { isOver, type RotationState } from "../keys/rotation.ts";
 import { limits } from "../std/limits.ts";
 import {
@@ -186,7 +186,6 @@ export class StoreLife {
     });
   }
 
-  /** The commit stands; the mark lags until it can be written again. */
   /** After COMMIT: what was recorded stands, so that a mark that cannot be written lags, and is found. */
   #mark(
     marker: Marker,
@@ -230,20 +229,11 @@ export class StoreLife {
     if (this.current().log.head() === 0) await writer.exclusively(() => undefined);
     if (this.current().driver.capabilities.readOnly) return;
     for (const model of this.current().models.unfinished()) await this.build(model, false);
-    this.deps.keyring.providers.listen({ note: (event) => this.#noteKeyUse(event) });
+    const sink = keyUseIn((entry) => {
+      if (!this.#closing) this.audit.note(entry);
+    });
+    this.deps.keyring.providers.listen(sink);
     await this.#goOnRotating();
-  }
-
-  /** Fallbacks and returns stand in the trail; of the rest, failures and operations, the metrics tell. */
-  #noteKeyUse(event: KeyAuditEvent): void {
-    if (this.#closing || this.#closed) return;
-    if (event.kind === "key_fallback") {
-      const { from, to, operation, code } = event;
-      const facts = { from: from.name, to: to.name, operation, code };
-      this.audit.note({ kind: "KeyProviderFellBack", facts });
-    } else if (event.kind === "key_fallback_ended") {
-      this.audit.note({ kind: "KeyProviderReturned", facts: { provider: event.provider.name } });
-    }
   }
 
   /** An interrupted rotation goes on behind the opening; one that is soon over is waited for. */
