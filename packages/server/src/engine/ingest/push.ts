@@ -72,10 +72,11 @@ async function judgePush(
 ): Promise<WritePush> {
   const { caller, offer, raw } = asked;
   const { tenant } = caller;
-  const [device, row, before] = await Promise.all([
-    known(reads, caller),
+  // A store that reads at once may throw at once: no promise may have been begun before.
+  const [row, before, device] = await Promise.all([
     reads.tenant(tenant),
     reads.quarantined(tenant, caller.device),
+    known(reads, caller),
   ]);
   invariant(row !== undefined, "a device is of a tenant that is there");
   const { leaves } = await reads.head(row.shard);

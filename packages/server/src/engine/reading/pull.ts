@@ -48,8 +48,9 @@ async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest):
   const admission = (reads: ServerReads) => readableScopes(reads, caller, request.scopes);
   if (!store.capabilities.replica) {
     return store.read(tenant, async (reads) => {
-      // The row is read along, for the page.
-      const [scopes] = await Promise.all([admission(reads), reads.tenant(tenant)]);
+      // The row is read along, for the page. First: a store that reads at once may throw at once, and
+      // a promise that was begun before would be left to nobody.
+      const [, scopes] = await Promise.all([reads.tenant(tenant), admission(reads)]);
       return pageOf(deps, reads, caller, request, scopes);
     });
   }
