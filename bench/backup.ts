@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { runChildJson } from "./children.ts";
-import { createGround, databasePath, load, makeStore, openBenchStore } from "./ground.ts";
+import { createGround, databasePath, makeLoadedStore } from "./ground.ts";
 import { gate, median, type Report, round } from "./measure.ts";
 
 export interface BackupOptions {
@@ -70,9 +70,12 @@ async function measure(
 ): Promise<Measured> {
   const ground = createGround(folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: events, each: 500, streams: 1_000, payloadBytes });
+    const store = await makeLoadedStore(ground, {
+      count: events,
+      each: 500,
+      streams: 1_000,
+      payloadBytes,
+    });
     await store.close();
     const identity = await generateX25519Identity();
     const recipient = await identityToRecipient(identity);

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { runChildJson } from "./children.ts";
-import { createGround, load, makeDrafts, makeStore, openBenchStore } from "./ground.ts";
+import { createGround, makeDrafts, makeLoadedStore, openBenchStore } from "./ground.ts";
 import { gate, type Report, round, timing } from "./measure.ts";
 
 export interface CrashOptions {
@@ -20,9 +20,11 @@ const opener = fileURLToPath(new URL("open.ts", import.meta.url));
 export async function benchCrash(options: CrashOptions): Promise<Report> {
   const ground = createGround(options.folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: options.events, each: 10_000, streams: 1_000 });
+    const store = await makeLoadedStore(ground, {
+      count: options.events,
+      each: 10_000,
+      streams: 1_000,
+    });
     await store.close();
     const opens: number[] = [];
     for (let at = 0; at < options.rounds; at++) {

@@ -204,19 +204,27 @@ function makeDraft(number: number, streams: number, bytes: number): Draft {
   };
 }
 
+/** What is appended before something is measured. */
+interface Load {
+  /** Number of the first; default 0. */
+  readonly from?: number;
+  readonly count: number;
+  readonly each: number;
+  readonly streams: number;
+  /** Of one event; default 1 KB. */
+  readonly payloadBytes?: number;
+}
+
+/** A new store at that place, open, with that in it. */
+export async function makeLoadedStore(place: Place, events: Load): Promise<Holdfast> {
+  await makeStore(place);
+  const store = await openBenchStore(place);
+  await load(store, events);
+  return store;
+}
+
 /** Appends `count` events in calls of `each`; the data keys of all scopes exist afterwards. */
-export async function load(
-  store: Holdfast,
-  options: {
-    /** Number of the first; default 0. */
-    readonly from?: number;
-    readonly count: number;
-    readonly each: number;
-    readonly streams: number;
-    /** Of one event; default 1 KB. */
-    readonly payloadBytes?: number;
-  },
-): Promise<void> {
+export async function load(store: Holdfast, options: Load): Promise<void> {
   const { from = 0, count, each, streams, payloadBytes: bytes } = options;
   for (let done = 0; done < count; done += each) {
     await store.append(makeDrafts(from + done, Math.min(each, count - done), streams, bytes));

@@ -7,8 +7,7 @@ import { silentObserver } from "@holdfast/core";
 import {
   createGround,
   databasePath,
-  load,
-  makeStore,
+  makeLoadedStore,
   openBenchKeyring,
   openBenchStore,
 } from "./ground.ts";
@@ -32,9 +31,11 @@ interface Opened {
 export async function benchOpen(options: OpenOptions): Promise<Report> {
   const ground = createGround(options.folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: options.events, each: 10_000, streams: 1_000 });
+    const store = await makeLoadedStore(ground, {
+      count: options.events,
+      each: 10_000,
+      streams: 1_000,
+    });
     await store.close();
     const runs: Opened[] = [];
     for (let at = 0; at < options.rounds; at++) {

@@ -8,10 +8,12 @@ import { join } from "node:path";
 import { createNodeCrypto } from "@holdfast/node";
 import {
   createPostgresDriver,
+  createPostgresServerStore,
   migratePostgres,
   type PostgresConnection,
   type PostgresDriver,
   prepareSession,
+  type ServerStore,
 } from "@holdfast/server";
 import { createInstance } from "../tests/postgres/instance.ts";
 
@@ -29,8 +31,12 @@ export interface PostgresGround {
   readonly url: string;
   /** As the owner of the tables, without the server's settings. */
   readonly owner: PostgresDriver;
+  /** Of one node, over connections of its own. */
+  readonly store: ServerStore;
   /** Connections as the server makes them. */
   driver(connectionsMax?: number): PostgresDriver;
+  /** What autovacuum does within a minute. */
+  vacuum(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -43,13 +49,18 @@ export async function createPostgresGround(place: PostgresPlace): Promise<Postgr
   await migratePostgres({ crypto, owner, layout: "partitioned" });
   const prepare = (connection: PostgresConnection) => prepareSession(connection, times);
   const made: PostgresDriver[] = [owner];
+  const driver = (connectionsMax = 16): PostgresDriver => {
+    const one = createPostgresDriver({ ...bounds, url: cluster.url, connectionsMax, prepare });
+    made.push(one);
+    return one;
+  };
   return {
     url: cluster.url,
     owner,
-    driver(connectionsMax = 16) {
-      const driver = createPostgresDriver({ ...bounds, url: cluster.url, connectionsMax, prepare });
-      made.push(driver);
-      return driver;
+    store: createPostgresServerStore({ crypto, driver: driver() }),
+    driver,
+    async vacuum() {
+      await owner.lend((connection) => connection.exec("VACUUM ANALYZE"));
     },
     async close() {
       for (const driver of made) await driver.close().catch(() => undefined);

@@ -3,8 +3,7 @@
  * insert of the same bytes beside each, whose time says how busy the machine was. Scopes grow along, one for every
  * 1,000 events; a batch is of 50 of them, with ten streams each.
  */
-import { createNodeCrypto } from "@holdfast/node";
-import { createPostgresServerStore, type EventToPlace, type ServerStore } from "@holdfast/server";
+import type { EventToPlace, ServerStore } from "@holdfast/server";
 import {
   addTenant,
   type Chance,
@@ -22,7 +21,6 @@ export interface PostgresGrowthOptions extends PostgresPlace {
   readonly batches: number;
 }
 
-const crypto = createNodeCrypto();
 const batch = 500;
 const headerBytes = 600;
 const frameBytes = 560;
@@ -40,11 +38,10 @@ interface Costs {
 
 export async function benchPostgresGrowth(options: PostgresGrowthOptions): Promise<Report> {
   const ground = await createPostgresGround(options);
-  const store = createPostgresServerStore({ crypto, driver: ground.driver() });
+  const { store } = ground;
   try {
     const chance = createChance(1);
-    const check = (): void => undefined;
-    const names = await addTenant({ made: undefined, store, crypto, chance, check });
+    const names = await addTenant({ store, chance });
     const make = eventMaker(chance, names);
     const plain = await createPlainTable(ground.owner, batch);
     const place = (events: readonly EventToPlace[]): Promise<unknown> =>
@@ -53,8 +50,7 @@ export async function benchPostgresGrowth(options: PostgresGrowthOptions): Promi
     let placed = 0;
     for (const size of options.sizes) {
       for (; placed < size; placed += batch) await place(make(placed));
-      // What autovacuum does within a minute.
-      await ground.owner.lend((connection) => connection.exec("VACUUM ANALYZE"));
+      await ground.vacuum();
       const [placing, inserting, pages]: [number[], number[], number[]] = [[], [], []];
       for (let at = 0; at < options.batches; at++, placed += batch) {
         const events = make(placed);
@@ -74,7 +70,6 @@ export async function benchPostgresGrowth(options: PostgresGrowthOptions): Promi
       gates: [gate("cost of placing beside a plain insert, last size / first", grown, "<", 1.5)],
     };
   } finally {
-    await store.close();
     await ground.close();
   }
 }

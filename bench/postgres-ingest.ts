@@ -40,7 +40,7 @@ const writers = 16;
 export async function benchPostgresIngest(options: PostgresIngestOptions): Promise<Report> {
   const { rounds, pushes, batch } = options;
   const ground = await createPostgresGround(options);
-  const store = createPostgresServerStore({ crypto, driver: ground.driver() });
+  const { store } = ground;
   try {
     const insert = await createPlainTable(ground.owner, batch);
     const found = await foundPushes(store, createChance(1));

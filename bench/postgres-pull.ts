@@ -3,8 +3,6 @@
  * to every scope, and once by naming some. Pages are as large as a page may be; nothing is encoded for the wire.
  */
 import type { PullPage, PullRequest } from "@holdfast/core";
-import { createNodeCrypto } from "@holdfast/node";
-import { createPostgresServerStore } from "@holdfast/server";
 import { callerOf, createChance } from "@holdfast/testkit";
 import { gate, type Report, round, stopwatchAsync, timing } from "./measure.ts";
 import { createPostgresGround, type PostgresPlace } from "./postgres-ground.ts";
@@ -18,21 +16,18 @@ export interface PostgresPullOptions extends PostgresPlace {
   readonly rounds: number;
 }
 
-const crypto = createNodeCrypto();
 /** Scopes named by the pull of some. */
 const named = 10;
 
 export async function benchPostgresPull(options: PostgresPullOptions): Promise<Report> {
   const ground = await createPostgresGround(options);
-  const store = createPostgresServerStore({ crypto, driver: ground.driver() });
   try {
-    const found = await foundPushes(store, createChance(1));
+    const found = await foundPushes(ground.store, createChance(1));
     const { server, device } = found;
     for (let at = 0; at < options.events; at += options.batch) {
       await pushWhole(server, device, device.prepare(options.batch));
     }
-    // What autovacuum does within a minute.
-    await ground.owner.lend((connection) => connection.exec("VACUUM ANALYZE"));
+    await ground.vacuum();
     const some = found.scopes.slice(0, named);
     const whole: number[] = [];
     const pages: number[] = [];

@@ -1,14 +1,5 @@
 /** Reading: an event by its id, a read model's row by its stream, a stream of 100 events. */
-import {
-  createGround,
-  databasePath,
-  load,
-  makeStore,
-  model,
-  modelTable,
-  openBenchStore,
-  peek,
-} from "./ground.ts";
+import { createGround, databasePath, makeLoadedStore, model, modelTable, peek } from "./ground.ts";
 import {
   gate,
   interleave,
@@ -46,9 +37,7 @@ export async function benchQuery(options: QueryOptions): Promise<Report> {
   const ground = createGround(options.folder);
   try {
     const streams = Math.max(1, Math.floor(options.events / streamEvents));
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: options.events, each: 10_000, streams });
+    const store = await makeLoadedStore(ground, { count: options.events, each: 10_000, streams });
     const { driver, pageKey } = await peek(ground);
     const ids = driver
       .prepare("SELECT id FROM events WHERE type <> 'IncarnationOpened' ORDER BY position")

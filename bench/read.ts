@@ -6,9 +6,8 @@ import {
   createGround,
   databasePath,
   type Ground,
-  load,
   makeDrafts,
-  makeStore,
+  makeLoadedStore,
   model,
   openBenchStore,
   peek,
@@ -46,9 +45,7 @@ const notificationMsMax = 30_000;
 export async function benchRead(options: ReadOptions): Promise<Report> {
   const ground = createGround(options.folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: options.events, each: 10_000, streams });
+    const store = await makeLoadedStore(ground, { count: options.events, each: 10_000, streams });
     const rebuild: number[] = [];
     for (let at = 0; at < options.rounds; at++) {
       rebuild.push(await stopwatchAsync(() => store.rebuild(model)));
@@ -212,9 +209,7 @@ function measureFolds({ fold: { stream, store, times }, each }: ReadOptions) {
 async function measureOutbox(options: ReadOptions) {
   const ground = createGround(options.folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: options.outbox, each: 10_000, streams });
+    const store = await makeLoadedStore(ground, { count: options.outbox, each: 10_000, streams });
     await store.close();
     const { driver: reader, pageKey } = await peek(ground);
     reader.close();

@@ -3,7 +3,7 @@
  * appends without a rotation, before and after it; both belong to the same process, keyring and file.
  */
 import { createKeyDesk, type Holdfast, lifeOf } from "@holdfast/core";
-import { createGround, load, makeDrafts, makeStore, openBenchStore } from "./ground.ts";
+import { createGround, makeDrafts, makeLoadedStore } from "./ground.ts";
 import { gate, type Report, round, stopwatchAsync, timing } from "./measure.ts";
 
 export interface RotationOptions {
@@ -17,9 +17,7 @@ export interface RotationOptions {
 export async function benchRotation(options: RotationOptions): Promise<Report> {
   const ground = createGround(options.folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: 500, each: 100, streams: 500 });
+    const store = await makeLoadedStore(ground, { count: 500, each: 100, streams: 500 });
     const { keyring } = lifeOf(store).deps;
     for (let at = 0; at < options.keys; at++) keyring.dataKeyToSeal(`scope-${at}`, "content");
     keyring.flush();

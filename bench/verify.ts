@@ -1,5 +1,5 @@
 /** Verifying a store of 100,000 events in commits of 100: without and with every commitment opened. */
-import { createGround, databasePath, load, makeStore, openBenchStore, peek } from "./ground.ts";
+import { createGround, databasePath, makeLoadedStore, peek } from "./ground.ts";
 import { gate, interleave, ratioOfRounds, type Report, stopwatch, timing } from "./measure.ts";
 import { openRaw, type RawDatabase } from "./raw.ts";
 
@@ -14,9 +14,11 @@ export interface VerifyOptions {
 export async function benchVerify(options: VerifyOptions): Promise<Report> {
   const ground = createGround(options.folder);
   try {
-    await makeStore(ground);
-    const store = await openBenchStore(ground);
-    await load(store, { count: options.events, each: options.commit, streams: 1_000 });
+    const store = await makeLoadedStore(ground, {
+      count: options.events,
+      each: options.commit,
+      streams: 1_000,
+    });
     const { driver, pageKey } = await peek(ground);
     driver.close();
     const raw = openRaw(databasePath(ground), pageKey, { readonly: true });

@@ -2,7 +2,8 @@
  * Code blocks of README.md, docs/ and `@example` tags, run as they stand.
  *
  * A block fenced as `ts` is a program; `sh run` is a script for a POSIX shell, with `holdfast` on
- * its path, in a folder that holds nothing but the repository's `examples`. `ts no-run`, plain `sh` and every other fence are shown only.
+ * its path, in a folder that holds nothing but the repository's `examples`; `sh run needs=NAME` is one where that is
+ * installed. `ts no-run`, plain `sh` and every other fence are shown only.
  */
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -17,17 +18,20 @@ export interface Example {
   readonly line: number;
   readonly kind: "ts" | "sh";
   readonly run: boolean;
+  /** What is to be installed where it runs. */
+  readonly needs?: string;
   readonly code: string;
 }
 
 const fence = /^```(.*)$/;
 
-function kindOf(label: string): { kind: "ts" | "sh"; run: boolean } | undefined {
+function kindOf(label: string): Pick<Example, "kind" | "run" | "needs"> | undefined {
   const [language, ...flags] = label.trim().split(/\s+/);
   if (language === "ts" || language === "typescript")
     return { kind: "ts", run: !flags.includes("no-run") };
-  if (language === "sh" || language === "bash") return { kind: "sh", run: flags.includes("run") };
-  return undefined;
+  if (language !== "sh" && language !== "bash") return undefined;
+  const needs = flags.find((flag) => flag.startsWith("needs="))?.slice("needs=".length);
+  return { kind: "sh", run: flags.includes("run"), ...(needs === undefined ? {} : { needs }) };
 }
 
 /** Blocks of one Markdown text; `firstLine` is the line of the file at which the text starts. */

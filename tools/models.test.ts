@@ -1,11 +1,17 @@
-import { diaryEvents, eventExamples, homeEvents, payloadFields } from "@holdfast/packs";
+import {
+  diaryEvents,
+  eventExamples,
+  homeEvents,
+  legacyEvents,
+  payloadFields,
+} from "@holdfast/packs";
 import { schema } from "@holdfast/core";
 import { describe, expect, it } from "vitest";
 import { columnsOf, membersOf, modelsPath, renderModels } from "./models.ts";
 import { rowExamples } from "./models/examples.ts";
 import { readText } from "./project.ts";
 
-const types = [...diaryEvents, ...homeEvents];
+const types = [...diaryEvents, ...homeEvents, ...legacyEvents];
 
 describe("the model reference", () => {
   it("is what the schemas say (rewrite it with npm run docs)", () => {

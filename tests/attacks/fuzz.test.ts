@@ -88,7 +88,7 @@ function sent({ method, path, headers, body, promised }: MadeRequest): Promise<S
         ...headers,
         ...(length === undefined ? {} : { "content-length": length }),
       } as never,
-      timeout: 240_000,
+      timeout: 20_000,
     });
     asked.on("timeout", () => {
       reject(new Error("no answer"));

@@ -4,6 +4,7 @@
  */
 import { base64, base64url, canonicalJson, utf8 } from "@holdfast/core";
 import {
+  callerOf,
   createInvitationCode,
   createPushingDevice,
   createRecordingObserver,
@@ -45,6 +46,14 @@ export interface Others {
 }
 
 type Served = Pick<Others, "lab" | "digest" | "end">;
+
+async function theirCheckpoint({ lab, theirs }: Others): Promise<string> {
+  return (await lab.engine.server.checkpoint(callerOf(theirs))).checkpoint;
+}
+
+function presented({ lab, admin }: Others, checkpoint: string) {
+  return lab.post("/v1/log/receipts", { checkpoint, receipts: [] }, admin);
+}
 
 /** What a test changes. */
 export interface GroundOptions {
@@ -231,6 +240,13 @@ export const attacks: readonly Attack[] = [
       },
     }),
   ),
+  {
+    // What the server signed for others is no evidence here, and stops nobody.
+    route: "present",
+    status: 204,
+    foreign: async (here) => presented(here, await theirCheckpoint(here)),
+    absent: (here) => presented(here, "nothing"),
+  },
   {
     route: "grants",
     status: 200,

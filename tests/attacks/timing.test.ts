@@ -107,6 +107,12 @@ describe("the comparison", () => {
     expect(compared(pairs(5_000, classMs))).toMatchObject({ verdict: "open" });
   });
 
+  it("finds a plain look-up in the pairs of the short run, and says nothing of a difference by chance", () => {
+    expect(compared(pairs(40, 5))).toMatchObject({ verdict: "apart" });
+    expect(compared(pairs(40, -5))).toMatchObject({ verdict: "apart" });
+    expect(compared(pairs(40, 0)).verdict).not.toBe("apart");
+  });
+
   it("judges nothing by few pairs", () => {
     expect(compared(pairs(20, 50))).toMatchObject({ verdict: "open" });
     expect(compared([])).toMatchObject({ verdict: "open" });

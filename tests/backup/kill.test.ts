@@ -80,6 +80,7 @@ describe("kill -9", () => {
         expect(leftovers(folder)).toEqual([]);
       }
       expect(await problemsOf(folder, promises)).toEqual([]);
+      expect(struck).toBeGreaterThanOrEqual(runs / 2);
       console.log(`kill -9 backup: ${runs} runs, ${struck} struck before the end`);
     });
   });
@@ -107,6 +108,7 @@ describe("kill -9", () => {
         expect(leftovers(folder).filter((left) => left.includes(name))).toEqual([]);
         rmSync(join(folder, name), { recursive: true });
       }
+      expect(struck).toBeGreaterThanOrEqual(runs / 2);
       console.log(`kill -9 restore: ${runs} runs, ${struck} struck before the end`);
     });
   });
@@ -121,6 +123,7 @@ describe("kill -9", () => {
       const words = ["over", folder, "store", file, keys.identity];
       let within = 0;
       let old = 0;
+      let struck = 0;
       for (let run = -1; run < runs; run++) {
         const later = await fill(folder, 10_000 * (run + 2), 10);
         const bundle = { file: `${file}.rescue`, by };
@@ -130,7 +133,7 @@ describe("kill -9", () => {
           within = await undisturbed(words);
           continue;
         }
-        await killed(words, within, 200 + run);
+        if (await killed(words, within, 200 + run)) struck += 1;
         const store = await open(folder, "store", true);
         const lost = broken(store, later).length;
         await store.close();
@@ -141,7 +144,10 @@ describe("kill -9", () => {
           [],
         );
       }
-      console.log(`kill -9 restore over: ${runs} runs, ${old} left the old store`);
+      expect(struck).toBeGreaterThanOrEqual(runs / 2);
+      console.log(
+        `kill -9 restore over: ${runs} runs, ${struck} struck before the end, ${old} left the old store`,
+      );
     });
   });
 });

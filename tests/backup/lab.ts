@@ -2,21 +2,15 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { openKeyring, openSoftwareProvider, type SqliteDriver, utf8 } from "@holdfast/core";
-import {
-  createNodeCrypto,
-  keyringFiles,
-  openSqlite,
-  storeIdOf,
-  systemRandom,
-} from "@holdfast/node";
+import type { SqliteDriver } from "@holdfast/core";
+import { openSqlite } from "@holdfast/node";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import {
   draftOf,
   importOf,
   makeStore,
   open,
-  passphrase,
+  openKeyringIn,
   placeIn,
   promiseOf,
 } from "../store/lab.ts";
@@ -58,19 +52,10 @@ export async function rowsIn(
   folder: string,
   name = "store",
 ): Promise<{ all(sql: string): readonly unknown[]; readonly driver: SqliteDriver }> {
-  const { directory, stateDirectory } = placeIn(folder, name);
-  const crypto = createNodeCrypto();
-  const storeId = storeIdOf(crypto, directory, stateDirectory);
-  const openProvider = openSoftwareProvider({
-    crypto,
-    random: systemRandom,
-    passphrase: utf8(passphrase),
-  });
-  const files = keyringFiles(directory, stateDirectory, storeId);
-  const keyring = await openKeyring({ crypto, random: systemRandom, files, openProvider, storeId });
+  const { keyring } = await openKeyringIn(folder, name);
   const pageKey = keyring.pageKey();
   keyring[Symbol.dispose]();
-  const path = join(directory, "store.db");
+  const path = join(placeIn(folder, name).directory, "store.db");
   const driver = openSqlite({ path, pageKey, readOnly: true, create: false });
   return { driver, all: (sql) => driver.prepare(sql).all() };
 }

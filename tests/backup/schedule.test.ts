@@ -113,6 +113,9 @@ describe("copies of a keyring", () => {
       expect(copies).toEqual({ current: [here], unreachable: [gone] });
       expect(readFileSync(here, "utf8")).toBe(keyring());
       expect(existsSync(gone)).toBe(false);
+      const due = { ...place, passphrase, to, folder: join(scratch, "kept") };
+      expect(await backUpWhenDue(due)).toMatchObject({ status: "written", copies });
+      expect((await backUpWhenDue(due)).copies).toBeUndefined();
     });
   });
 });

@@ -1,20 +1,13 @@
 /** Enrolling, inviting and revoking on the command line, against the real server. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  createRegistry,
-  enrolmentProof,
-  formatEnrolmentCode,
-  keyFingerprint,
-  proofDigest,
-  syncStoreOf,
-} from "@holdfast/core";
-import { openStore, systemRandom } from "@holdfast/node";
+import { createRegistry, syncStoreOf } from "@holdfast/core";
+import { openStore } from "@holdfast/node";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { crypto, startTestApi, type TestApi } from "../server/lab.ts";
+import { foundingCode, startTestApi, type TestApi } from "../server/lab.ts";
 
 const launcher = fileURLToPath(new URL("../../packages/cli/bin/holdfast.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "holdfast-devices-"));
@@ -55,18 +48,8 @@ function runWith(store: string, code: string | undefined, ...args: readonly stri
   });
 }
 
-async function foundingCode(): Promise<string> {
-  const hello = await api.engine.server.hello();
-  const secret = systemRandom.bytes(32);
-  const expires = hello.time + 60_000;
-  const digest = proofDigest(crypto, enrolmentProof(crypto, secret)) ?? "";
-  await api.engine.server.addFoundingCode(digest, expires);
-  const key = keyFingerprint(crypto, hello.key) ?? "";
-  return formatEnrolmentCode({ url: api.url, key, secret, expires, joins: undefined });
-}
-
 it("founds a tenant, lets a device in by a code, and revokes it", async () => {
-  const founding = await foundingCode();
+  const founding = await foundingCode(api);
   expect(await run("first", "devices", "ls")).toMatchObject([{ error: { code: "store_missing" } }]);
   expect(await runWith("first", "hf1-nothing", "enroll")).toMatchObject([
     { error: { code: "enrol_code_malformed" } },
@@ -95,7 +78,13 @@ it("founds a tenant, lets a device in by a code, and revokes it", async () => {
 });
 
 it("shows where sync stands, and ends a halt by a person, for a reason", async () => {
-  const [enrolled] = await runWith("halted", await foundingCode(), "enroll", "--tenant", "Ward 4");
+  const [enrolled] = await runWith(
+    "halted",
+    await foundingCode(api),
+    "enroll",
+    "--tenant",
+    "Ward 4",
+  );
   expect(enrolled).toMatchObject({ role: "admin", made: true });
   const [synced] = await run("halted", "sync");
   expect(synced).toMatchObject({ status: "drained" });
@@ -138,3 +127,31 @@ it("shows where sync stands, and ends a halt by a person, for a reason", async (
     resumed: [{ code: "server_log_rewound", actor: "ada", reason }],
   });
 });
+
+it("erases a store without a rescue bundle once the server holds all of it", async () => {
+  const founding = await foundingCode(api);
+  await runWith("leaving", founding, "enroll", "--tenant", "Ward 5");
+  const place = (name: string): string => join(folder, name);
+  const outputs = ["--export", place("audit.ndjson"), "--certificate", place("certificate.json")];
+  const erase = ["erase", "--yes", "--actor", "ada", "--why", "device-returned", ...outputs];
+  const data = '{"started_at":"2026-03-01T08:00:00Z","duration_minutes":12,"severity":"dripping"}';
+  const draft = ["--type", "NosebleedRecorded", "--stream", "diary/1", "--scope", "ada"];
+  await run("leaving", "append", ...draft, "--actor", "ada", "--data", data);
+  expect(await run("leaving", ...erase)).toMatchObject([{ error: { code: "interlock_unproven" } }]);
+  expect(await run("leaving", "sync")).toMatchObject([{ status: "drained" }]);
+  // The server has the bytes, and nobody else the key.
+  expect(await run("leaving", ...erase)).toMatchObject([
+    { error: { code: "erase_last_keys", details: { keys: 1 } } },
+  ]);
+  await run("leaving", "backup", "--keyring", place("copy"));
+  expect(await run("leaving", ...erase)).toMatchObject([{ error: { code: "erase_last_keys" } }]);
+  expect(await run("leaving", "sync")).toMatchObject([{ status: "drained" }]);
+  expect(await run("leaving", ...erase, "--keep-keyring-copies")).toMatchObject([
+    { restart: true, last_keys: 1, keyring_copies_left: [place("copy")] },
+  ]);
+  expect(JSON.parse(readFileSync(place("certificate.json"), "utf8"))).toMatchObject({
+    release: "drained",
+    scan: { clean: true },
+  });
+  expect(await run("leaving", "log")).toMatchObject([{ error: { code: "store_missing" } }]);
+}, 120_000);

@@ -40,6 +40,8 @@ it(
     expect(await run(passphrase, "keys", "rotate")).toMatchObject({ code: 2 });
     const epoch = await run(passphrase, "keys", "rotate", "--epoch", "--actor", "security/1");
     expect(epoch.rows).toMatchObject([{ rotated: "epoch", phase: "old-key-destroyed" }]);
+    const provider = await run(passphrase, "keys", "rotate", "--provider");
+    expect(provider).toMatchObject({ code: 0, rows: [{ rotated: "provider" }] });
     const words = file("words.txt");
     const added = await run(passphrase, "keys", "recovery", "add", "--out", words);
     expect(added.rows).toMatchObject([{ signingKeys: 1, out: words }]);
@@ -56,7 +58,8 @@ it(
     expect(healthy.rows[0]).toMatchObject({ skipped: [] });
     const trail = await run("another passphrase", "audit", "tail", "--limit", "50");
     const kinds = trail.rows.map(({ kind }) => kind);
-    expect(kinds.filter((kind) => kind === "KeyRotationAdvanced")).toHaveLength(7);
+    // Each of the two rotations tells of seven phases.
+    expect(kinds.filter((kind) => kind === "KeyRotationAdvanced")).toHaveLength(14);
     expect(kinds.slice(-3)).toEqual(["RecoveryKeyAdded", "RecoveryKeyDrilled", "KeyringRecovered"]);
     expect(trail.rows.find(({ kind }) => kind === "KeyRotationAdvanced")).toMatchObject({
       op: "key",
@@ -65,3 +68,26 @@ it(
     });
   },
 );
+
+it("records backups, rescue bundles and restores", { timeout: 240_000 }, async () => {
+  const words = "another passphrase";
+  const env = ["--backup-passphrase-file", file("backup.txt")];
+  writeFileSync(file("backup.txt"), "a passphrase for backups only\n");
+  const made = await run(words, "backup", "--out", file("monday.age"), ...env);
+  const kept = await run(words, "backup", "--folder", file("kept"), ...env);
+  const rescued = await run(words, "rescue", "--out", file("rescue.age"), ...env);
+  expect([made, kept, rescued].map(({ code }) => code)).toEqual([0, 0, 0]);
+  // The bundle holds all that is not delivered, its own record among it.
+  const bundle = ["--replace", "--rescue", file("rescue.age")];
+  const restored = await run(words, "restore", file("monday.age"), ...bundle, ...env);
+  expect(restored).toMatchObject({ code: 0 });
+  const trail = await run(words, "audit", "tail", "--limit", "2");
+  expect(trail.rows.map(({ kind }) => kind)).toContain("BackupRestored");
+  const { events } = restored.rows[0] ?? {};
+  expect(trail.rows.find(({ kind }) => kind === "BackupRestored")?.["facts"]).toMatchObject({
+    events,
+  });
+  const of = ["audit", "tail", "--kind", "BackupMade"] as const;
+  // Restored from the first backup: what was recorded of it came after it.
+  expect(await run(words, ...of)).toEqual({ code: 0, rows: [] });
+});

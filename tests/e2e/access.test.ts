@@ -24,7 +24,7 @@ import { converge, inWorld } from "./world.ts";
 
 const crypto = createNodeCrypto();
 const planted = "Drachenblutstropfen";
-const budget = { timeout: 600_000 };
+const budget = { timeout: 300_000 };
 
 interface FoundFrame {
   readonly section: string;

@@ -3,10 +3,10 @@ import type { Conflict, SyncReport } from "@holdfast/core";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { startTalker } from "./processes.ts";
-import { backends, sampledBackends } from "./servers.ts";
+import { backends, full, sampledBackends } from "./servers.ts";
 import { converge, deviceArgv, inWorld } from "./world.ts";
 
-const budget = { timeout: 600_000 };
+const budget = { timeout: full ? 600_000 : 300_000 };
 
 test.each(backends)(
   "three devices edit at once, agree on the conflict, and one settles it ($name)",

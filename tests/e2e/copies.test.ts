@@ -2,10 +2,10 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { sampledBackends } from "./servers.ts";
+import { full, sampledBackends } from "./servers.ts";
 import { converge, inWorld } from "./world.ts";
 
-const budget = { timeout: 600_000 };
+const budget = { timeout: full ? 600_000 : 300_000 };
 
 test.each(sampledBackends)(
   "a clone and its original both write: both sides' events arrive ($name)",

@@ -14,7 +14,7 @@ async function append(device: Device, from: number, count: number): Promise<read
 }
 
 const isPush = (path: string): boolean => path === "/v1/push";
-const budget = { timeout: full ? 1_800_000 : 600_000 };
+const budget = { timeout: full ? 1_800_000 : 300_000 };
 
 test.each(backends)(
   "offline, cut in the middle, and back: delivered once, equal everywhere ($name)",
@@ -89,18 +89,16 @@ test.each(sampledBackends)(
         left > 0 && left-- > 0 ? { kind: "answer", status: 503 } : { kind: "pass" },
       );
       const ids = await append(founder, 1, 25);
-      const seen = new Set<string>();
       const until = performance.now() + budget.timeout;
       while (performance.now() < until) {
         const report = await founder.ask<SyncReport>("sync");
-        for (const { state } of await founder.ask<Breaker[]>("breakers")) seen.add(state);
         if (report.status === "drained") break;
         // An operator who asks again and again does not get past an open breaker; its probe does.
         await sleep(100);
       }
       expect(founder.proxy.met.answer).toBe(errors);
-      expect(seen).toContain("open");
       const [breaker] = await founder.ask<Breaker[]>("breakers");
+      expect(breaker?.trips).toBeGreaterThan(0);
       expect(breaker).toMatchObject({ state: "closed", failures: 0 });
       expect((await server.read()).copiesOf(ids)).toEqual({ once: 25, never: 0, more: 0 });
     });

@@ -4,13 +4,16 @@
  */
 import {
   createRegistry,
+  createShredDesk,
   grantStoreOf,
+  lifeOf,
   type SyncEngine,
   type SyncReport,
   tenantScope,
   withdrawAccess,
 } from "@holdfast/core";
 import { createNodeHttp, openStore, syncDesk, syncStore } from "@holdfast/node";
+import { textOfTables } from "@holdfast/testkit";
 import { packEvents, packProjections } from "@holdfast/packs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -174,11 +177,31 @@ await listen(
       });
       return answer.status;
     },
+    /** Asks for a shred of a scope, and has two actors approve it. */
+    async shred({ scope }: { readonly scope: string }) {
+      const shreds = createShredDesk(store);
+      const scopes = shreds.scopesOf(scope);
+      const by = (actor: string) => ({ actor, why: "erasure-asked" });
+      const shred = await shreds.request({ ...by("officer"), scopes });
+      await shreds.approve(shred, by("officer"));
+      await shreds.approve(shred, by("director"));
+      return shred;
+    },
+    shreds: () => createShredDesk(store).list(),
+    /** Which of the words stand in a table, in an event that opens, or in a full-text answer. */
+    legible({ words }: { readonly words: readonly string[] }) {
+      const tables = textOfTables(lifeOf(store).current().driver);
+      const opened = JSON.stringify(store.read({ limit: 10_000 }));
+      return words.filter((word) => tables.includes(word) || opened.includes(word));
+    },
+    /** Scopes of the data keys that the keyring holds. */
+    keys: () => lifeOf(store).deps.keyring.dataKeys(),
     verify: () => {
       const { ok, events, problems } = store.verify();
       return { ok, events, problems };
     },
     status: () => store.status(),
+    standing: () => desk.standing(),
     used: () => {
       const { user, system } = process.cpuUsage();
       return { cpuMs: (user + system) / 1_000, wakeUps: timersBefore.count };

@@ -9,7 +9,7 @@ import { backends, full, sampledBackends } from "./servers.ts";
 import { inWorld } from "./world.ts";
 
 const rounds = full ? 100 : 2;
-const budget = { timeout: full ? 3_600_000 : 600_000 };
+const budget = { timeout: full ? 3_600_000 : 300_000 };
 
 test.each(sampledBackends)(
   "a killed device loses nothing that it acknowledged ($name)",

@@ -37,7 +37,7 @@ async function shards(server: ServerProcess, ...args: readonly string[]) {
 
 test(
   "devices go on syncing across moves, and what was receipted before stays proven",
-  { timeout: 600_000 },
+  { timeout: 240_000 },
   async () => {
     await inWorld({}, async ({ founder, join, server, follow }) => {
       const other = await join("other");

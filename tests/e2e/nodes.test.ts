@@ -18,7 +18,7 @@ import {
 import { full, startServer } from "./servers.ts";
 import { type Device, inWorld, type World, type WorldOptions } from "./world.ts";
 
-const budget = { timeout: full ? 3_600_000 : 600_000 };
+const budget = { timeout: full ? 3_600_000 : 240_000 };
 const database = "events";
 
 interface Ground {

@@ -164,7 +164,7 @@ async function startDevice(
   };
 }
 
-const drainMsMax = 240_000;
+const drainMsMax = 60_000;
 
 async function drain(name: string, ask: Talker["ask"]): Promise<void> {
   const until = performance.now() + drainMsMax;

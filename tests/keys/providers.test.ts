@@ -2,7 +2,7 @@ import { createPublicKey, verify } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isHoldfastError, type KeyProvider, utf8 } from "@holdfast/core";
+import { type KeyProvider, utf8 } from "@holdfast/core";
 import {
   createNodeCrypto,
   openOsKeychainProvider,
@@ -12,6 +12,7 @@ import {
 } from "@holdfast/node";
 import { keyProviderSuite, type SuiteRunner } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { codeOf } from "./code-of.ts";
 import {
   createSoftHsm,
   createSoftTpm,
@@ -39,15 +40,6 @@ const context = utf8("context");
 const key = new Uint8Array(32).fill(9);
 const title = (name: string, missing: string | undefined): string =>
   missing === undefined ? name : `${name}: ${missing}`;
-
-async function codeOf(promise: unknown): Promise<string> {
-  try {
-    await promise;
-    return "nothing was thrown";
-  } catch (error) {
-    return isHoldfastError(error) ? error.code : String(error);
-  }
-}
 
 function opener(name: "pkcs11" | "tpm", access: () => TokenAccess) {
   return (parameters?: KeyProvider["parameters"], more: object = {}): Promise<KeyProvider> =>

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createHttpTransport, isHoldfastError } from "@holdfast/core";
+import { createHttpTransport } from "@holdfast/core";
 import {
   createNodeHttp,
   initStore,
@@ -14,6 +14,7 @@ import {
 import { loadConfig, type RunningServer, startServer } from "@holdfast/server/serve";
 import { createNoteDraft as note, createNoteRegistry } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { codeOf } from "./code-of.ts";
 import { createSoftHsm, type SoftHsm, softHsmMissing } from "./devices.ts";
 
 const root = mkdtempSync(join(tmpdir(), "holdfast-key-server-"));
@@ -32,15 +33,6 @@ function settingsFile(name: string, { access }: SoftHsm): string {
   const pkcs11 = { module, token, environment, pin_file: join(folder, "pin") };
   writeFileSync(path, JSON.stringify({ key_deadline_ms: 15_000, pkcs11 }));
   return path;
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise;
-    return "done";
-  } catch (error) {
-    return isHoldfastError(error) ? error.code : String(error);
-  }
 }
 
 describe.skipIf(missing !== undefined)(`a server on SoftHSM ${missing ?? ""}`, () => {

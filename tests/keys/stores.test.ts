@@ -2,16 +2,11 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  createRegistry,
-  type Holdfast,
-  isHoldfastError,
-  type KeyAuditEvent,
-  type KeyPolicy,
-} from "@holdfast/core";
+import { createRegistry, type Holdfast, type KeyAuditEvent, type KeyPolicy } from "@holdfast/core";
 import { initStore, type KeySettings, openStore } from "@holdfast/node";
 import { createNoteDraft as note, createNoteRegistry } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { codeOf } from "./code-of.ts";
 import {
   createSoftHsm,
   createSoftTpm,
@@ -57,15 +52,6 @@ async function made(keys: KeySettings, policy: Partial<KeyPolicy> = {}) {
 
 const tiers = (store: Holdfast): readonly string[] =>
   store.read({ type: "NoteTaken" }).map(({ header }) => header.tier);
-
-async function codeOf(promise: unknown): Promise<string> {
-  try {
-    await promise;
-    return "nothing was thrown";
-  } catch (error) {
-    return isHoldfastError(error) ? error.code : String(error);
-  }
-}
 
 /** Appends until the strong provider signs again; it comes back by itself, a probe later. */
 async function untilTier(store: Holdfast, tier: string): Promise<void> {

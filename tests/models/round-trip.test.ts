@@ -35,12 +35,18 @@ import {
   openStore,
   systemRandom,
 } from "@holdfast/node";
-import { diaryEvents, eventExamples, homeEvents, packProjections } from "@holdfast/packs";
+import {
+  diaryEvents,
+  eventExamples,
+  homeEvents,
+  legacyEvents,
+  packProjections,
+} from "@holdfast/packs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { rowExamples } from "../../tools/models/examples.ts";
 
-const types: readonly EventType[] = [...diaryEvents, ...homeEvents];
+const types: readonly EventType[] = [...diaryEvents, ...homeEvents, ...legacyEvents];
 const registry = createRegistry(types);
 const occurredAt = Date.parse("2026-03-01T08:00:00.250Z");
 

@@ -111,6 +111,32 @@ export async function createEmpty(): Promise<string> {
   return urlOf(folder, name);
 }
 
+/** A store over a database that is there. */
+export function openDatabase(url: string): ServerStore {
+  return createPostgresServerStore({ crypto, driver: serverDriver(url) });
+}
+
+/** Address of a copy of a database that nobody is connected to. */
+export async function copyDatabase(url: string): Promise<string> {
+  const folder = await sharedCluster();
+  made += 1;
+  const name = `test_${process.pid}_${made}`;
+  const from = new URL(url).pathname.slice(1);
+  const main = plainDriver(urlOf(folder, "postgres"));
+  await main.lend((connection) => connection.exec(`CREATE DATABASE ${name} TEMPLATE ${from}`));
+  await main.close();
+  return urlOf(folder, name);
+}
+
+/** Puts a database in the place of another one, to which nobody is connected; that one is dropped. */
+export async function replaceDatabase(url: string, by: string): Promise<void> {
+  const main = plainDriver(urlOf(await sharedCluster(), "postgres"));
+  const [name, other] = [url, by].map((each) => new URL(each).pathname.slice(1));
+  await main.lend((connection) => connection.exec(`DROP DATABASE ${name}`));
+  await main.lend((connection) => connection.exec(`ALTER DATABASE ${other} RENAME TO ${name}`));
+  await main.close();
+}
+
 /** A new database of the run's cluster, with the tables of a server. */
 export async function createDatabase(layout: TableLayout = "partitioned"): Promise<TestDatabase> {
   const url = await createEmpty();
@@ -121,7 +147,7 @@ export async function createDatabase(layout: TableLayout = "partitioned"): Promi
     url,
     owner,
     server,
-    open: () => createPostgresServerStore({ crypto, driver: serverDriver(url) }),
+    open: () => openDatabase(url),
     empty: () =>
       owner.lend(async (connection) => {
         for (const table of await tableNames(connection)) {

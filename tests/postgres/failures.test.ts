@@ -27,7 +27,7 @@ afterAll(async () => {
   await database.close();
 });
 beforeEach(async () => {
-  names = await addTenant({ made: undefined, store, crypto, chance, check: () => undefined });
+  names = await addTenant({ store, chance });
 });
 
 const place = (tx: ServerWrites, from = 0) =>
@@ -107,13 +107,7 @@ describe("a connection that is lost", () => {
 
 describe("what the database undoes", () => {
   it("as a deadlock is tried again", async () => {
-    const other = await addTenant({
-      made: undefined,
-      store,
-      crypto,
-      chance,
-      check: () => undefined,
-    });
+    const other = await addTenant({ store, chance });
     const driver = serverDriver(database.url);
     const undone = { left: 1 };
     const faulty: PostgresDriver = {

@@ -44,6 +44,7 @@ async function fill(seed: number): Promise<Founded> {
     await tx.addGrants(tenant, [{ recipient: "r", key: "k", generation: 1, grant: "g" }]);
     const kept = { tenant, device, incarnation, code: "c", note: "n", from: 0, at: 1 };
     await tx.addQuarantine({ ...kept, bytes: head });
+    await tx.addShreds(tenant, [{ scope: "s", section: "", shred: "x" }]);
     await tx.succeedLog(tenant, { shard: `${shard}-2`, log: 1 });
     const code = { digest: `digest-${seed}`, tenant, role: "device", expires: 1 } as const;
     await tx.addCode({ ...code, usedAt: undefined });
@@ -117,7 +118,7 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 describe("rows of a tenant", () => {
   it("are there for its own transactions and no other, in every table", async () => {
     const tenanted = (await tables()).filter((table) => table.tenanted);
-    expect(tenanted.length).toBe(21);
+    expect(tenanted.length).toBe(22);
     for (const { name } of tenanted) {
       const all = await database.owner.lend((connection) =>
         connection.rows<{ found: number }>(
@@ -224,9 +225,11 @@ describe("the server's role", () => {
       "access",
       "codes",
       "devices",
+      "events",
       "grants",
       "logs",
       "shards",
+      "shreds",
       "used_assertions",
     ]);
     const rest = may.filter(({ acts }) => !changing.includes(acts));
@@ -237,6 +240,17 @@ describe("the server's role", () => {
     const blind = rest.filter(({ acts }) => acts === "INSERT").map(({ name }) => name);
     expect(blind).toEqual(["shard_names"]);
     expect(may.some(({ name }) => /_\d$/.test(name))).toBe(false);
+    // Frames are put in place of others by who says that it shreds, of its own tenant.
+    const changes = (operator: string, tenant: string): Promise<number> =>
+      within(own.tenant, async (connection) => {
+        await connection.exec(`SET LOCAL holdfast.operator = '${operator}'`);
+        const sql = "UPDATE holdfast.events SET frames = '' WHERE tenant = $1";
+        return connection.run(sql, tenant);
+      });
+    expect(await changes("", own.tenant)).toBe(0);
+    expect(await changes("shards", own.tenant)).toBe(0);
+    expect(await changes("shred", foreign.tenant)).toBe(0);
+    expect(await changes("shred", own.tenant)).toBe(2);
     const partition = within(own.tenant, (connection) =>
       connection.rows("SELECT 1 FROM holdfast.events_0"),
     );

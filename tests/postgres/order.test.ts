@@ -34,13 +34,7 @@ function node(hints?: { readonly pollMs: number; readonly hears: boolean }): Ser
 }
 
 function found(store: ServerStore, seed: number): Promise<Founded> {
-  return addTenant({
-    made: undefined,
-    store,
-    crypto,
-    chance: createChance(seed),
-    check: () => undefined,
-  });
+  return addTenant({ store, chance: createChance(seed) });
 }
 
 describe("sixteen writers of one tenant, whose commits are late", () => {

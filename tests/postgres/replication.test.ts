@@ -54,8 +54,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const found = (store: ServerStore): Promise<Founded> =>
-  addTenant({ made: undefined, store, crypto, chance, check: () => undefined });
+const found = (store: ServerStore): Promise<Founded> => addTenant({ store, chance });
 
 async function failureOf(work: Promise<unknown>): Promise<string> {
   try {

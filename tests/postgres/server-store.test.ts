@@ -1,3 +1,4 @@
+import { HoldfastError } from "@holdfast/core";
 import { createNodeCrypto } from "@holdfast/node";
 import { serverStoreSuite } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -27,7 +28,7 @@ describe.each(["partitioned", "plain"] as const)("tables that are %s", (layout) 
       return {
         store,
         reopen: () => database.open(),
-        tamper: async (table, act) => {
+        tamper: async (table, act, tenant) => {
           const column =
             { leaves: "first", receipts: "note", checkpoints: "size", successions: "number" }[
               table
@@ -36,8 +37,16 @@ describe.each(["partitioned", "plain"] as const)("tables that are %s", (layout) 
             act === "update"
               ? `UPDATE holdfast.${table} SET ${column} = ${column}`
               : `DELETE FROM holdfast.${table}`;
-          const driver = database.server;
-          await driver.lend((connection) => connection.exec(sql));
+          await database.server.lend(async (connection) => {
+            await connection.exec(`BEGIN; SET LOCAL holdfast.tenant = '${tenant}'`);
+            try {
+              // What row-level security keeps from being changed is passed over in silence.
+              const changed = await connection.run(sql);
+              if (changed === 0) throw new HoldfastError("store_constraint", { changed });
+            } finally {
+              await connection.exec("ROLLBACK");
+            }
+          });
         },
         close: () => store.close(),
       };

@@ -131,7 +131,7 @@ describe("the SQL that the server uses is what the list names", () => {
 });
 
 async function placeOne(store: ServerStore): Promise<void> {
-  const here = { made: undefined, store, crypto, chance: createChance(7), check: () => undefined };
+  const here = { store, chance: createChance(7) };
   const names = await addTenant(here);
   await names.write((tx) => tx.placeEvents(names.tenant, eventsFor(here, names, 1)));
 }

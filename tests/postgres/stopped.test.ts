@@ -1,7 +1,6 @@
 /** A node that stops in the middle of a write does not keep the others from writing, and is too late afterwards. */
 import { fileURLToPath } from "node:url";
 import { setTimeout as wait } from "node:timers/promises";
-import { createNodeCrypto } from "@holdfast/node";
 import { addTenant, createChance, eventsFor } from "@holdfast/testkit";
 import { expect, it } from "vitest";
 import { startTalker } from "../e2e/processes.ts";
@@ -15,8 +14,7 @@ it.skipIf(process.platform === "win32")(
     const database = await createDatabase();
     const store = database.open();
     const chance = createChance(1);
-    const made = { made: undefined, store, crypto: createNodeCrypto(), chance };
-    const names = await addTenant({ ...made, check: () => undefined });
+    const names = await addTenant({ store, chance });
     const { tenant, device, incarnation, shard } = names;
     const words = JSON.stringify({ tenant, device, incarnation });
     const holder = await startTalker([script, database.url, words]);

@@ -202,7 +202,7 @@ describe("what an answer leads to", () => {
       await note("between", "x");
       expect(await engine.syncNow()).toMatchObject({ failure: undefined });
     }
-  });
+  }, 120_000);
 
   it("a refused event holds its stream up until it is redriven or archived, and nothing else", async () => {
     const backend = await scriptedBackend();

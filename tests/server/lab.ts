@@ -5,8 +5,17 @@
 import { generateKeyPairSync } from "node:crypto";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { base64url, utf8 } from "@holdfast/core";
-import { createNodeCrypto, openSqlite } from "@holdfast/node";
+import {
+  base64url,
+  createHttpTransport,
+  enrolmentProof,
+  formatEnrolmentCode,
+  type Holdfast,
+  keyFingerprint,
+  proofDigest,
+  utf8,
+} from "@holdfast/core";
+import { createNodeCrypto, createNodeHttp, openSqlite } from "@holdfast/node";
 import {
   createRecordingObserver,
   createTestServer,
@@ -83,6 +92,35 @@ export async function startTestApi(bounds: ServingBounds = {}): Promise<TestApi>
   });
   const engine = await createTestServer({ crypto, driver, observer: observer });
   return serveEngine(engine, observer, bounds);
+}
+
+/**
+ * As {@link startTestApi}, for clients whose time passes by itself: the server gathers pushes by its own clock, which
+ * somebody has to move.
+ */
+export async function startRunningApi(): Promise<TestApi> {
+  const started = await startTestApi();
+  const tick = setInterval(() => {
+    started.engine.clock.advance(60);
+  }, 5);
+  return {
+    ...started,
+    close() {
+      clearInterval(tick);
+      return started.close();
+    },
+  };
+}
+
+/** Text of a new code that founds a tenant there, good for an hour of the server's time. */
+export async function foundingCode({ engine, url }: TestApi): Promise<string> {
+  const { server, chance } = engine;
+  const { time, key } = await server.hello();
+  const secret = chance.bytes(32);
+  const expires = time + 3_600_000;
+  await server.addFoundingCode(proofDigest(crypto, enrolmentProof(crypto, secret)) ?? "", expires);
+  const fingerprint = keyFingerprint(crypto, key) ?? "";
+  return formatEnrolmentCode({ url, key: fingerprint, secret, expires, joins: undefined });
 }
 
 /** Puts the application and a listener around an engine, which is closed with them. */
@@ -188,4 +226,25 @@ export async function refusalOf(
     code: String(body["code"]),
     details: body["details"] as Record<string, unknown>,
   };
+}
+
+const http = createNodeHttp();
+
+/** Syncs a store with that server until nothing is left. */
+export async function drain(store: Holdfast, url: string): Promise<void> {
+  const engine = store.sync(createHttpTransport({ http }, url));
+  for (let turn = 0; turn < 20; turn++) {
+    const report = await engine.syncNow();
+    if (report.status === "drained") return;
+    if (report.status !== "partial") throw new Error(`${report.status} ${report.failure ?? ""}`);
+  }
+  throw new Error("it does not drain");
+}
+
+/** Texts of the notes of a store, sorted. */
+export function textsIn(store: Holdfast): readonly string[] {
+  return store
+    .read({ type: "NoteTaken", limit: 1_000 })
+    .map(({ data }) => (data as { readonly text: string }).text)
+    .toSorted();
 }

@@ -63,9 +63,10 @@ function sources(folder: string): readonly string[] {
 
 describe("status of codes", () => {
   /** Trouble of the server's own; leaves as `server_failed` or `server_busy`. */
-  const internal = /^(store_|proof_|vkey_|database_|durability_|server_keys_|server_log_sealed$)/;
+  const internal =
+    /^(store_|proof_|vkey_|(database_setting_refused|durability_unmet|server_keys_foreign|server_log_sealed)$)/;
   /** Refusals of the operator's acts, which no route offers. */
-  const operators = new Set(["tenant_unknown", "shard_taken"]);
+  const operators = new Set(["tenant_unknown", "shard_taken", "server_log_unproven"]);
 
   it("every code that the engine refuses with has one", () => {
     const engine = join(import.meta.dirname, "../../packages/server/src/engine");
@@ -80,10 +81,10 @@ describe("status of codes", () => {
     expect([...new Set(without)]).toEqual([]);
   });
 
-  it("names known codes, 4xx for the caller's, 5xx for two of its own", () => {
+  it("names known codes, 4xx for the caller's, 5xx for three of its own", () => {
     for (const [code, status] of Object.entries({ ...statusByCode, ...engineStatus })) {
       expect(Object.hasOwn(errorCodes, code)).toBe(true);
-      const own = code === "server_failed" || code === "server_busy";
+      const own = ["server_failed", "server_busy", "server_put_back"].includes(code);
       expect(status >= 500).toBe(own);
     }
   });

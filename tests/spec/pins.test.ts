@@ -39,7 +39,7 @@ describe("formats keep their bytes while they keep their version", () => {
       noteVectors().map(({ vkey, notes }) => [vkey, notes[0]]),
       "1 7dbc3aca54fa9389",
     ],
-    ["store", storeFormat, `${applicationId} ${tables}`, "2 48dab8d4239446ec"],
+    ["store", storeFormat, `${applicationId} ${tables}`, "3 f6bec30646e7da05"],
     ["worked example", headerVersion, example, "1 bd67e7d8d8a2dcdf"],
   ])("%s", (_name, version, value, pin) => {
     expect(`${version} ${digest(value)}`).toBe(pin);

@@ -17,6 +17,7 @@ import {
   defineProjection,
   type Draft,
   type Holdfast,
+  type Keyring,
   type Observer,
   openHoldfast,
   openKeyring,
@@ -162,17 +163,23 @@ export interface Instead {
   readonly readOnly?: boolean;
 }
 
+/** The keyring of a store, opened by the passphrase; whoever asks disposes of it. */
+export async function openKeyringIn(
+  folder: string,
+  name = "store",
+): Promise<{ readonly storeId: string; readonly keyring: Keyring }> {
+  const { directory, stateDirectory } = placeIn(folder, name);
+  const storeId = storeIdOf(crypto, directory, stateDirectory);
+  const ports = { crypto, random: systemRandom };
+  const openProvider = openSoftwareProvider({ ...ports, passphrase: utf8(passphrase) });
+  const files = keyringFiles(directory, stateDirectory, storeId);
+  return { storeId, keyring: await openKeyring({ ...ports, files, openProvider, storeId }) };
+}
+
 /** The store with a port of the test's own instead of the product's. */
 export async function openWith(folder: string, instead: Instead): Promise<Holdfast> {
   const { directory, stateDirectory } = placeIn(folder);
-  const storeId = storeIdOf(crypto, directory, stateDirectory);
-  const openProvider = openSoftwareProvider({
-    crypto,
-    random: systemRandom,
-    passphrase: utf8(passphrase),
-  });
-  const files = keyringFiles(directory, stateDirectory, storeId);
-  const keyring = await openKeyring({ crypto, random: systemRandom, files, openProvider, storeId });
+  const { storeId, keyring } = await openKeyringIn(folder);
   const medium = createStoreMedium(directory, stateDirectory, storeId, false);
   const { driver = (same: SqliteDriver): SqliteDriver => same } = instead;
   return openHoldfast({

@@ -6,17 +6,13 @@ import {
   createAuthorizer,
   createHttpTransport,
   enrol,
-  enrolmentProof,
   type EnrolmentCode,
   exchangeGrants,
-  formatEnrolmentCode,
   grantStoreOf,
   type Holdfast,
   invite,
   isHoldfastError,
-  keyFingerprint,
   parseEnrolmentCode,
-  proofDigest,
   silentObserver,
   syncStoreOf,
   type Transport,
@@ -32,7 +28,7 @@ import {
 } from "@holdfast/node";
 import { createNoteDraft as note, createNoteRegistry } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { crypto, startTestApi, type TestApi } from "../server/lab.ts";
+import { crypto, foundingCode, startRunningApi, type TestApi } from "../server/lab.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "holdfast-join-"));
 const passphrase = "correct horse battery staple";
@@ -40,17 +36,10 @@ const http = createNodeHttp();
 const open: Holdfast[] = [];
 let api: TestApi;
 
-let tick: NodeJS.Timeout;
-
 beforeAll(async () => {
-  api = await startTestApi();
-  // The server gathers pushes by its own clock, which somebody has to move.
-  tick = setInterval(() => {
-    api.engine.clock.advance(60);
-  }, 5);
+  api = await startRunningApi();
 });
 afterAll(async () => {
-  clearInterval(tick);
   for (const store of open) await store.close();
   http.close();
   await api.close();
@@ -121,17 +110,6 @@ async function syncOnce(store: Holdfast): Promise<void> {
   await push();
 }
 
-async function foundingCode(): Promise<EnrolmentCode> {
-  const hello = await transportOf().hello({});
-  const secret = systemRandom.bytes(32);
-  const digest = proofDigest(crypto, enrolmentProof(crypto, secret)) ?? "";
-  const expires = hello.time + 3_600_000;
-  await api.engine.server.addFoundingCode(digest, expires);
-  const key = keyFingerprint(crypto, hello.key) ?? "";
-  const code = { url: api.url, key, secret, expires, joins: undefined };
-  return parseEnrolmentCode(formatEnrolmentCode(code));
-}
-
 async function codeOf(run: () => unknown): Promise<string> {
   try {
     await run();
@@ -149,7 +127,7 @@ const textsOf = (store: Holdfast): readonly string[] =>
 describe("a tenant over HTTP", () => {
   it("is founded, admits a device with one scope, and lets it go", async () => {
     const founder = await storeIn("founder");
-    const founding = await foundingCode();
+    const founding = parseEnrolmentCode(await foundingCode(api));
     // An answer that is lost, and the same code again.
     const real = transportOf();
     const losing: Transport = {
@@ -207,7 +185,7 @@ describe("a tenant over HTTP", () => {
 
   it("is refused to codes of another server, another tenant, another time", async () => {
     const store = await storeIn("alone");
-    const code = await foundingCode();
+    const code = parseEnrolmentCode(await foundingCode(api));
     const other = { tenant: "A".repeat(22), founder: "B".repeat(22) };
     expect(await codeOf(() => enrolAt(store, { ...code, joins: other }))).toBe(
       "enrol_tenant_mismatch",

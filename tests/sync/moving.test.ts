@@ -4,40 +4,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   createHttpTransport,
-  enrolmentProof,
-  formatEnrolmentCode,
   type Holdfast,
   isHoldfastError,
-  keyFingerprint,
   parseEnrolmentCode,
-  proofDigest,
 } from "@holdfast/core";
-import {
-  createNodeHttp,
-  initStore,
-  openStore,
-  syncDesk,
-  syncStore,
-  systemRandom,
-} from "@holdfast/node";
+import { createNodeHttp, initStore, openStore, syncDesk, syncStore } from "@holdfast/node";
 import { callerOf, createNoteDraft as note, createNoteRegistry } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { crypto, startTestApi, type TestApi } from "../server/lab.ts";
+import { foundingCode, startRunningApi, type TestApi } from "../server/lab.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "holdfast-moving-"));
 const http = createNodeHttp();
 const open: Holdfast[] = [];
 let api: TestApi;
-let tick: NodeJS.Timeout;
 
 beforeAll(async () => {
-  api = await startTestApi();
-  tick = setInterval(() => {
-    api.engine.clock.advance(60);
-  }, 5);
+  api = await startRunningApi();
 });
 afterAll(async () => {
-  clearInterval(tick);
   for (const store of open) await store.close();
   http.close();
   await api.close();
@@ -62,19 +46,9 @@ async function enrolled(name: string, text: string): Promise<Holdfast> {
   return store;
 }
 
-async function foundingCode(): Promise<string> {
-  const hello = await createHttpTransport({ http }, api.url).hello({});
-  const secret = systemRandom.bytes(32);
-  const digest = proofDigest(crypto, enrolmentProof(crypto, secret)) ?? "";
-  const expires = hello.time + 3_600_000;
-  await api.engine.server.addFoundingCode(digest, expires);
-  const key = keyFingerprint(crypto, hello.key) ?? "";
-  return formatEnrolmentCode({ url: api.url, key, secret, expires, joins: undefined });
-}
-
 describe("a tenant that moves while its devices sync", () => {
   it("is followed by every device, over HTTP, without a pause", async () => {
-    const founder = await enrolled("founder", await foundingCode());
+    const founder = await enrolled("founder", await foundingCode(api));
     const engineOf = (store: Holdfast) => syncStore(store, { tail: false });
     const engines = [engineOf(founder)];
     await engines[0]?.syncNow();

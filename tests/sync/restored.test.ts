@@ -2,16 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  createHttpTransport,
-  enrolmentProof,
-  formatEnrolmentCode,
-  type Holdfast,
-  keyFingerprint,
-  proofDigest,
-  type Release,
-  syncStoreOf,
-} from "@holdfast/core";
+import { type Holdfast, type Release, syncStoreOf } from "@holdfast/core";
 import {
   backUp,
   createNodeHttp,
@@ -20,31 +11,24 @@ import {
   rescue,
   restoreOver,
   syncDesk,
-  systemRandom,
 } from "@holdfast/node";
 import { createNoteDraft as note, createNoteRegistry } from "@holdfast/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type AgeKeys, ageKeys } from "../backup/lab.ts";
 import { makeStore, passphrase, placeIn } from "../store/lab.ts";
-import { crypto, startTestApi, type TestApi } from "../server/lab.ts";
+import { foundingCode, startRunningApi, type TestApi, drain, textsIn } from "../server/lab.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "holdfast-restored-"));
 const place = placeIn(folder);
 const http = createNodeHttp();
 let api: TestApi;
-let tick: NodeJS.Timeout;
 let keys: AgeKeys;
 
 beforeAll(async () => {
   keys = await ageKeys();
-  api = await startTestApi();
-  // The server gathers pushes by its own clock, which somebody has to move.
-  tick = setInterval(() => {
-    api.engine.clock.advance(60);
-  }, 5);
+  api = await startRunningApi();
 });
 afterAll(async () => {
-  clearInterval(tick);
   http.close();
   await api.close();
   rmSync(folder, { recursive: true });
@@ -64,40 +48,14 @@ async function within<T>(use: (store: Holdfast) => T | Promise<T>, at = place): 
   }
 }
 
-async function foundingCode(): Promise<string> {
-  const hello = await createHttpTransport({ http }, api.url).hello({});
-  const secret = systemRandom.bytes(32);
-  const expires = hello.time + 3_600_000;
-  await api.engine.server.addFoundingCode(
-    proofDigest(crypto, enrolmentProof(crypto, secret)) ?? "",
-    expires,
-  );
-  const key = keyFingerprint(crypto, hello.key) ?? "";
-  return formatEnrolmentCode({ url: api.url, key, secret, expires, joins: undefined });
-}
-
-async function sync(store: Holdfast): Promise<void> {
-  const engine = store.sync(createHttpTransport({ http }, api.url));
-  for (let turn = 0; turn < 20; turn++) {
-    const report = await engine.syncNow();
-    if (report.status === "drained") return;
-    if (report.status !== "partial") throw new Error(`${report.status} ${report.failure ?? ""}`);
-  }
-  throw new Error("it does not drain");
-}
-
-const texts = (store: Holdfast): readonly string[] =>
-  store
-    .read({ type: "NoteTaken" })
-    .map(({ data }) => (data as { readonly text: string }).text)
-    .toSorted();
+const sync = (store: Holdfast): Promise<void> => drain(store, api.url);
 
 describe("a store on a server", () => {
   it("is replaced against a drain proof, and fetches what was recorded since the backup", async () => {
     await makeStore(folder);
     const file = join(folder, "early.age");
     await within(async (store) => {
-      await syncDesk(store, http).enrol(await foundingCode());
+      await syncDesk(store, http).enrol(await foundingCode(api));
       await store.append([note("a", "first"), note("b", "second")]);
       await sync(store);
     });
@@ -119,16 +77,16 @@ describe("a store on a server", () => {
     await other.close();
     await expect(restoreOver(restoring, proof)).rejects.toThrow("interlock_stale");
     await within(async (store) => {
-      expect(texts(store)).toEqual(["first", "fourth", "late", "second", "third"]);
+      expect(textsIn(store)).toEqual(["first", "fourth", "late", "second", "third"]);
       await sync(store);
     });
 
     const restored = await restoreOver(restoring, await releaseOf({ ...place, passphrase }));
     expect(restored.events).toBeGreaterThan(2);
     await within(async (store) => {
-      expect(texts(store)).toEqual(["first", "second"]);
+      expect(textsIn(store)).toEqual(["first", "second"]);
       await sync(store);
-      expect(texts(store)).toEqual(["first", "fourth", "late", "second", "third"]);
+      expect(textsIn(store)).toEqual(["first", "fourth", "late", "second", "third"]);
       await store.append(note("a", "after"));
       await sync(store);
       expect(store.verify()).toMatchObject({ ok: true, problems: [] });
@@ -153,7 +111,7 @@ describe("a store on a server", () => {
     await expect(restoreOver(wrongKind, release)).rejects.toThrow("backup_kind_wrong");
     await restoreOver({ ...place, passphrase, file, by: by() }, release);
     await within((store) => {
-      expect(texts(store)).not.toContain("unsent 1");
+      expect(textsIn(store)).not.toContain("unsent 1");
       expect(store.verify()).toMatchObject({ ok: true });
     });
   }, 60_000);

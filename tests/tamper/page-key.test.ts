@@ -212,8 +212,10 @@ const attacks: readonly Attack[] = [
   {
     name: "a stream's scope changed",
     problem: "stream_wrong",
+    // Of one to which nothing is appended afterwards: that would be refused, by chance.
     attack: quiet(
-      "UPDATE streams SET scope = (SELECT max(scope) FROM streams) WHERE scope = (SELECT min(scope) FROM streams)",
+      `UPDATE streams SET scope = (SELECT max(scope) FROM streams)
+       WHERE stream IN (SELECT stream FROM events WHERE type = 'IncarnationOpened')`,
     ),
   },
   {

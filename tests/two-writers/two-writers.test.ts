@@ -45,3 +45,20 @@ it("three processes write one store: nothing acknowledged is lost, nothing forks
   expect(store.verify({ allNotes: true })).toMatchObject({ ok: true, events: 121, problems: [] });
   await store.close();
 });
+
+it("is opened beside a process that records without a pause, and taken for what it is", async () => {
+  const registry = createNoteRegistry();
+  const recorded = write("busy", 500).then(() => true);
+  const findings: string[] = [];
+  for (let ended = false; !ended;) {
+    for (const readOnly of [true, false]) {
+      const store = await openStore({ ...place, passphrase, registry, projections: [], readOnly });
+      findings.push(...store.status().findings.map(({ code }) => code));
+      await store.close();
+    }
+    // Opening is work without a pause: the end of the other process is heard of in between.
+    const pause = new Promise<boolean>((resolve) => setTimeout(resolve, 1, false));
+    ended = await Promise.race([recorded, pause]);
+  }
+  expect(findings).toEqual([]);
+});

@@ -18,11 +18,7 @@ export async function readPassphrase(
   const given = await givenPassphrase(source);
   if (given !== undefined) return given;
   if (!process.stdin.isTTY) throw new HoldfastError("passphrase_missing");
-  const first = await ask("Passphrase of the store");
-  if (confirm === "ask twice" && (await ask("The same passphrase again")) !== first) {
-    throw new HoldfastError("passphrase_mismatch");
-  }
-  return first;
+  return (confirm === "ask twice" ? askTwice : ask)("Passphrase of the store");
 }
 
 /**
@@ -39,11 +35,7 @@ export async function readNewPassphrase(file: string | undefined): Promise<strin
     return given;
   }
   if (!process.stdin.isTTY) throw new HoldfastError("passphrase_missing");
-  const first = await ask("New passphrase of the store");
-  if ((await ask("The same passphrase again")) !== first) {
-    throw new HoldfastError("passphrase_mismatch");
-  }
-  return first;
+  return askTwice("New passphrase of the store");
 }
 
 /** The passphrase that a file or the environment gives; nobody is asked. */
@@ -60,13 +52,25 @@ async function textOf(passphraseFile: string | undefined): Promise<string | unde
   return passphraseIn(passphraseFile, "--passphrase-file");
 }
 
-async function passphraseIn(file: string, argument: string): Promise<string> {
+/** The passphrase in a file that an argument names. Throws `input_unreadable`. */
+export async function passphraseIn(file: string, argument: string): Promise<string> {
+  // Editors end a file with a line break; it is no part of the passphrase.
+  return (await textIn(file, argument)).replace(/\r?\n$/, "");
+}
+
+/** The text of a file that an argument names. Throws `input_unreadable`. */
+export async function textIn(file: string, argument: string): Promise<string> {
   try {
-    // Editors end a file with a line break; it is no part of the passphrase.
-    return (await readFile(file, "utf8")).replace(/\r?\n$/, "");
+    return await readFile(file, "utf8");
   } catch (cause) {
     throw new HoldfastError("input_unreadable", { argument }, { cause });
   }
+}
+
+async function askTwice(message: string): Promise<string> {
+  const first = await ask(message);
+  if ((await ask("The same passphrase again")) === first) return first;
+  throw new HoldfastError("passphrase_mismatch");
 }
 
 async function ask(message: string): Promise<string> {

@@ -1,5 +1,11 @@
 /** Opening the store that a command names, and closing it whatever happens. */
-import { createRegistry, type Holdfast, type Projection, type Registry } from "@holdfast/core";
+import {
+  type AuditEntry,
+  createRegistry,
+  type Holdfast,
+  type Projection,
+  type Registry,
+} from "@holdfast/core";
 import {
   followKeySettings,
   type KeySettingsFile,
@@ -54,6 +60,11 @@ export async function storeAccess(
   const settings = readKeySettings(path);
   const passphrase = known ?? (await givenPassphrase(options));
   return { ...settings, ...(passphrase === undefined ? {} : { passphrase }) };
+}
+
+/** Records what was done to the store in its audit trail; the act itself stands whatever becomes of that. */
+export function recordAct(options: StoreOptions, entry: AuditEntry): Promise<void> {
+  return withStore(options, "write", (store) => store.audit.record(entry));
 }
 
 export async function withStore<T>(

@@ -6,6 +6,7 @@
  * (`@holdfast/core/noble`) and grants by HPKE (`@holdfast/core/grant`).
  */
 export * from "./std/errors.ts";
+export * from "./std/release.ts";
 export * from "./std/limits.ts";
 export * from "./std/ports.ts";
 export * from "./std/bytes.ts";
@@ -76,6 +77,7 @@ export * from "./store/lease.ts";
 export * from "./store/mark.ts";
 export * from "./store/pragmas.ts";
 export * from "./store/schema.ts";
+export * from "./store/schema-lifts.ts";
 export * from "./store/session.ts";
 export * from "./store/sqlite-driver.ts";
 export * from "./store/sqlite-event-log.ts";
@@ -85,6 +87,7 @@ export type * from "./sync/messages/body.ts";
 export type * from "./sync/messages/conflicts.ts";
 export type * from "./sync/messages/enrol.ts";
 export type * from "./sync/messages/epoch.ts";
+export type * from "./sync/messages/present.ts";
 export type * from "./sync/messages/grants.ts";
 export type * from "./sync/messages/hello.ts";
 export type * from "./sync/messages/log.ts";
@@ -98,6 +101,7 @@ export * from "./sync/enrol.ts";
 export * from "./sync/enrolment-code.ts";
 export * from "./sync/grant-exchange.ts";
 export type * from "./sync/grant-store.ts";
+export { createShredTable, presentScope, type ShredRow, type ShredState } from "./store/shreds.ts";
 export { invite, type InvitationTerms, tenantScope, withdrawAccess } from "./sync/invitations.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";
@@ -135,12 +139,40 @@ export {
 } from "./projection/read-models.ts";
 export type { DataKeyRotationState, DataKeyRotationWish } from "./lifecycle/rotate-data-keys.ts";
 export { lookAtStore } from "./lifecycle/look-at-store.ts";
+export type {
+  CompactPhase,
+  CompactPolicy,
+  CompactReport,
+  CompactState,
+} from "./lifecycle/compact.ts";
 export * from "./lifecycle/start-checks.ts";
+export * from "./lifecycle/migration.ts";
+export * from "./lifecycle/format-migration.ts";
+export * from "./lifecycle/payload-migration.ts";
 export type { RotationOrder } from "./lifecycle/rotate-keys.ts";
-export { type Archive, type BackUpDeps, backUpStore, createArchive } from "./lifecycle/back-up.ts";
+export {
+  type Archive,
+  type BackUpDeps,
+  backUpStore,
+  createArchive,
+  logsOf,
+} from "./lifecycle/back-up.ts";
 export * from "./lifecycle/backup-plan.ts";
 export {
+  type ErasedContent,
+  type ErasedFile,
+  type ErasePhase,
+  type ErasePlace,
+  type ErasePlan,
+  formatErasePlan,
+  isDestroying,
+  parseErasePlan,
+} from "./lifecycle/erase-plan.ts";
+export * from "./lifecycle/erase-report.ts";
+export {
+  assertOnlyTrailSince,
   assertRelease,
+  keysHeldAlone,
   type DrainAnswer,
   type DrainProof,
   type InterlockDeps,
@@ -152,6 +184,12 @@ export * from "./lifecycle/manifest.ts";
 export * from "./lifecycle/read-backup.ts";
 export * from "./lifecycle/rescue.ts";
 export * from "./lifecycle/restore.ts";
+export * from "./lifecycle/gather.ts";
+export * from "./lifecycle/gather-backup.ts";
+export * from "./lifecycle/judge-salvage.ts";
+export * from "./lifecycle/look-for-damage.ts";
+export * from "./lifecycle/reseal.ts";
+export * from "./lifecycle/salvage.ts";
 export * from "./lifecycle/tar.ts";
 export * from "./client/handle-command.ts";
 export * from "./client/holdfast.ts";
@@ -159,10 +197,12 @@ export type * from "./client/outbox-desk.ts";
 export { lifeOf } from "./client/grant-store.ts";
 export type * from "./client/sync-desk.ts";
 export * from "./client/key-desk.ts";
+export * from "./client/compact-store.ts";
+export * from "./client/shred-desk.ts";
 export { createSyncDesk } from "./client/create-sync-desk.ts";
 export { grantStoreOf, syncStoreOf } from "./client/grant-store.ts";
 export { createStore, type CreateStoreOptions, openHoldfast } from "./client/store.ts";
-export type { StoreDeps } from "./client/store-life.ts";
+export type { StoreDeps } from "./client/client-session.ts";
 export { canonicalOrder } from "./event/canonical-order.ts";
 export { conflictsOf, type Corrected } from "./client/corrections.ts";
 export { openEvent, type OpenEventDeps } from "./client/open-event.ts";

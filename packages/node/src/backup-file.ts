@@ -4,9 +4,9 @@
  *
  * The zstd frame is followed by a skippable frame (RFC 8878 §3.1.2) that fills the last chunk of the age payload.
  */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { type FileHandle, open, rename } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { constants as zlibConstants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import type { Transform } from "node:stream";
 import { HoldfastError, isHoldfastError } from "@holdfast/core";
@@ -20,8 +20,7 @@ import {
   openAgeChunk,
   startAge,
 } from "./age.ts";
-import { fromSystem, guardedFile, makeFolder, syncFolder } from "./files.ts";
-import { isRunning } from "./process-identity.ts";
+import { fromSystem, placeBeside, syncFolder } from "./files.ts";
 
 /** Pieces are gathered to this size before they are compressed, and written. */
 const pieceBytes = 256 * 1024;
@@ -50,7 +49,7 @@ export async function writeBackupFile(
   try {
     return await publish(target, async (file) => {
       const sealer = createAgeSealer(key);
-      await file.write(start);
+      await file.appendFile(start);
       let bytes = start.length;
       const write = async (chunks: readonly Buffer[]): Promise<void> => {
         if (chunks.length === 0) return;
@@ -86,21 +85,14 @@ export async function publish<T>(
 ): Promise<T> {
   if (!replace && existsSync(target)) throw new HoldfastError("output_exists");
   try {
-    const folder = dirname(target);
-    guardedFile(() => {
-      makeFolder(folder);
-      removePartial(target);
-    });
-    const partial = join(folder, `.${basename(target)}.${process.pid}.partial`);
+    const partial = placeBeside(target, "partial");
     const file = await open(partial, "wx", 0o600);
     try {
       const result = await use(file);
       await file.sync();
       await file.close();
       await rename(partial, target);
-      guardedFile(() => {
-        syncFolder(folder);
-      });
+      syncFolder(dirname(target));
       return result;
     } catch (error) {
       await file.close().catch(() => undefined);
@@ -109,17 +101,6 @@ export async function publish<T>(
     }
   } catch (error) {
     throw fromSystem(error);
-  }
-}
-
-/** Removes what processes that are gone had begun to write for that name. */
-function removePartial(target: string): void {
-  const start = `.${basename(target)}.`;
-  for (const name of readdirSync(dirname(target))) {
-    const pid = name.startsWith(start) && /^(\d+)\.partial$/.exec(name.slice(start.length))?.[1];
-    if (typeof pid !== "string" || (Number(pid) !== process.pid && isRunning(Number(pid))))
-      continue;
-    rmSync(join(dirname(target), name), { force: true });
   }
 }
 

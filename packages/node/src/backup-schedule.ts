@@ -19,7 +19,8 @@ import { backUp, type BackUpOptions } from "./backup.ts";
 import { publish } from "./backup-file.ts";
 import { systemClock } from "./clock.ts";
 import { guardedFile, makeFolder, syncFolder } from "./files.ts";
-import { stateOf, storeIdIn } from "./store.ts";
+import type { KeyringCopies } from "./keyring-copies.ts";
+import { stateOf, storeIdIn } from "./store-place.ts";
 
 /** What {@link backUpWhenDue} takes. */
 export interface ScheduledBackupOptions extends Omit<BackUpOptions, "out"> {
@@ -39,6 +40,8 @@ export interface ScheduledBackup {
   readonly removed: number;
   /** Code of the failure to write the second copy; the first stands. */
   readonly secondFailure: string | undefined;
+  /** What became of the copies of the keyring, where a backup was written. */
+  readonly copies: KeyringCopies | undefined;
 }
 
 /**
@@ -51,7 +54,8 @@ export async function backUpWhenDue(options: ScheduledBackupOptions): Promise<Sc
   const storeId = storeIdIn(resolve(options.directory), stateOf(options));
   const now = systemClock.now();
   const isDue = isBackupDue(policy, backupsIn(folder, storeId), now);
-  if (isDue) await backUp({ ...options, out: join(folder, backupName(storeId, now)) });
+  const out = join(folder, backupName(storeId, now));
+  const copies = isDue ? (await backUp({ ...options, out })).copies : undefined;
   const kept = backupsIn(folder, storeId);
   const newest = newestBackup(kept, now)?.name ?? "";
   const secondFailure = await copyTo(options, folder, newest);
@@ -66,6 +70,7 @@ export async function backUpWhenDue(options: ScheduledBackupOptions): Promise<Sc
     file: join(folder, newest),
     removed,
     secondFailure,
+    copies,
   };
 }
 

@@ -23,17 +23,14 @@ import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem } from "./files.ts";
 import { type KeyringCopies, renewKeyringCopies } from "./keyring-copies.ts";
 import { createProcessIdentity } from "./process-identity.ts";
+import { createStoreMedium, openKeyringAt, type StoreAccess, version } from "./store.ts";
 import {
   checkFolder,
-  createStoreMedium,
   databasePath,
-  openKeyringAt,
   stateOf,
   storeIdIn,
-  type StoreAccess,
   type StoreLocation,
-  version,
-} from "./store.ts";
+} from "./store-place.ts";
 
 const crypto = createNodeCrypto();
 
@@ -108,9 +105,13 @@ async function openToRead(options: StoreLocation & StoreAccess) {
   checkFolder(directory);
   const storeId = storeIdIn(directory, state);
   const keyring = await openKeyringAt(directory, state, storeId, options);
+  const medium = createStoreMedium(directory, state, storeId, false);
+  const release = (): void => {
+    medium.close?.();
+    keyring[Symbol.dispose]();
+  };
   try {
     if (!existsSync(databasePath(directory))) throw new HoldfastError("store_database_missing");
-    const medium = createStoreMedium(directory, state, storeId, false);
     const deps = { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium };
     const session = openForReading(deps);
     return {
@@ -118,12 +119,11 @@ async function openToRead(options: StoreLocation & StoreAccess) {
       keyring,
       close(): void {
         session.driver.close();
-        medium.close?.();
-        keyring[Symbol.dispose]();
+        release();
       },
     };
   } catch (error) {
-    keyring[Symbol.dispose]();
+    release();
     throw fromSystem(error);
   }
 }

@@ -1,8 +1,9 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createRegistry, type Holdfast } from "@holdfast/core";
+import { basename, dirname, join } from "node:path";
+import { createRegistry, type Holdfast, HoldfastError, InvariantError } from "@holdfast/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { noteBlockedStart, recordBlockedStarts } from "./blocked-starts.ts";
 import { initStore, openStore } from "./store.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "holdfast-blocked-"));
@@ -47,5 +48,22 @@ describe("blocked starts", () => {
     const again = await open(passphrase);
     expect(again.audit.read({ kinds: ["StartBlocked"] })).toHaveLength(2);
     await again.close();
+  });
+
+  it("are passed over where they cannot be recorded, and stay; a bug is told", async () => {
+    const storeId = basename(dirname(sideFile));
+    const refusal = new HoldfastError("key_wrong");
+    const failing = (error: Error): Holdfast =>
+      ({ audit: { record: () => Promise.reject(error) } }) as unknown as Holdfast;
+    noteBlockedStart(place.stateDirectory, storeId, refusal);
+    const full = failing(new HoldfastError("store_full"));
+    await recordBlockedStarts(place.stateDirectory, storeId, full);
+    const bug = failing(new InvariantError("a bug is told"));
+    await expect(recordBlockedStarts(place.stateDirectory, storeId, bug)).rejects.toThrow(
+      "a bug is told",
+    );
+    const store = await open(passphrase);
+    expect(store.audit.read({ kinds: ["StartBlocked"] })).toHaveLength(3);
+    await store.close();
   });
 });

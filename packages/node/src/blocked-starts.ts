@@ -15,6 +15,7 @@ import {
 import { dirname, join } from "node:path";
 import { createUuidV7, errorCodes, type Holdfast, isHoldfastError, isUuidV7 } from "@holdfast/core";
 import { systemClock } from "./clock.ts";
+import { fromSystem } from "./files.ts";
 import { systemRandom } from "./random.ts";
 
 interface BlockedStart {
@@ -35,7 +36,12 @@ function pathIn(state: string, storeId: string): string {
   return join(state, storeId, fileName);
 }
 
-/** Notes a refused start beside the store. Never throws: the refusal itself is what the caller must hear. */
+/** What goes wrong in operation must not hide the refusal, or stop the start; a bug is told. */
+function passOver(error: unknown): void {
+  if (!isHoldfastError(fromSystem(error))) throw error;
+}
+
+/** Notes a refused start beside the store. Throws bugs alone: the refusal itself is what the caller must hear. */
 export function noteBlockedStart(state: string, storeId: string, refusal: unknown): void {
   if (!isHoldfastError(refusal) || passing.has(refusal.code)) return;
   const path = pathIn(state, storeId);
@@ -46,8 +52,9 @@ export function noteBlockedStart(state: string, storeId: string, refusal: unknow
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat !== undefined && (!stat.isFile() || stat.size > fileBytesMax)) return;
     appendFileSync(path, `${JSON.stringify(line)}\n`, { mode: 0o600, flush: true });
-  } catch {
+  } catch (error) {
     // A medium that cannot be written is often the very reason of the refusal.
+    passOver(error);
   }
 }
 
@@ -84,7 +91,8 @@ export async function recordBlockedStarts(
       await store.audit.record({ id, kind: "StartBlocked", facts: { code, at } });
     }
     rmSync(taken, { force: true });
-  } catch {
-    // Told by the trail's own metric; the file is there for the next start.
+  } catch (error) {
+    // The trail counts what it could not write; the file is there for the next start.
+    passOver(error);
   }
 }

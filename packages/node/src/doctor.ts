@@ -5,6 +5,7 @@ import {
   checkFormat,
   configure,
   HoldfastError,
+  interruptedMigration,
   isHoldfastError,
   judgeStart,
   type Keyring,
@@ -19,17 +20,18 @@ import {
   startChecks,
 } from "@holdfast/core";
 import { createNodeCrypto } from "./crypto.ts";
+import { refuseErased } from "./erase-plan-file.ts";
 import { fromSystem } from "./files.ts";
+import { createMigrationRecords } from "./migration-files.ts";
+import { isSalvageOpen } from "./salvage-files.ts";
+import { checkInstalled, createStoreMedium, openKeyringAt, type StoreAccess } from "./store.ts";
 import {
   checkFolder,
-  createStoreMedium,
   databasePath,
-  openKeyringAt,
   stateOf,
   storeIdIn,
-  type StoreAccess,
   type StoreLocation,
-} from "./store.ts";
+} from "./store-place.ts";
 
 /** What {@link checkStart} takes. */
 export interface CheckStartOptions extends StoreLocation, StoreAccess {
@@ -50,7 +52,7 @@ interface Opened {
 export async function checkStart(options: CheckStartOptions): Promise<StartReport> {
   const found: StartFinding[] = [];
   const opened: Opened = {};
-  let at: StartCheck = "folder";
+  let at: StartCheck = "release";
   const reached = (check: StartCheck): void => {
     at = check;
   };
@@ -78,8 +80,11 @@ async function look(
   reached: (check: StartCheck) => void,
 ): Promise<readonly StartFinding[]> {
   const crypto = createNodeCrypto();
+  checkInstalled();
+  reached("folder");
   const directory = resolve(options.directory);
   const state = stateOf(options);
+  refuseErased(directory, state);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
   reached("keyring");
@@ -87,6 +92,9 @@ async function look(
   const keyring = await openKeyringAt(directory, state, storeId, options);
   opened.keyring = keyring;
   reached("database");
+  if (isSalvageOpen(databasePath(directory))) {
+    return [{ check: "database", code: "salvage_interrupted" }];
+  }
   if (!existsSync(databasePath(directory))) throw new HoldfastError("store_database_missing");
   const medium = createStoreMedium(directory, state, storeId, false);
   const pageKey = keyring.pageKey();
@@ -96,7 +104,11 @@ async function look(
     configure(driver);
     reached("format");
     checkFormat(driver);
-    return lookAtStore({ crypto, keyring, medium }, driver, options.registry);
+    const records = createMigrationRecords(state, storeId);
+    return [
+      ...interruptedMigration(records.read()),
+      ...lookAtStore({ crypto, keyring, medium }, driver, options.registry),
+    ];
   } finally {
     pageKey.fill(0);
     medium.close?.();

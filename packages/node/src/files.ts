@@ -1,7 +1,18 @@
 /** What every file of a store needs: folders that last, whole reads and writes, failures with a code. */
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { type ErrorCode, HoldfastError } from "@holdfast/core";
+import { isRunning } from "./process-identity.ts";
 
 const codes: Readonly<Record<string, ErrorCode>> = {
   ENOSPC: "store_full",
@@ -54,6 +65,24 @@ export function makeFolder(path: string): void {
     syncFolder(folder);
     if (folder === top || folder === dirname(folder)) return;
   }
+}
+
+/**
+ * Where something is made before it takes the place of the target: a hidden name beside it, of this process. Makes the
+ * folder, and removes what processes that are gone left there for that target.
+ */
+export function placeBeside(target: string, kind: "partial" | "restoring"): string {
+  const folder = dirname(target);
+  const start = `.${basename(target)}.`;
+  const end = `.${kind}`;
+  makeFolder(folder);
+  for (const name of readdirSync(folder)) {
+    if (!name.startsWith(start) || !name.endsWith(end)) continue;
+    const pid = name.slice(start.length, -end.length);
+    if (!/^\d+$/.test(pid) || (Number(pid) !== process.pid && isRunning(Number(pid)))) continue;
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+  return join(folder, `${start}${process.pid}${end}`);
 }
 
 /** Writes all bytes, at a position or where the descriptor stands: one write may take a part only. */

@@ -42,8 +42,8 @@ export {
   recoverStore,
   type RecoverStoreOptions,
   type StoreAccess,
-  type StoreLocation,
 } from "./store.ts";
+export { type StoreLocation } from "./store-place.ts";
 export { type SyncStoreOptions, syncDesk, syncStore, type TailKind } from "./sync-store.ts";
 export * from "./deliver-store.ts";
 export { createNodeHttp, type HttpOptions, type NodeHttp } from "./http.ts";
@@ -53,4 +53,8 @@ export { backUp, type BackUpOptions, releaseOf, type ReleaseOptions, rescue } fr
 export { readBackupFile, type WrittenBackup, writeBackupFile } from "./backup-file.ts";
 export * from "./backup-schedule.ts";
 export * from "./restore.ts";
+export * from "./compact.ts";
+export * from "./erase.ts";
+export * from "./migrate.ts";
+export * from "./salvage.ts";
 export * from "./keyring-copies.ts";

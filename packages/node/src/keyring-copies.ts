@@ -9,7 +9,7 @@ import { fromUtf8, HoldfastError, isHoldfastError, utf8 } from "@holdfast/core";
 import { publish } from "./backup-file.ts";
 import { keyringFileName } from "./keyring-files.ts";
 import { createRecordFile } from "./record-file.ts";
-import { stateOf, storeIdIn, type StoreLocation } from "./store.ts";
+import { stateOf, storeIdIn, type StoreLocation } from "./store-place.ts";
 
 /** What became of the registered copies. */
 export interface KeyringCopies {
@@ -19,15 +19,21 @@ export interface KeyringCopies {
   readonly unreachable: readonly string[];
 }
 
+/** Paths of the registered copies of that store's keyring. */
+export function registeredCopies(state: string, storeId: string): readonly string[] {
+  const file = createRecordFile(join(state, storeId, "copies"));
+  return fromUtf8(file.read() ?? new Uint8Array(0))
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as string);
+}
+
 function registerOf(location: StoreLocation) {
   const directory = resolve(location.directory);
   const state = stateOf(location);
-  const file = createRecordFile(join(state, storeIdIn(directory, state), "copies"));
-  const paths = (): readonly string[] =>
-    fromUtf8(file.read() ?? new Uint8Array(0))
-      .split("\n")
-      .filter((line) => line !== "")
-      .map((line) => JSON.parse(line) as string);
+  const storeId = storeIdIn(directory, state);
+  const file = createRecordFile(join(state, storeId, "copies"));
+  const paths = (): readonly string[] => registeredCopies(state, storeId);
   return {
     paths,
     add(path: string): void {

@@ -5,18 +5,8 @@
  * everything was verified and made durable. Over a store that is there, only its database is replaced, by one rename
  * too, and only against a {@link Release}.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-} from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import {
   assertRelease,
   type BackupManifest,
@@ -28,31 +18,28 @@ import {
   type Keyring,
   lifeOf,
   type Observer,
-  openAccepted,
   type Release,
-  type SqliteDriver,
   type StoreLoader,
 } from "@holdfast/core";
 import type { AgeIdentities } from "./age.ts";
+import { aloneWith } from "./alone.ts";
 import { observed } from "./backup.ts";
 import { readBackupFile } from "./backup-file.ts";
 import { systemClock } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
-import { fromSystem, guardedFile, makeFolder, syncFolder } from "./files.ts";
+import { refuseErased, refuseErasedStore } from "./erase-plan-file.ts";
+import { fromSystem, guardedFile, placeBeside, syncFolder } from "./files.ts";
 import { keyringFileName } from "./keyring-files.ts";
-import { createProcessIdentity, isRunning } from "./process-identity.ts";
+import { syncFile } from "./migration-files.ts";
 import { createRecordFile } from "./record-file.ts";
+import { createStoreMedium, openKeyringAt, openStore, type StoreAccess } from "./store.ts";
 import {
   checkFolder,
-  createStoreMedium,
   databasePath,
-  openKeyringAt,
-  openStore,
   stateOf,
   storeIdIn,
-  type StoreAccess,
   type StoreLocation,
-} from "./store.ts";
+} from "./store-place.ts";
 
 const crypto = createNodeCrypto();
 
@@ -62,7 +49,6 @@ export interface RestoreOptions extends StoreLocation, StoreAccess {
   readonly file: string;
   /** What opens it. */
   readonly by: AgeIdentities;
-  /** Opens the keyring. */
   /** A copy of the keyring; else the registered copy of the backup's store serves. */
   readonly keyringFile?: string;
   readonly onProgress?: (done: number, total: number) => void;
@@ -91,6 +77,7 @@ export function restoreStore(options: RestoreOptions): Promise<RestoredStore> {
 
 async function restoreBeside(options: RestoreOptions): Promise<RestoredStore> {
   const directory = resolve(options.directory);
+  refuseErased(directory, stateOf(options));
   if (existsSync(directory)) {
     checkFolder(directory);
     if (readdirSync(directory).length > 0) throw new HoldfastError("store_exists");
@@ -136,50 +123,28 @@ async function putInPlace(options: RestoreOptions, release: Release): Promise<Re
 }
 
 /**
- * Takes the lease, compares the release, brings the old database into one file, keeps everybody out of it, and puts the
- * new one in its place. A crash before the rename leaves the old store, after it the new one.
+ * Compares the release and puts the new database in the place of the old one, while nobody else can have it open. A
+ * crash before the rename leaves the old store, after it the new one.
  */
-async function replaceDatabase(
+function replaceDatabase(
   staging: string,
   options: RestoreOptions,
   storeId: string,
   release: Release,
 ): Promise<void> {
   const directory = resolve(options.directory);
-  const state = stateOf(options);
-  const keyring = await openKeyringAt(directory, state, storeId, options);
-  const medium = createStoreMedium(directory, state, storeId, false);
-  const deps = { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium };
-  try {
-    const { driver, lease } = openAccepted(deps);
-    try {
-      const held = lease.tryAcquire();
-      if (held.status === "busy") throw new HoldfastError("store_busy", { holder: held.holder });
-      try {
-        assertRelease({ crypto, driver, keyring }, release);
-        becomeOneFile(driver);
-      } catch (error) {
-        lease.release(held.token);
-        throw error;
-      }
-      driver.exec("BEGIN EXCLUSIVE");
+  return aloneWith(options, storeId, {
+    check({ driver, keyring }) {
+      assertRelease({ crypto, driver, keyring }, release);
+    },
+    act() {
       guardedFile(() => {
         renameSync(databasePath(staging), databasePath(directory));
         syncFolder(directory);
       });
-    } finally {
-      driver.close();
-    }
-  } finally {
-    medium.close?.();
-    keyring[Symbol.dispose]();
-  }
-}
-
-/** Leaves WAL mode, which SQLite does only for the one connection that there is: `store_busy` beside another. */
-function becomeOneFile(driver: SqliteDriver): void {
-  const row = driver.prepare("PRAGMA journal_mode = DELETE").get<Record<string, string>>();
-  if (Object.values(row ?? {})[0] !== "delete") throw new HoldfastError("store_busy");
+    },
+    after: "stay out",
+  });
 }
 
 /** Opens what was restored for writing, which opens its incarnation. */
@@ -227,19 +192,7 @@ export async function drillRestore(options: RestoreOptions): Promise<DrillReport
 
 /** Runs with a folder beside the target; what it left there is removed, and what killed processes left. */
 async function inStaging<T>(directory: string, use: (staging: string) => Promise<T>): Promise<T> {
-  const parent = dirname(directory);
-  const start = `.${basename(directory)}.`;
-  guardedFile(() => {
-    makeFolder(parent);
-    for (const name of readdirSync(parent)) {
-      const pid =
-        name.startsWith(start) && /^(\d+)\.restoring$/.exec(name.slice(start.length))?.[1];
-      if (typeof pid !== "string" || (Number(pid) !== process.pid && isRunning(Number(pid))))
-        continue;
-      rmSync(join(parent, name), { recursive: true, force: true });
-    }
-  });
-  const staging = join(parent, `${start}${process.pid}.restoring`);
+  const staging = guardedFile(() => placeBeside(directory, "restoring"));
   try {
     guardedFile(() => {
       mkdirSync(staging, { mode: 0o700 });
@@ -296,6 +249,7 @@ async function beginStaging(
   const state = stateOf(options);
   const { store: storeId } = manifest;
   if (!/^[A-Za-z0-9_-]{22}$/.test(storeId)) throw new HoldfastError("backup_foreign");
+  refuseErasedStore(storeId, state);
   createRecordFile(join(staging, keyringFileName)).replace(keyringOf(options, state, storeId));
   const keyring = await openKeyringAt(staging, state, storeId, options);
   const medium = createStoreMedium(staging, state, storeId, true);
@@ -336,13 +290,4 @@ function keyringOf(options: RestoreOptions, state: string, storeId: string): Uin
     throw new HoldfastError("keyring_foreign");
   }
   return content;
-}
-
-function syncFile(path: string): void {
-  const descriptor = openSync(path, "r+");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

@@ -32,18 +32,12 @@
  * rmSync(folder, { recursive: true });
  * ```
  */
-import {
-  closeSync,
-  existsSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  realpathSync,
-  statSync,
-} from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
   base64url,
+  checkRelease,
+  coreRelease,
   createKeyring,
   createStore,
   type Holdfast,
@@ -65,8 +59,9 @@ import {
 import { recordBlockedStarts, noteBlockedStart } from "./blocked-starts.ts";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
+import { refuseErased } from "./erase-plan-file.ts";
 import { fromSystem, guardedFile, makeFolder } from "./files.ts";
-import { keyringFileName, keyringFiles, stateFolder, storeIdOf } from "./keyring-files.ts";
+import { keyringFileName, keyringFiles } from "./keyring-files.ts";
 import {
   createPassphraseProvider,
   type KeySettings,
@@ -75,19 +70,24 @@ import {
   useOf,
 } from "./keys/open-providers.ts";
 import { enforceProfile, type ProfileSettings, weaknessesOf } from "./keys/store-profile.ts";
+import { isLiftOpen, liftDatabase } from "./lift-database.ts";
 import { createMarkFile } from "./mark-file.ts";
+import { createMigrationRecords } from "./migration-files.ts";
+import { recordMigration } from "./told-migrations.ts";
 import { createProcessIdentity } from "./process-identity.ts";
 import { systemRandom } from "./random.ts";
 import { lazyRecovery } from "./recovery.ts";
+import { finishSwitch } from "./salvage-files.ts";
 import { openSqlite } from "./sqlite-driver.ts";
-
-/** Where a store lies. */
-export interface StoreLocation {
-  /** The store's folder. */
-  readonly directory: string;
-  /** Default: `HOLDFAST_STATE`, else the XDG state folder. */
-  readonly stateDirectory?: string;
-}
+import {
+  type StoreLocation,
+  checkFolder,
+  databasePath,
+  registeredFor,
+  stateOf,
+  storeIdIn,
+} from "./store-place.ts";
+import { recordSurvivors } from "./survivors.ts";
 
 /** What opens a store: its passphrase, its other key providers, or both; each has a wrap of the epoch key. */
 export interface StoreAccess {
@@ -123,19 +123,15 @@ export interface OpenStoreOptions extends StoreLocation, StoreAccess, ProfileSet
   readonly outbox?: OutboxOptions;
 }
 
-const databaseFileName = "store.db";
+/** The release that this package is part of. */
+const nodeRelease = "0.1.0";
 /** Build id where the application names none. */
-export const version = "holdfast/0.1.0";
+export const version = `holdfast/${nodeRelease}`;
 const crypto = createNodeCrypto();
 
-/** The database in a store's folder. */
-export function databasePath(directory: string): string {
-  return join(directory, databaseFileName);
-}
-
-/** The state folder of that location. */
-export function stateOf(location: StoreLocation): string {
-  return resolve(location.stateDirectory ?? stateFolder(process.env));
+/** Throws `release_mixed` when an update stopped between the packages that write stores. */
+export function checkInstalled(): void {
+  checkRelease({ core: coreRelease, node: nodeRelease });
 }
 
 /**
@@ -150,6 +146,7 @@ export async function initStore(
   if (options.passphrase === "") {
     throw new HoldfastError("draft_invalid", { path: "/passphrase", reason: "empty" });
   }
+  refuseErased(directory, state);
   if (existsSync(directory) && readdirSync(directory).length > 0) {
     throw new HoldfastError("store_exists");
   }
@@ -201,6 +198,7 @@ export async function openStore(options: OpenStoreOptions): Promise<Holdfast> {
     });
     if (options.readOnly !== true && storeId !== undefined) {
       await recordBlockedStarts(state, storeId, store);
+      await recordMigration(createMigrationRecords(state, storeId), store);
     }
     return store;
   } catch (error) {
@@ -215,9 +213,12 @@ async function openAt(
   state: string,
   identified: (storeId: string) => void,
 ): Promise<Holdfast> {
+  checkInstalled();
   const directory = resolve(options.directory);
+  refuseErased(directory, state);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
+  finishSwitch(databasePath(directory));
   const storeId = storeIdIn(directory, state);
   identified(storeId);
   const keyring = await openKeyringAt(directory, state, storeId, options);
@@ -230,14 +231,54 @@ async function openAt(
     const registered = join(state, storeId, keyringFileName);
     const found = weaknessesOf(keyring, files, { directory, registered });
     enforceProfile(options, found, options.observer ?? silentObserver);
-    const readOnly = options.readOnly ?? false;
-    return await openWith(keyring, createStoreMedium(directory, state, storeId, false), {
-      ...options,
-      readOnly,
-    });
+    return await openLifted(keyring, directory, state, options);
   } catch (error) {
     keyring[Symbol.dispose]();
     throw isForeign(error, directory, state, storeId) ? foreignKeyring(error) : error;
+  }
+}
+
+/**
+ * Opens; for writing, a store of an earlier format is lifted before, and a lift that was interrupted is taken to its
+ * end.
+ */
+async function openLifted(
+  keyring: Keyring,
+  directory: string,
+  state: string,
+  options: OpenStoreOptions,
+): Promise<Holdfast> {
+  const { storeId } = keyring;
+  const { readOnly = false, acceptRollback = false, observer = silentObserver } = options;
+  const records = createMigrationRecords(state, storeId);
+  const open = (): Promise<Holdfast> =>
+    openWith(keyring, createStoreMedium(directory, state, storeId, false), {
+      ...options,
+      readOnly,
+    });
+  if (readOnly) return open();
+  const database = databasePath(directory);
+  const lift = async (): Promise<void> => {
+    const medium = createStoreMedium(directory, state, storeId, false);
+    const app = options.app ?? version;
+    try {
+      await liftDatabase({ keyring, medium, database, records, observer, app, acceptRollback });
+    } finally {
+      medium.close?.();
+    }
+  };
+  if (isLiftOpen(records)) await lift();
+  const store = await open().catch(async (error: unknown) => {
+    if (!isHoldfastError(error, "store_older")) throw error;
+    await lift();
+    return open();
+  });
+  try {
+    await recordSurvivors(database, keyring, options.registry, store);
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
   }
 }
 
@@ -287,6 +328,27 @@ function foreignKeyring(cause: unknown): HoldfastError {
   return new HoldfastError("keyring_foreign", {}, { cause });
 }
 
+/** Opens a store for its erase, which the erase's own plan does not keep out. Throws what {@link openStore} throws. */
+export async function openToErase(
+  options: StoreLocation & StoreAccess,
+  storeId: string,
+): Promise<Holdfast> {
+  const directory = resolve(options.directory);
+  const state = stateOf(options);
+  if (!existsSync(databasePath(directory))) throw new HoldfastError("store_database_missing");
+  const keyring = await openKeyringAt(directory, state, storeId, options);
+  try {
+    return await openWith(keyring, createStoreMedium(directory, state, storeId, false), {
+      ...options,
+      registry: createRegistry([]),
+      projections: [],
+    });
+  } catch (error) {
+    keyring[Symbol.dispose]();
+    throw fromSystem(error);
+  }
+}
+
 function openWith(
   keyring: Keyring,
   medium: StoreMedium,
@@ -310,46 +372,9 @@ function openWith(
   });
 }
 
-/** SQLite follows links: neither the folder nor the database nor what SQLite keeps beside it may be one. */
-export function checkFolder(directory: string): void {
-  let safe = lstatSync(directory).isDirectory();
-  for (const suffix of ["", "-wal", "-shm", "-journal"]) {
-    const stat = lstatSync(databasePath(directory) + suffix, { throwIfNoEntry: false });
-    safe &&= stat === undefined || stat.isFile();
-  }
-  if (!safe) throw new HoldfastError("store_unsafe_path");
-}
-
 /** Makes the empty database file for its owner alone; SQLite gives its other files the same mode. */
 function makeDatabaseFile(path: string): void {
   closeSync(openSync(path, "wx", 0o600));
-}
-
-/** The store id from the folder's keyring, else from the mark that names the folder. */
-export function storeIdIn(directory: string, state: string): string {
-  try {
-    return storeIdOf(crypto, directory, state);
-  } catch (error) {
-    if (!isHoldfastError(error, "keyring_missing")) throw error;
-    if (!existsSync(databasePath(directory))) throw new HoldfastError("store_missing");
-    const [named] = registeredFor(directory, state);
-    if (named === undefined) throw error;
-    return named;
-  }
-}
-
-/** Which registered stores had that folder, as their marks say; the keyring then proves or refuses it. */
-function registeredFor(directory: string, state: string): readonly string[] {
-  const folder = `"folder":${JSON.stringify(realpathSync(directory))}`;
-  const ids = existsSync(state) ? readdirSync(state).toSorted() : [];
-  return ids.filter((id) => {
-    if (!existsSync(join(state, id, keyringFileName))) return false;
-    const marks = readdirSync(join(state, id)).filter((name) => name.startsWith("mark-"));
-    return marks.some((mark) => {
-      const slots = createMarkFile(join(state, id, mark)).read() ?? [];
-      return slots.some((slot) => Buffer.from(slot).toString("utf8").includes(folder));
-    });
-  });
 }
 
 /**

@@ -15,7 +15,7 @@ const person = {
   phone: null,
 };
 
-/** Examples of the diary and of home monitoring, by event type. FHIR types record a resource as it is. */
+/** Examples of the diary, of home monitoring and of outboxes that are taken over, by event type. FHIR types record a resource as it is. */
 export const eventExamples: Readonly<Record<string, EventExample>> = {
   NosebleedRecorded: {
     current: {
@@ -133,4 +133,16 @@ export const eventExamples: Readonly<Record<string, EventExample>> = {
   },
   SessionClosed: { current: { closed_at: "2026-03-01T09:30:00+01:00", cause: "signed_out" } },
   SettingChanged: { current: { key: "units.glucose", value: "mmol/L" } },
+  LegacyOperationImported: {
+    current: {
+      operation: "update",
+      entry: "op-17",
+      entity_type: "vitals",
+      entity_id: "v-3",
+      created_at: "2025-11-03T09:30:00.000Z",
+      attempts: 2,
+      status: "pending",
+      payload: { heart_rate: 61 },
+    },
+  },
 };

@@ -29,6 +29,9 @@ export {
   type ReplayMemory,
   type UsedAssertion,
 } from "./engine/replay-memory.ts";
+export { nextLog, type RestoredLog } from "./engine/admin/restore-logs.ts";
+export type { ExaminedShard } from "./engine/reading/examine.ts";
+export type { LostLog } from "./engine/reading/lost.ts";
 export { beginNextLog, type BegunLog } from "./engine/log/succession.ts";
 export { createSyncServer } from "./engine/create-sync-server.ts";
 export { type Asked, type Route, routes } from "./api/routes.ts";

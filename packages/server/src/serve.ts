@@ -15,6 +15,7 @@ import { addFoundingCode } from "./founding-code.ts";
 import { createEngine, holdFolder, serverKeys } from "./held-folder.ts";
 import { makePrivateFolder } from "./key-files.ts";
 import { platform } from "./platform.ts";
+import type { ServerKeys } from "./server-keys.ts";
 import { openStore } from "./stores.ts";
 
 /** A server that listens. */
@@ -63,8 +64,9 @@ async function startIn(
   // Requests wait in the listener until the application is there: the name may hold the port.
   const listening = await listen(config, tls);
   const { listener, url, address } = listening;
+  let opened: ServerKeys | undefined;
   try {
-    const keys = await serverKeys(config, address, observer);
+    const keys = (opened = await serverKeys(config, address, observer));
     const { store, replay } = await openStore(config, keys);
     const server = createEngine(config, observer, keys, store);
     const api = createApi({
@@ -101,6 +103,7 @@ async function startIn(
       close: () => (closing ??= close()),
     };
   } catch (error) {
+    opened?.close();
     listener.close();
     listener.closeAllConnections();
     throw error;
@@ -217,6 +220,12 @@ function listenerBounds(config: ServerConfig): ListenerBounds {
   };
 }
 
+export {
+  type DrillReport,
+  openServerBackups,
+  type ServerBackups,
+  type ServerManifest,
+} from "./server-backup.ts";
 export { openShards, type Shards } from "./shards.ts";
 export type { MoveAnswer, MoveRequest } from "./engine/admin/move-tenant.ts";
 export type { ShardHead, ShardRow } from "./engine/server-store.ts";

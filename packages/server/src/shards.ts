@@ -9,7 +9,7 @@ import { HoldfastError, isHoldfastError, type MaybePromise, silentObserver } fro
 import { openSqlite } from "@holdfast/node";
 import type { ServerConfig } from "./config.ts";
 import type { MoveAnswer, MoveRequest } from "./engine/admin/move-tenant.ts";
-import type { ShardRow } from "./engine/server-store.ts";
+import type { ServerStore, ShardRow } from "./engine/server-store.ts";
 import { createSqliteReads } from "./engine/sqlite-reads.ts";
 import { ensureServerSchema } from "./engine/sqlite-schema.ts";
 import type { SyncServer } from "./engine/sync-server.ts";
@@ -27,34 +27,43 @@ export interface Shards {
   split(request: MoveRequest): Promise<MoveAnswer>;
 }
 
-/**
- * Throws `store_missing` for a folder without a database, `server_keys_missing` without keys, and what keys and
- * database throw.
- */
+/** Throws `store_missing` for a folder without a database, `server_keys_missing` without keys; its acts, what both throw. */
 export function openShards(config: ServerConfig): Shards {
   const inFolder = config.database_url === undefined;
   const path = join(config.data, databaseFile);
   if (inFolder && !existsSync(path)) throw new HoldfastError("store_missing");
-  const keys = foundKeys(config);
-  const split = async (request: MoveRequest): Promise<MoveAnswer> =>
-    withEngine(config, await keys, (server) => server.moveTenant(request));
+  checkKeysThere(config);
+  const split = (request: MoveRequest): Promise<MoveAnswer> =>
+    withEngine(config, (server) => server.moveTenant(request));
   return {
     list: async () =>
       inFolder
-        ? listIn(path, await keys)
-        : withEngine(config, await keys, (server) => server.shards()),
+        ? withKeys(config, (keys) => listIn(path, keys))
+        : withEngine(config, (server) => server.shards()),
     split: (request) => (inFolder ? holding(config.data, () => split(request)) : split(request)),
   };
 }
 
 /** Keys are made by a server that starts, never here. */
-function foundKeys(config: ServerConfig): MaybePromise<ServerKeys> {
+export function checkKeysThere(config: ServerConfig): void {
   const sources = keySources(config);
   const file = sources.file ?? join(config.data, keyFile);
   if (!existsSync(file) && !hasServerKeyring(sources)) {
     throw new HoldfastError("server_keys_missing");
   }
-  return serverKeys(config, "", silentObserver);
+}
+
+/** Opened for one act, where somebody waits for what it throws, and given back after it. */
+export async function withKeys<T>(
+  config: ServerConfig,
+  work: (keys: ServerKeys) => MaybePromise<T>,
+): Promise<T> {
+  const keys = await serverKeys(config, "", silentObserver);
+  try {
+    return await work(keys);
+  } finally {
+    keys.close();
+  }
 }
 
 function listIn(path: string, { pageKey }: ServerKeys): readonly ShardRow[] {
@@ -67,22 +76,27 @@ function listIn(path: string, { pageKey }: ServerKeys): readonly ShardRow[] {
   }
 }
 
-async function withEngine<T>(
+/** An engine for one act, over the configured store or over another one, which it closes. */
+export function withEngine<T>(
   config: ServerConfig,
-  keys: ServerKeys,
   work: (server: SyncServer) => Promise<T>,
+  open: (keys: ServerKeys) => MaybePromise<ServerStore> = async (keys) =>
+    (await openStore(config, keys)).store,
 ): Promise<T> {
-  const { store } = await openStore(config, keys);
-  const server = createEngine(config, silentObserver, keys, store);
-  try {
-    return await work(server);
-  } finally {
-    await server.close();
-    await store.close();
-  }
+  return withKeys(config, async (keys) => {
+    const store = await open(keys);
+    const server = createEngine(config, silentObserver, keys, store);
+    try {
+      return await work(server);
+    } finally {
+      await server.close();
+      await store.close();
+    }
+  });
 }
 
-async function holding<T>(data: string, work: () => Promise<T>): Promise<T> {
+/** Throws `server_running`. */
+export async function holding<T>(data: string, work: () => Promise<T>): Promise<T> {
   const folder = held(data);
   try {
     return await work();

@@ -1,7 +1,7 @@
 /** The store that the configuration names: SQLite in the data folder, or PostgreSQL. */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { hex, utf8 } from "@holdfast/core";
+import { hex, HoldfastError, utf8 } from "@holdfast/core";
 import { createNodeCrypto, openSqlite, systemTimers } from "@holdfast/node";
 import type { ServerConfig } from "./config.ts";
 import { checkStandby, showStandbys } from "./engine/postgres-durability.ts";
@@ -32,14 +32,24 @@ export function openStore(config: ServerConfig, keys: ServerKeys): Promise<OpenS
     : openDatabase(config, config.database_url, keys);
 }
 
-function openFolder(folder: string, { pageKey }: ServerKeys): Promise<OpenStore> {
+function openFolder(folder: string, keys: ServerKeys): Promise<OpenStore> {
   const path = join(folder, databaseFile);
+  if (existsSync(restoringOf(path))) throw new HoldfastError("server_restore_unfinished");
+  return Promise.resolve({ store: openFile(path, keys), replay: createReplayMemory() });
+}
+
+/** Where a backup lies while it is being put in place of a database. */
+export function restoringOf(path: string): string {
+  return `${path}.restoring`;
+}
+
+/** The store in a file. Throws the storage codes. */
+export function openFile(path: string, { pageKey }: Pick<ServerKeys, "pageKey">): ServerStore {
   // SQLite makes files that others may read; what it makes beside this one has this one's mode.
   closeSync(openSync(path, "a", 0o600));
   const driver = openSqlite({ path, pageKey, readOnly: false, create: true });
   try {
-    const store = createSqliteServerStore({ crypto, driver });
-    return Promise.resolve({ store, replay: createReplayMemory() });
+    return createSqliteServerStore({ crypto, driver });
   } catch (error) {
     driver.close();
     throw error;

@@ -22,6 +22,8 @@ export * from "./reference-server.ts";
 export * from "./schemas.ts";
 export * from "./sealed-batches.ts";
 export * from "./simulated-key-provider.ts";
+export * from "./store-files.ts";
+export * from "./table-text.ts";
 export * from "./tail.suite.ts";
 export * from "./transport.suite.ts";
 export * from "./pushing-device.ts";

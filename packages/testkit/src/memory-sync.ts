@@ -212,6 +212,9 @@ export function createMemorySyncStore(deps: {
       for (const { position } of news) pulled.push(position);
       return { status: "stored", events: news.length, more: page.next < page.head };
     },
+    planShow: () => undefined,
+    planPresent: () => [],
+    presented: async () => undefined,
     planEpoch: () => undefined,
     takeEpoch: async () => ({ status: "overtaken" }),
     watermarks: (): SyncWatermarks => ({

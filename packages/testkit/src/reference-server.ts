@@ -287,7 +287,13 @@ export function createReferenceServer(
       const known = serverLeaves.slice(0, cut?.proven);
       const isNext = cut !== undefined && (cut.log !== (state.log ?? 1) || cut.shard !== undefined);
       const last = isNext ? checkpoint(hashed(known)) : "";
-      const stated = { last, logs: kept, serverLeaves, node, received: deps.now() };
+      const placedHere = events.flatMap((event) => {
+        const at = kept.findIndex((log) => log.incarnation === event.log.incarnation);
+        const log = kept[at];
+        return log?.bodies.has(event.index) === true ? [{ ...event, log }] : [];
+      });
+      const through = { events: placedHere.length, received: deps.now() };
+      const stated = { last, logs: kept, serverLeaves, node, ...through };
       return createReferenceServer(deps, {
         key: { privateKey: Uint8Array.from(key.privateKey), spki: key.spki },
         shard: cut?.shard ?? shard,
@@ -295,11 +301,7 @@ export function createReferenceServer(
         leaves: isNext ? begunAnew(crypto, stated) : serverLeaves,
         ended: isNext ? [...ended, { origin, leaves: known, last }] : ended,
         logs: kept,
-        events: events.flatMap((event) => {
-          const at = kept.findIndex((log) => log.incarnation === event.log.incarnation);
-          const log = kept[at];
-          return log?.bodies.has(event.index) === true ? [{ ...event, log }] : [];
-        }),
+        events: placedHere,
         ...(founder !== undefined && { founder }),
       });
     },
@@ -327,14 +329,15 @@ function begunAnew(
     readonly last: string;
     readonly logs: readonly ReferenceLog[];
     readonly serverLeaves: readonly string[];
+    readonly events: number;
     readonly node: string;
     readonly received: number;
   },
 ): string[] {
-  const { last, logs, serverLeaves, node, received } = stated;
+  const { last, logs, events, serverLeaves, node, received } = stated;
   const { origin, size, root: bytes } = parseCheckpoint(parseNote(last).text);
   const named = { origin, size, root: base64(bytes), note: noteDigest(crypto, last) };
-  const texts = [formatEpoch({ v: 1, kind: "epoch", ...named, received, node })];
+  const texts = [formatEpoch({ v: 1, kind: "epoch", ...named, events, received, node })];
   for (const log of logs) {
     texts.push(serverLeaves[log.enrolment] as string);
     log.enrolment = texts.length - 1;

@@ -56,7 +56,10 @@ export function emptyLog({ device, incarnation }: Omit<Names, "shard" | "tenant"
 }
 
 /** Founds a tenant with one device and its log. */
-export async function addTenant({ store, chance }: Here<unknown>): Promise<Founded> {
+export async function addTenant({
+  store,
+  chance,
+}: Pick<Here<unknown>, "store" | "chance">): Promise<Founded> {
   const [tenant, shard, device] = [1, 2, 3].map(() => createPseudonym(chance)) as [
     string,
     string,
@@ -118,7 +121,9 @@ export interface ServerStoreUnderTest {
   /** The same store from its medium, as a new process sees it. `undefined`: it has no medium. */
   readonly reopen: (() => MaybePromise<ServerStore>) | undefined;
   /** Tries to change or delete rows that must stay; throws `store_constraint`. `undefined`: cannot be tried. */
-  readonly tamper: ((table: string, act: "update" | "delete") => MaybePromise<void>) | undefined;
+  readonly tamper:
+    | ((table: string, act: "update" | "delete", tenant: string) => MaybePromise<void>)
+    | undefined;
   close(): MaybePromise<void>;
 }
 

@@ -91,7 +91,7 @@ export function successions(test: SuiteTest): void {
     const { tamper } = here.made;
     if (tamper === undefined) return;
     for (const act of ["update", "delete"] as const) {
-      const failure = await failureOf(() => tamper("successions", act));
+      const failure = await failureOf(() => tamper("successions", act, tenant));
       check(isHoldfastError(failure, "store_constraint"), `${act}: that it is sealed stays so`);
     }
   });
@@ -146,5 +146,49 @@ export function successions(test: SuiteTest): void {
     const range = await former.prove((_, hashOf) => rangeOfNodes(300, hashOf));
     check(equalBytes(rootOf(crypto, range), whole.root()), "the former tree is whole");
     check((await reads.serverRange(shard)).size === 1, "the newest range is its own");
+  });
+
+  test("a log beyond which something was shown is not signed, until a later one goes on for it", async (here) => {
+    const { tenant, device, incarnation, shard, reads, write } = await addTenant(here);
+    const others = await addTenant(here);
+    const { check } = here;
+    const code = "server_put_back";
+    const kept = { tenant, device, incarnation, code, note: "n", at: 1 };
+    const show = (of: string, log: number) =>
+      write((tx) => tx.addQuarantine({ ...kept, from: log, bytes: utf8(`${of}/${log}`) }));
+    await write((tx) => tx.addServerLeaves(shard, ["a"]));
+    await show("another", 7);
+    check((await reads.shownLog(shard)) === 0, "of another shard it says nothing");
+    await show(shard, 1);
+    await show(shard, 3);
+    check((await reads.shownLog(shard)) === 3, "the greatest log counts");
+    check((await others.reads.shownLog(others.shard)) === 0, "and of one tenant alone");
+    const rows = await reads.quarantineOf(tenant, code);
+    check(
+      same(
+        rows.map(({ from }) => from),
+        [7, 1, 3],
+      ),
+      "all of it is kept, in its order",
+    );
+    check((await reads.quarantineOf(tenant, "another")).length === 0, "by its code");
+    check((await others.reads.quarantineOf(others.tenant, code)).length === 0, "by its tenant");
+    const row = { size: 1, root: here.chance.bytes(32), note: "n", at: 1 };
+    const acts: readonly ((tx: ServerWrites) => unknown)[] = [
+      (tx) => tx.addServerLeaves(shard, ["b"]),
+      (tx) => tx.addCheckpoint(shard, row),
+      (tx) => tx.succeedLog(tenant, { shard: `${shard}-3`, log: 1 }),
+    ];
+    for (const act of acts) {
+      const failure = await failureOf(() => write(async (tx) => act(tx)));
+      check(isHoldfastError(failure, "server_put_back"), "it is refused with its code");
+    }
+    check((await reads.head(shard)).leaves === 1, "and changes nothing");
+    await write(async (tx) => {
+      await tx.succeedLog(tenant, { shard, log: 4 });
+      await tx.addServerLeaves(shard, ["c"]);
+      await tx.addCheckpoint(shard, row);
+    });
+    check((await reads.head(shard)).log === 4, "a later one is");
   });
 }

@@ -28,6 +28,7 @@ import {
   type ServerStoreUnderTest,
   type SuiteTest,
 } from "./server-store-ground.ts";
+import { shreds } from "./server-store-shreds.ts";
 import { places } from "./server-store-places.ts";
 import { successions } from "./server-store-successions.ts";
 
@@ -60,6 +61,7 @@ export function serverStoreSuite(runner: SuiteRunner, options: ServerStoreSuiteO
     places(test);
     serverLog(test);
     successions(test);
+    shreds(test);
     rest(test);
   });
 }
@@ -258,8 +260,8 @@ function placing(test: SuiteTest): void {
     );
     const last = all.at(-1);
     const given = events.at(-1);
-    const { device, incarnation, index, header } = given ?? ({} as Partial<EventToPlace>);
-    const fields = { position: 40, device, incarnation, index, header, frames: [] };
+    const { device, incarnation, index, scope, header } = given ?? ({} as Partial<EventToPlace>);
+    const fields = { position: 40, device, incarnation, index, scope, header, frames: [] };
     check(same({ ...last, frames: [] }, fields), "fields");
     check(equalBytes(last?.frames ?? utf8("x"), given?.frames ?? utf8("")), "frames");
     for (const count of [2, 39]) {
@@ -469,7 +471,7 @@ function rest(test: SuiteTest): void {
       "successions",
     ]) {
       for (const act of ["update", "delete"] as const) {
-        const failure = await failureOf(() => tamper(table, act));
+        const failure = await failureOf(() => tamper(table, act, names.tenant));
         here.check(isHoldfastError(failure, "store_constraint"), `no ${act} of ${table}`);
       }
     }

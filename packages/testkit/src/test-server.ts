@@ -45,6 +45,8 @@ export interface EngineOptions {
 /** A running engine on SQLite. */
 export interface TestServer extends TestEngine {
   readonly driver: SqliteDriver;
+  /** The same server over another database, such as an older copy of this one. */
+  over(driver: SqliteDriver): SyncServer;
 }
 
 /** A running engine with what stands around it. */
@@ -69,6 +71,8 @@ export interface TestEngine {
     from: number,
     wishes?: PushWishes,
   ): Promise<Extract<PushAnswer, { status: "receipted" }>>;
+  /** The same server over another store. */
+  overStore(store: ServerStore): SyncServer;
   close(): Promise<void>;
 }
 
@@ -89,7 +93,10 @@ export function rawOf(request: PushRequest): Uint8Array {
 export async function createTestServer(options: TestServerOptions): Promise<TestServer> {
   const { crypto, driver } = options;
   const store = createSqliteServerStore({ crypto, driver });
-  return { ...(await createTestEngine(store, options)), driver };
+  const engine = await createTestEngine(store, options);
+  const over = (other: SqliteDriver): SyncServer =>
+    engine.overStore(createSqliteServerStore({ crypto, driver: other }));
+  return { ...engine, driver, over };
 }
 
 /** Makes the engine, founds a tenant, and enrols its founder. */
@@ -103,8 +110,7 @@ export async function createTestEngine(
   const { privateKey, spki } = crypto.generateSigningKey("ed25519");
   const sign = crypto.signer("ed25519", privateKey);
   const nodes = new Map<string, PushingDevice>();
-  const server = createSyncServer({
-    store,
+  const parts = {
     crypto,
     clock,
     timers: clock,
@@ -113,12 +119,14 @@ export async function createTestEngine(
     host: testHost,
     key: { spki, sign },
     reads: "granted",
-    nodeFor(tenant) {
+    nodeFor(tenant: string) {
       const node = nodes.get(tenant) ?? createPushingDevice({ crypto, chance, tenant });
       nodes.set(tenant, node);
       return Promise.resolve({ device: node.device, ...node.firstWords() });
     },
-  });
+  } as const;
+  const overStore = (of: ServerStore): SyncServer => createSyncServer({ ...parts, store: of });
+  const server = overStore(store);
   const tenant = createPseudonym(chance);
   const founder = createPushingDevice({ crypto, chance, tenant });
   const code = createInvitationCode({ crypto, chance });
@@ -145,6 +153,7 @@ export async function createTestEngine(
       return joining;
     },
     push,
+    overStore,
     async receipted(device, from, wishes = {}) {
       const answer = await push(device, device.push(from, wishes));
       if (answer.status !== "receipted") throw new Error(`answered ${answer.status}`);

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import {
   auditKindOf,
   auditTrailTypes,
@@ -23,10 +24,10 @@ interface TailOptions {
   readonly until?: number;
 }
 
-/** `holdfast audit tail`: who did what to keys, backups, leases, settings and sessions. */
+/** `holdfast audit tail`: who did what to keys, backups and leases, and which starts were refused. */
 export function auditCommand(): Command {
   return new Command("audit")
-    .description("the audit trail: acts on keys, backups, leases, settings and sessions")
+    .description("the audit trail: acts on keys, backups and leases, and refused starts")
     .addCommand(tailCommand());
 }
 
@@ -67,13 +68,10 @@ async function tail(store: Holdfast, options: TailOptions, output: Output): Prom
   };
   await print(store.audit.read({ ...query, limit }));
   if (options.follow !== true) return;
-  let printing = Promise.resolve();
-  const timer = setInterval(() => {
-    printing = printing.then(() => print(store.audit.read({ ...query, after })));
-  }, pollMs);
-  await interruption(options.for);
-  clearInterval(timer);
-  await printing;
+  const over = interruption(options.for).then(() => "over");
+  while ((await Promise.race([over, setTimeout(pollMs, "poll")])) === "poll") {
+    await print(store.audit.read({ ...query, after }));
+  }
 }
 
 const pollMs = 250;

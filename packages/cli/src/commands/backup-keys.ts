@@ -1,7 +1,6 @@
 /** What opens a backup: identities of age in files, or a passphrase. */
-import { readFile } from "node:fs/promises";
-import { HoldfastError } from "@holdfast/core";
 import type { AgeIdentities } from "@holdfast/node";
+import { passphraseIn, textIn } from "../secrets.ts";
 import { UsageError } from "../store.ts";
 
 /** Options that name what opens a backup. */
@@ -19,16 +18,7 @@ export async function readBackupPassphrase(
     const given = process.env["HOLDFAST_BACKUP_PASSPHRASE"];
     return given === "" ? undefined : given;
   }
-  // Editors end a file with a line break; it is no part of the passphrase.
-  return (await readWords(file, "--backup-passphrase-file")).replace(/\r?\n$/, "");
-}
-
-async function readWords(file: string, argument: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new HoldfastError("input_unreadable", { argument }, { cause });
-  }
+  return passphraseIn(file, "--backup-passphrase-file");
 }
 
 /** Identities as age-keygen writes them: a line each, comments begin with #. */
@@ -39,7 +29,7 @@ export async function readIdentities(options: IdentityOptions): Promise<AgeIdent
     if (passphrase !== undefined) return { passphrase };
     throw new UsageError("Say what opens it: --identity FILE, or --backup-passphrase-file.");
   }
-  const texts = await Promise.all(files.map((file) => readWords(file, "--identity")));
+  const texts = await Promise.all(files.map((file) => textIn(file, "--identity")));
   const lines = texts.flatMap((text) => text.split(/\r?\n/).map((line) => line.trim()));
   return { identities: lines.filter((line) => line !== "" && !line.startsWith("#")) };
 }

@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { type BackupPolicy, HoldfastError } from "@holdfast/core";
 import {
   type AgeRecipients,
@@ -5,11 +6,12 @@ import {
   backUpKeyring,
   backUpWhenDue,
   keepMemorySmall,
+  type KeyringCopies,
   rescue,
 } from "@holdfast/node";
 import { Command } from "commander";
 import { type Output, printable } from "../output.ts";
-import { storeAccess, storeDirectory, type StoreOptions, UsageError } from "../store.ts";
+import { recordAct, storeAccess, storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { readBackupPassphrase } from "./backup-keys.ts";
 import { collect, contextOf, count, span } from "./options.ts";
 
@@ -98,9 +100,17 @@ async function copyKeyring(options: BackupOptions, out: string, output: Output):
 async function writeOne(options: BackupOptions, out: string, output: Output): Promise<void> {
   const to = await recipientsOf(options);
   const { bytes, copies } = await backUp({ ...(await storeOf(options)), out, to });
-  const { current, unreachable } = copies;
-  await output.row({ file: out, bytes, keyring_copies: current, stale_copies: unreachable });
+  await recordAct(options, { kind: "BackupMade", facts: { of: "store", bytes } });
+  await output.row({ file: out, bytes, ...copiesWire(copies) });
   await output.say(`The store is in ${out}, ${bytes} bytes, without its keys.`);
+  await sayCopies(copies, output);
+}
+
+function copiesWire({ current, unreachable }: KeyringCopies) {
+  return { keyring_copies: current, stale_copies: unreachable };
+}
+
+async function sayCopies({ current, unreachable }: KeyringCopies, output: Output): Promise<void> {
   for (const path of current) await output.say(`  ${printable(path)}: as the keyring is now`);
   for (const path of unreachable) {
     await output.say(`  ${printable(path)}: not there; keys made since are not in that copy`);
@@ -125,9 +135,15 @@ async function keepFolder(options: BackupOptions, folder: string, output: Output
     to: await recipientsOf(options),
     ...(options.second === undefined ? {} : { second: options.second }),
   });
-  const { status, file, removed, secondFailure } = done;
-  await output.row({ status, file, removed, second_failure: secondFailure ?? null });
+  const { status, file, removed, secondFailure, copies } = done;
+  if (status === "written") {
+    const facts = { of: "store", bytes: statSync(file).size, removed };
+    await recordAct(options, { kind: "BackupMade", facts });
+  }
+  const told = copies === undefined ? {} : copiesWire(copies);
+  await output.row({ status, file, removed, second_failure: secondFailure ?? null, ...told });
   await output.say(status === "written" ? `Written: ${file}` : `Not due: the newest is ${file}`);
+  if (copies !== undefined) await sayCopies(copies, output);
   if (removed > 0) await output.say(`${removed} older ones removed.`);
   if (secondFailure !== undefined) {
     throw new HoldfastError("output_unwritable", { second: secondFailure });
@@ -144,6 +160,8 @@ export function rescueCommand(): Command {
     const { options, output } = contextOf<RecipientOptions & { readonly out: string }>(command);
     keepMemorySmall();
     const { out } = options;
+    // Before it is written: what is recorded afterwards would not be in it.
+    await recordAct(options, { kind: "BackupMade", facts: { of: "rescue" } });
     const { bytes } = await rescue({
       ...(await storeOf(options)),
       out,

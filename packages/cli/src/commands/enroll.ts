@@ -1,11 +1,10 @@
 import { existsSync, readdirSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { isCancel, password } from "@clack/prompts";
-import { type EnrolmentCode, HoldfastError, parseEnrolmentCode } from "@holdfast/core";
+import { type EnrolmentCode, parseEnrolmentCode } from "@holdfast/core";
 import { initStore } from "@holdfast/node";
 import { Command } from "commander";
 import { withDesk } from "../desk.ts";
-import { readPassphrase } from "../secrets.ts";
+import { readPassphrase, textIn } from "../secrets.ts";
 import { type StoreOptions, storeDirectory, UsageError, withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
@@ -72,13 +71,7 @@ async function makeStoreFor(
 
 /** An enrolment code: from `--code-file`, from HOLDFAST_CODE, or from a prompt. */
 export async function readCode({ codeFile }: Pick<EnrollOptions, "codeFile">): Promise<string> {
-  if (codeFile !== undefined) {
-    try {
-      return await readFile(codeFile, "utf8");
-    } catch (cause) {
-      throw new HoldfastError("input_unreadable", { argument: "--code-file" }, { cause });
-    }
-  }
+  if (codeFile !== undefined) return textIn(codeFile, "--code-file");
   const given = process.env["HOLDFAST_CODE"];
   if (given !== undefined) return given;
   if (!process.stdin.isTTY) {

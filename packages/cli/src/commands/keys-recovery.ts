@@ -1,10 +1,10 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createKeyDesk, HoldfastError } from "@holdfast/core";
 import { generateRecoveryKey } from "@holdfast/core/recovery";
 import { recoverStore, systemRandom } from "@holdfast/node";
 import { Command } from "commander";
 import { counted, table } from "../output.ts";
-import { readNewPassphrase } from "../secrets.ts";
+import { readNewPassphrase, textIn } from "../secrets.ts";
 import { storeDirectory, withStore } from "../store.ts";
 import { contextOf } from "./options.ts";
 
@@ -95,12 +95,8 @@ interface RecoverOptions {
   readonly actor?: string;
 }
 
-async function recoveryKeyIn(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new HoldfastError("input_unreadable", { argument: "--recovery-key-file" }, { cause });
-  }
+function recoveryKeyIn(file: string): Promise<string> {
+  return textIn(file, "--recovery-key-file");
 }
 
 /** `holdfast keys recover`: a new passphrase, by the recovery key. */

@@ -1,6 +1,7 @@
 import {
   createKeyDesk,
   type DataKeyRotationState,
+  type Holdfast,
   type KeyDesk,
   type RotationOrder,
   type RotationState,
@@ -47,20 +48,43 @@ export function rotateCommand(): Command {
     .option("--reason <text>", "reason in words; recorded, encrypted")
     .action(async (_, command: Command) => {
       const { options, output } = contextOf<RotateOptions>(command);
-      const chosen = kinds.filter((kind) => options[kind] === true);
-      const [kind] = chosen;
-      if (kind === undefined || chosen.length > 1) {
-        throw new UsageError(`Say what to rotate: one of --${kinds.join(", --")}.`);
-      }
-      await withStore(options, "write", async (store) => {
+      const kind = kindOf(options);
+      // Asked for once: what opened the store is what the new provider key is made from.
+      const known = kind === "provider" ? await readPassphrase(options) : undefined;
+      const turn = async (store: Holdfast): Promise<void> => {
         const progress = createProgress("moved", output.json);
-        const answer = await rotate(createKeyDesk(store), kind, options, ({ done, total }) => {
+        const report = ({ done, total }: Moved): void => {
           progress.update(done, total);
-        });
+        };
+        const answer = await rotate(createKeyDesk(store), kind, options, known ?? "", report);
         progress.stop("done");
         await tell(output, kind, answer);
-      });
+      };
+      await withStore(options, "write", turn, known);
     });
+}
+
+function kindOf(options: RotateOptions): Kind {
+  const chosen = kinds.filter((kind) => options[kind] === true);
+  const [kind] = chosen;
+  if (kind === undefined || chosen.length > 1) {
+    throw new UsageError(`Say what to rotate: one of --${kinds.join(", --")}.`);
+  }
+  const { scope, destroyFormer, newPassphraseFile } = options;
+  const others = [
+    ["data", "--scope", scope],
+    ["data", "--destroy-former", destroyFormer],
+    ["passphrase", "--new-passphrase-file", newPassphraseFile],
+  ] as const;
+  for (const [only, flag, value] of others) {
+    if (value !== undefined && kind !== only) throw new UsageError(`${flag} goes with --${only}.`);
+  }
+  return kind;
+}
+
+interface Moved {
+  readonly done: number;
+  readonly total: number;
 }
 
 type Answer = RotationState | DataKeyRotationState | Readonly<Record<string, string>>;
@@ -68,8 +92,9 @@ type Answer = RotationState | DataKeyRotationState | Readonly<Record<string, str
 async function rotate(
   desk: KeyDesk,
   kind: Kind,
-  options: RotateOptions & { readonly passphraseFile?: string },
-  onProgress: (state: { readonly done: number; readonly total: number }) => void,
+  options: RotateOptions,
+  passphrase: string,
+  onProgress: (state: Moved) => void,
 ): Promise<Answer> {
   const { actor, why, reason } = options;
   const order = {
@@ -81,7 +106,7 @@ async function rotate(
     case "epoch":
       return desk.rotateEpoch(order, onProgress);
     case "provider": {
-      const provider = createPassphraseProvider(await readPassphrase(options));
+      const provider = createPassphraseProvider(passphrase);
       return desk.rotateProvider(provider, order, onProgress);
     }
     case "passphrase": {

@@ -9,7 +9,7 @@ import {
 import { Command } from "commander";
 import { counted, type Output } from "../output.ts";
 import { createProgress } from "../progress.ts";
-import { storeAccess, storeDirectory, type StoreOptions, UsageError } from "../store.ts";
+import { recordAct, storeAccess, storeDirectory, type StoreOptions, UsageError } from "../store.ts";
 import { type IdentityOptions, readIdentities } from "./backup-keys.ts";
 import { collect, contextOf } from "./options.ts";
 
@@ -82,10 +82,11 @@ async function drill(
 
 async function restore(
   asked: RestoreOptions,
-  { replace, rescue }: RestoreCommandOptions,
+  options: RestoreCommandOptions,
   output: Output,
   done: (message: string) => void,
 ): Promise<void> {
+  const { replace, rescue } = options;
   const { by, ...access } = asked;
   const bundle = rescue === undefined ? {} : { bundle: { file: rescue, by } };
   const restored =
@@ -95,6 +96,7 @@ async function restore(
   done("Verified");
   const { storeId, createdAt, events, incarnation } = restored;
   const made = new Date(createdAt).toISOString();
+  await recordAct(options, { kind: "BackupRestored", facts: { made: createdAt, events } });
   await output.row({ store_id: storeId, created_at: made, events, incarnation });
   await output.say(
     `Restored ${counted(events, "event")} of store ${storeId}, as of ${made}, into ${asked.directory}.`,

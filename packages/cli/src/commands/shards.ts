@@ -1,7 +1,6 @@
-import { text, isCancel } from "@clack/prompts";
 import { Command } from "commander";
 import { counted, table } from "../output.ts";
-import { UsageError } from "../store.ts";
+import { confirmName } from "./confirm.ts";
 import { contextOf } from "./options.ts";
 
 interface FolderOptions {
@@ -64,7 +63,9 @@ function splitCommand(): Command {
     .action(async (tenant: string, _, command: Command) => {
       const { options, output } = contextOf<SplitOptions>(command);
       const shards = await shardsOf(options);
-      if (options.yes !== true) await confirmed(tenant);
+      // A shard that was sealed stays sealed: whoever does it says which tenant they mean.
+      const what = "The shard of this tenant is sealed for good.";
+      await confirmName(what, "tenant's id", tenant, options.yes);
       const named = options.shard === undefined ? {} : { shard: options.shard };
       const { sealed, log, deviceLogs } = await shards.split({ tenant, ...named });
       await output.row({ tenant, sealed, log, device_logs: deviceLogs });
@@ -73,13 +74,4 @@ function splitCommand(): Command {
         `${tenant} goes on in ${log}, ${counted(deviceLogs, "device log")} stated again`,
       );
     });
-}
-
-/** A shard that was sealed stays sealed: whoever does it says which tenant they mean. */
-async function confirmed(tenant: string): Promise<void> {
-  if (!process.stdin.isTTY)
-    throw new UsageError("Say --yes, or type the tenant's id at a terminal.");
-  const message = "The shard of this tenant is sealed for good. Type the tenant's id";
-  const answer = await text({ message, output: process.stderr });
-  if (isCancel(answer) || answer !== tenant) throw new UsageError("That is not the tenant's id.");
 }

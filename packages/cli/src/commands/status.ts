@@ -81,7 +81,8 @@ function syncWire({ state, server, watermarks, breakers, halt, resumes, evidence
   };
 }
 
-function syncLines({ state, server, watermarks, breakers, halt }: SyncStanding): readonly string[] {
+function syncLines(standing: SyncStanding): readonly string[] {
+  const { state, server, watermarks, breakers, halt, evidence } = standing;
   const { acknowledgedThrough, lastReceiptAt, pulledThrough } = watermarks;
   if (server === undefined) return ["sync        not enrolled"];
   const receipt = lastReceiptAt === undefined ? "no receipt yet" : isoTime(lastReceiptAt);
@@ -96,6 +97,7 @@ function syncLines({ state, server, watermarks, breakers, halt }: SyncStanding):
         const until = retryAt === undefined ? "" : `, next try ${isoTime(retryAt)}`;
         return `breaker     ${breaker} for ${endpoint}${until}`;
       }),
+    ...evidence.map((name) => `evidence    ${name}`),
     ...(halt === undefined ? [] : haltLines(halt.code, halt.at)),
   ];
 }

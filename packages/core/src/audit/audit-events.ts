@@ -1,5 +1,5 @@
 /**
- * Audit events: who did what to keys, backups, leases, settings and sessions, when and why (21 CFR 11.10(e)).
+ * Audit events: who did what to keys, backups and leases, and which starts were refused, when and why (21 CFR 11.10(e)).
  * They are sealed events like any other, in the device's own stream and scope: what they say is in a section,
  * which auditors are granted. Each kind has a closed schema of words, counts and ids: nobody's name, nothing
  * personal, no key. Who and why stand in the header (`act`, `why`); a reason in words is in the section.
@@ -9,20 +9,10 @@ import { limits } from "../std/limits.ts";
 import type { Operation } from "../event/event.ts";
 import { defineEvent, type EventType, isName } from "../event/registry.ts";
 import { providerNames } from "../keys/provider.ts";
+import { rotationPhases } from "../keys/rotation.ts";
 
 /** What is rotated. */
 export const rotatedKeys = ["epoch", "provider", "data", "signing", "hpke"] as const;
-/** Where a rotation stands. */
-export const auditedPhases = [
-  "planned",
-  "new-key-created",
-  "distributed",
-  "primary",
-  "rewrapping",
-  "verified",
-  "old-key-destroyed",
-  "rolled-back",
-] as const;
 
 type FieldValue = string | number;
 type Check = (value: unknown) => boolean;
@@ -50,7 +40,7 @@ const kinds = {
   KeyRotationAdvanced: {
     op: "key",
     means: "A rotation of keys came to another phase",
-    required: { key: word(rotatedKeys), phase: word(auditedPhases) },
+    required: { key: word(rotatedKeys), phase: word(rotationPhases) },
     optional: { rotation: id, done: count, total: count },
   },
   KeyProviderFellBack: {
@@ -69,11 +59,6 @@ const kinds = {
     means: "The epoch key was wrapped to a recovery key",
     required: { recovery: id },
   },
-  RecoveryKeyRemoved: {
-    op: "key",
-    means: "A recovery key no longer opens the store",
-    required: { recovery: id },
-  },
   RecoveryKeyDrilled: {
     op: "key",
     means: "A recovery key was tried and opened the keyring; nothing was changed",
@@ -87,29 +72,14 @@ const kinds = {
   },
   BackupMade: {
     op: "admin",
-    means: "A backup was written",
-    required: { backup: id, format: count, events: count, bytes: count },
-    optional: { destinations: count },
-  },
-  BackupRemoved: {
-    op: "admin",
-    means: "A backup was removed under the rules of retention",
-    required: { backup: id },
+    means: "A backup was written, or a rescue bundle asked for",
+    required: { of: word(["store", "rescue"]) },
+    optional: { bytes: count, removed: count },
   },
   BackupRestored: {
     op: "admin",
-    means: "The store was restored from a backup",
-    required: { backup: id, format: count, events: count },
-  },
-  RestoreDrilled: {
-    op: "admin",
-    means: "A backup was restored for trial and verified",
-    required: { backup: id, events: count },
-  },
-  RescueBundleMade: {
-    op: "admin",
-    means: "What is not delivered was exported, encrypted",
-    required: { bundle: id, events: count },
+    means: "The store was put back from a backup",
+    required: { made: count, events: count },
   },
   LeaseTakenOver: {
     op: "admin",
@@ -123,25 +93,33 @@ const kinds = {
     required: { lease: word(["writer", "outbox"]) },
     optional: { entries: count },
   },
-  SettingWeakened: {
+  StoreCompacted: {
     op: "admin",
-    means: "A setting weaker than the default is on",
-    required: { setting: name },
+    means: "What the store no longer needed was taken away; the log stayed as it was",
+    required: {
+      bytes_before: count,
+      bytes_after: count,
+      builds: count,
+      snapshots: count,
+      letters: count,
+    },
   },
-  SettingRestored: {
+  StoreEraseBegun: {
     op: "admin",
-    means: "A setting is back at its default",
-    required: { setting: name },
+    means: "An erase of this store was begun, on a drain proof or a rescue bundle",
+    required: { release: word(["drained", "rescued"]), events: count },
   },
-  SessionOpened: {
+  StoreMigrated: {
     op: "admin",
-    means: "A person's session began on this device",
-    required: { method: name },
+    means: "A migration of the store ended; found at the next good start",
+    required: { migration: name, phase: word(["committed", "rolled-back"]), at: count },
+    optional: { records: count, errors: count, duration_ms: count, code: name },
   },
-  SessionClosed: {
+  StoreSalvaged: {
     op: "admin",
-    means: "A person's session ended",
-    required: { cause: name },
+    means: "A damaged store was put together again from what was left of it",
+    required: { events: count, missing: count },
+    optional: { recorded: count, closed: count },
   },
   StartBlocked: {
     op: "admin",

@@ -8,11 +8,17 @@ import {
   accessRevokedType,
   deviceEnrolledType,
   deviceRevokedType,
+  erasureCertifiedType,
+  holdLiftedType,
+  holdPlacedType,
   incarnationOpenedType,
   keyGrantedType,
+  shredAcknowledgedType,
+  shredApprovedType,
+  shredRequestedType,
 } from "../event/system.ts";
 import { toSections } from "../seal/content.ts";
-import { invariant, isHoldfastError } from "../std/errors.ts";
+import { HoldfastError, invariant, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
 import type { AppendCall, AppendResult, PreparedDraft } from "../store/append.ts";
@@ -36,6 +42,12 @@ const systemTypes: readonly string[] = [
   keyGrantedType,
   deviceEnrolledType,
   deviceRevokedType,
+  holdPlacedType,
+  holdLiftedType,
+  shredRequestedType,
+  shredApprovedType,
+  shredAcknowledgedType,
+  erasureCertifiedType,
 ];
 /** Every event type that the audit trail shows. */
 export const auditTrailTypes: readonly string[] = [...auditKinds, ...systemTypes];
@@ -58,8 +70,8 @@ export interface AuditQuery {
 /** The audit trail of an open store. */
 export interface AuditTrail {
   /**
-   * Records one act, durable when it resolves. Throws `draft_invalid` and what an append throws; the entry is
-   * then kept and tried again with the next one.
+   * Records one act, durable when it resolves. Throws `draft_invalid`, `store_read_only` where the store is open for
+   * reading, and what an append throws; the entry is then kept and tried again with the next one.
    */
   record(entry: AuditEntry): Promise<void>;
   /** As {@link AuditTrail.record}, for whoever cannot wait: a failure is counted, and tried again. */
@@ -120,34 +132,36 @@ export function createAuditTrail(deps: AuditTrailDeps): AuditTrail {
     };
   }
 
+  function failed(error: unknown): void {
+    const code = isHoldfastError(error) ? error.code : "bug";
+    deps.observer.count("audit_failures", 1, { code });
+    deps.observer.log("error", "audit_unwritten", { code });
+  }
+
+  async function writeWaiting(): Promise<void> {
+    const { append } = deps;
+    if (append === undefined) throw new HoldfastError("store_read_only");
+    while (waiting.length > 0) {
+      const drafts = waiting.slice(0, limits.batchEventsMax);
+      await append({ drafts, expect: undefined });
+      waiting = waiting.slice(drafts.length);
+      for (const { type } of drafts) deps.observer.count("audit_events", 1, { kind: type });
+    }
+  }
+
   /** One call at a time, so that what failed goes before what came later. */
-  function write(): Promise<void> {
-    const turn = writing.then(async () => {
-      const { append } = deps;
-      if (append === undefined) return;
-      while (waiting.length > 0) {
-        const drafts = waiting.slice(0, limits.batchEventsMax);
-        await append({ drafts, expect: undefined });
-        waiting = waiting.slice(drafts.length);
-        for (const { type } of drafts) deps.observer.count("audit_events", 1, { kind: type });
-      }
-    });
-    writing = turn.catch(() => undefined);
+  function record(entry: AuditEntry): Promise<void> {
+    if (deps.append !== undefined) waiting.push(prepare(entry));
+    const turn = writing.then(writeWaiting);
+    writing = turn.catch(failed);
     return turn;
   }
 
   return {
-    record(entry) {
-      waiting.push(prepare(entry));
-      return write();
-    },
+    record,
     note(entry) {
-      waiting.push(prepare(entry));
-      write().catch((error: unknown) => {
-        const code = isHoldfastError(error) ? error.code : "bug";
-        deps.observer.count("audit_failures", 1, { code });
-        deps.observer.log("error", "audit_unwritten", { code });
-      });
+      // Each try that fails is counted as it ends.
+      record(entry).catch(() => undefined);
     },
     read: (query = {}) => readTrail(deps, query),
     settled: () => writing,

@@ -1,42 +1,22 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
 import {
-  createFaultPlan,
   createManualClock,
   createNoteDraft as note,
   createNoteRegistry,
   createRecordingObserver,
-  createTestStore,
+  createStoreFiles,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { isHoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
 import { lifeOf } from "./grant-store.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-audit-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-let files = 0;
+const stores = createStoreFiles({ crypto, random: systemRandom, openFile: openSqlite });
+afterAll(stores.remove);
 
 async function made() {
-  const path = join(folder, `store-${files++}.db`);
-  const clock = createManualClock(1_000_000);
-  const faults = createFaultPlan();
-  let create = true;
-  const test = await createTestStore({
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver(pageKey, { readOnly }) {
-      const driver = faults.over(() => openSqlite({ path, pageKey, readOnly, create }));
-      create = false;
-      return driver;
-    },
-  });
+  const { test, clock, faults } = await stores.make({ clock: createManualClock(1_000_000) });
   const observer = createRecordingObserver();
   const open: typeof test.open = (more = {}) =>
     test.open({ registry: createNoteRegistry(), observer, ...more });
@@ -96,6 +76,9 @@ describe("audit trail", () => {
     const store = await open();
     await store.append(note("a", "1"));
     await lifeOf(store).transact(({ outbox }) => outbox.lease({ worker: "w", entries: 9 }));
+    const long = { actor: "x".repeat(limits.wordsCharactersMax + 1), reason: "stuck" };
+    await expect(store.outbox.forceRelease("w", long)).rejects.toThrow(/^draft_invalid/);
+    expect(store.outbox.leases()).toHaveLength(1);
     await store.outbox.forceRelease("w", { actor: "op/1", reason: "stuck" });
     expect(store.audit.read({ kinds: ["LeaseForced"] })).toMatchObject([
       { actor: store.actorId("op/1"), reason: "stuck", header: { why: "forced" } },
@@ -108,15 +91,32 @@ describe("audit trail", () => {
     const store = await open();
     await store.append(note("a", "1"));
     faults.plan({ sql: /^INSERT INTO events/, when: "before", result: "SQLITE_FULL", times: 9 });
-    const first = store.audit.record({ kind: "SettingWeakened", facts: { setting: "first" } });
+    const first = store.audit.record({
+      kind: "RecoveryKeyAdded",
+      facts: { recovery: "first-key" },
+    });
     await expect(first).rejects.toSatisfy((error) => isHoldfastError(error));
     faults.heal();
-    await store.audit.record({ kind: "SettingWeakened", facts: { setting: "second" } });
-    expect(store.audit.read({ kinds: ["SettingWeakened"] }).map(({ data }) => data)).toEqual([
-      { setting: "first" },
-      { setting: "second" },
+    await store.audit.record({ kind: "RecoveryKeyAdded", facts: { recovery: "second-key" } });
+    expect(store.audit.read({ kinds: ["RecoveryKeyAdded"] }).map(({ data }) => data)).toEqual([
+      { recovery: "first-key" },
+      { recovery: "second-key" },
     ]);
     expect(observer.total("audit_events")).toBe(2);
+    expect(observer.total("audit_failures")).toBe(1);
+    await store.close();
+  });
+
+  it("says that it records nothing where the store is open for reading", async () => {
+    const { observer, open } = await made();
+    await (await open()).close();
+    const store = await open({ readOnly: true });
+    const entry = { kind: "LeaseForced", facts: { lease: "outbox" } } as const;
+    await expect(store.audit.record(entry)).rejects.toThrow(/^store_read_only/);
+    store.audit.note(entry);
+    await store.audit.settled();
+    expect(observer.total("audit_failures", { code: "store_read_only" })).toBe(2);
+    expect(store.audit.read({ kinds: ["LeaseForced"] })).toEqual([]);
     await store.close();
   });
 
@@ -125,10 +125,10 @@ describe("audit trail", () => {
     const store = await open();
     await store.append(note("a", "1"));
     expect(() =>
-      store.audit.note({ kind: "SettingWeakened", facts: { setting: "no name at all" } }),
+      store.audit.note({ kind: "RecoveryKeyAdded", facts: { recovery: "no id at all" } }),
     ).toThrow(/^draft_invalid/);
     await store.audit.settled();
-    expect(store.audit.read({ kinds: ["SettingWeakened"] })).toEqual([]);
+    expect(store.audit.read({ kinds: ["RecoveryKeyAdded"] })).toEqual([]);
     await store.close();
   });
 });

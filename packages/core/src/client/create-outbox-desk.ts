@@ -1,4 +1,5 @@
 /** The outbox desk over an open store; see `outbox-desk.ts`. */
+import { type AuditEntry, checkedFacts } from "../audit/audit-events.ts";
 import type { RecordedEvent } from "../event/event.ts";
 import { isoTime } from "../event/wire.ts";
 import type { DeadLetter } from "../outbox/dead-letters.ts";
@@ -55,10 +56,15 @@ export function createOutboxDesk(
     purge: (ageMs) => within((box) => box.purge(ageMs)),
     async forceRelease(worker, { actor, reason }) {
       if (actor.trim() === "") throw new HoldfastError("outbox_reason_missing");
-      const pseudonym = life.deps.keyring.actorOf(actor);
-      await within((box) => box.forceRelease(worker, { actor: pseudonym, reason }));
       const facts = { lease: "outbox" } as const;
-      await life.audit.record({ kind: "LeaseForced", facts, actor, why: "forced", reason });
+      const entry: AuditEntry = { kind: "LeaseForced", facts, actor, why: "forced", reason };
+      const pseudonym = life.deps.keyring.actorOf(actor);
+      await within((box) => {
+        box.forceRelease(worker, { actor: pseudonym, reason });
+        // What the trail would refuse is not done.
+        checkedFacts(entry);
+      });
+      await life.audit.record(entry);
     },
   };
 }

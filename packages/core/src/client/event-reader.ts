@@ -27,7 +27,9 @@ export function createEventReader(life: StoreLife): EventReader {
   const { deps } = life;
   const log = () => life.current().log;
   const awaited: OpenEventDeps["awaited"] = (...names) => life.current().closed.has(...names);
-  const opening: OpenEventDeps = { ...deps, awaited };
+  const isShredded: OpenEventDeps["isShredded"] = (...names) =>
+    life.current().log.shreds.isShredded(...names);
+  const opening: OpenEventDeps = { ...deps, awaited, isShredded };
 
   function streamOf(text: string): string {
     return log().streams.get(text) === undefined ? deps.keyring.streamOf(text) : text;

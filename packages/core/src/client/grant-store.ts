@@ -1,22 +1,13 @@
 /** The port of grants over an open store: the writer loop, its session, its keyring. */
-import {
-  accessRevokedType,
-  incarnationOpenedType,
-  keyGrantedType,
-  systemPubFault,
-} from "../event/system.ts";
+import { incarnationOpenedType } from "../event/system.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
-import type { PreparedDraft } from "../store/append.ts";
-import type { AccessDraft, GrantRow, GrantStore } from "../sync/grant-store.ts";
-import { tenantWords } from "../sync/invitations.ts";
+import type { GrantRow, GrantStore } from "../sync/grant-store.ts";
 import { createKeyLedger } from "../sync/key-ledger.ts";
 import { localValues } from "../sync/local-values.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Holdfast } from "./holdfast.ts";
 import type { StoreLife } from "./store-life.ts";
-
-/** Stream words: all access events stand in one stream, so that their vectors order them. */
-const accessWords = "holdfast/access";
+import { ownNames, systemDraft } from "./system-draft.ts";
 
 const ofStores = new WeakMap<Holdfast, { readonly life: StoreLife; readonly grants: GrantStore }>();
 
@@ -55,18 +46,7 @@ export function createGrantStore(life: StoreLife): GrantStore {
   const { crypto, clock, random, observer, keyring } = life.deps;
   const driver = () => life.current().driver;
 
-  function ownName(column: "device" | "actor"): string {
-    const row = driver()
-      .prepare(
-        `SELECT device, actor FROM events
-         JOIN incarnations ON incarnations.number = events.incarnation
-         WHERE own = 1 AND sequence = 1 ORDER BY position LIMIT 1`,
-      )
-      .get<{ device: string; actor: string }>();
-    invariant(row !== undefined, "a store that is open has its first event");
-    return row[column];
-  }
-  const device = (): string => ownName("device");
+  const device = (): string => ownNames(driver()).device;
   const ledger = createKeyLedger(driver, device);
 
   return {
@@ -83,6 +63,7 @@ export function createGrantStore(life: StoreLife): GrantStore {
       driver()
         .prepare("SELECT key, generation, recipient, state, at FROM grants ORDER BY at, key")
         .all<GrantRow>(),
+    shreds: () => life.current().log.shreds,
     get values() {
       return localValues(driver());
     },
@@ -97,8 +78,8 @@ export function createGrantStore(life: StoreLife): GrantStore {
         .map(({ header }) => header),
     async append(drafts) {
       if (life.writer === undefined) throw new HoldfastError("store_read_only");
-      const [actor, at] = [ownName("actor"), clock.now()];
-      const prepared = drafts.map((draft) => prepare(draft, actor, at));
+      const [own, at] = [ownNames(driver()), clock.now()];
+      const prepared = drafts.map((draft) => systemDraft(draft, own, at));
       await life.writer.append({ drafts: prepared, expect: undefined });
     },
     transact: (work) =>
@@ -121,37 +102,5 @@ export function createGrantStore(life: StoreLife): GrantStore {
           },
         }),
       ),
-  };
-}
-
-function prepare(draft: AccessDraft, actor: string, at: number): PreparedDraft {
-  const { type, pub } = draft;
-  const fault = systemPubFault(type, pub);
-  if (fault !== undefined) {
-    throw new HoldfastError("draft_invalid", { path: `/pub/${fault}`, reason: "not its form" });
-  }
-  const isKey = type === keyGrantedType;
-  return {
-    id: undefined,
-    type,
-    typeVersion: 1,
-    // Key events commute; what an access event says depends on those that its author had seen.
-    concurrency: isKey ? "independent" : "exclusive",
-    stream: isKey ? `holdfast/keys/${pub.device}` : accessWords,
-    scope: tenantWords,
-    site: "",
-    op: isKey ? "key" : "access",
-    ref: undefined,
-    at,
-    actor,
-    role: undefined,
-    session: undefined,
-    why: type === accessRevokedType ? draft.why : undefined,
-    // Whoever loses access, or gets it, shall not wait behind what is queued.
-    lane: "urgent",
-    sections: [],
-    pub,
-    bytes: 0,
-    content: { data: undefined, text: undefined, occurredAt: undefined, reason: undefined },
   };
 }

@@ -209,7 +209,7 @@ export interface Holdfast {
   resolve(stream: string, resolution: Resolution): Promise<AppendAnswer>;
   /** What waits to be delivered, what was given up on, and an operator's acts on it. */
   readonly outbox: OutboxDesk;
-  /** Who did what to keys, backups, leases, settings and sessions, when and why. */
+  /** Who did what to keys and leases, and which starts were refused, when and why. */
   readonly audit: AuditTrail;
   /** Empties a read model and projects it from the first event. */
   rebuild(model: string, onProgress?: (done: number, total: number) => void): Promise<void>;

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { generateRecoveryKey } from "@holdfast/core/recovery";
 import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
 import {
@@ -8,9 +5,10 @@ import {
   createNoteDraft as note,
   createNoteRegistry,
   createRecordingObserver,
-  createTestStore,
+  createStoreFiles,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
+import { rotationPhases } from "../keys/rotation.ts";
 import { createSoftwareProvider } from "../keys/software.ts";
 import { frameGeneration } from "../seal/frame.ts";
 import { base64url, fromUtf8, utf8 } from "../std/bytes.ts";
@@ -20,27 +18,13 @@ import { createKeyDesk } from "./key-desk.ts";
 
 const crypto = createNodeCrypto();
 const random = systemRandom;
-const folder = mkdtempSync(join(tmpdir(), "holdfast-keys-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-let files = 0;
+const stores = createStoreFiles({ crypto, random, openFile: openSqlite });
+afterAll(stores.remove);
 
 async function made() {
-  const path = join(folder, `store-${files++}.db`);
   const clock = createManualClock(1_000_000);
-  let create = true;
-  const test = await createTestStore({
-    crypto,
-    random,
-    clock,
-    timers: { ...clock, soon: (run) => setImmediate(run) },
-    openDriver(pageKey, { readOnly }) {
-      const driver = openSqlite({ path, pageKey, readOnly, create });
-      create = false;
-      return driver;
-    },
-  });
+  const timers = { ...clock, soon: (run: () => void) => setImmediate(run) };
+  const { test } = await stores.make({ clock, timers });
   const observer = createRecordingObserver();
   const open: typeof test.open = (more = {}) =>
     test.open({ registry: createNoteRegistry(), observer, ...more });
@@ -57,15 +41,7 @@ const phasesOf = (store: Holdfast, key: string): readonly unknown[] =>
     .filter((facts) => facts.key === key)
     .map(({ phase }) => phase);
 
-const everyPhase = [
-  "planned",
-  "new-key-created",
-  "distributed",
-  "primary",
-  "rewrapping",
-  "verified",
-  "old-key-destroyed",
-];
+const everyPhase = rotationPhases.filter((phase) => phase !== "rolled-back");
 
 /** Leaves, roots and notes: what a rotation must not touch. */
 function logOf(store: Holdfast): unknown {
@@ -202,6 +178,24 @@ describe("key desk", () => {
     expect(phasesOf(third, "epoch").at(-1)).toBe("old-key-destroyed");
     expect(third.status().findings).toEqual([]);
     await third.close();
+  });
+
+  it("does one rotation after the other, however many are asked for at once", async () => {
+    const { open } = await made();
+    const store = await open();
+    for (let at = 0; at < 60; at++) await store.append(note("s", String(at)));
+    const desk = createKeyDesk(store);
+    const steps: string[] = [];
+    const [epoch, again, data] = await Promise.all([
+      desk.rotateEpoch({}, ({ phase }) => void steps.push(`epoch ${phase}`)),
+      desk.rotateEpoch({}, ({ phase }) => void steps.push(`again ${phase}`)),
+      desk.rotateData({ former: "destroy" }, {}, ({ phase }) => void steps.push(`data ${phase}`)),
+    ]);
+    for (const { phase } of [epoch, again, data]) expect(phase).toBe("old-key-destroyed");
+    const whose = steps.map((step) => step.split(" ")[0]);
+    expect(whose.filter((name, at) => name !== whose[at - 1])).toEqual(["epoch", "again", "data"]);
+    expect(store.verify()).toMatchObject({ ok: true, problems: [] });
+    await store.close();
   });
 
   it("gives the device a new signing key: the old log is handed over, the old private key goes", async () => {

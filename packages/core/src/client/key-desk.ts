@@ -15,7 +15,7 @@ import {
   type DataKeyRotationWish,
   rotateDataKeys,
 } from "../lifecycle/rotate-data-keys.ts";
-import { rotateKeys, type RotationOrder } from "../lifecycle/rotate-keys.ts";
+import { rotateKeys, type RotationOrder, tellPhase } from "../lifecycle/rotate-keys.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Holdfast } from "./holdfast.ts";
 import { lifeOf } from "./grant-store.ts";
@@ -74,10 +74,7 @@ export function createKeyDesk(store: Holdfast): KeyDesk {
     key: "signing" | "hpke",
     phase: "planned" | "old-key-destroyed",
     order: RotationOrder,
-  ): Promise<void> => {
-    observer.count("rotation_phases", 1, { key, phase });
-    return life.audit.record({ kind: "KeyRotationAdvanced", facts: { key, phase }, ...order });
-  };
+  ): Promise<void> => tellPhase({ audit: life.audit, observer }, { key, phase }, order);
   const recovery: KeyringRecovery = keyring.recovery;
 
   return {

@@ -6,13 +6,11 @@ import {
   createRecordingObserver,
   createSimulatedDevice,
   createSimulatedProvider,
-  createTestStore,
   settle,
   type TestOpenOptions,
+  type TestStoreKeys,
+  createStoreFiles,
 } from "@holdfast/testkit";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { KeyAuditEvent } from "../keys/key-audit.ts";
 import { keyPolicyDefault, type KeyPolicy } from "../keys/policy.ts";
@@ -23,15 +21,11 @@ import type { Holdfast } from "./holdfast.ts";
 
 const crypto = createNodeCrypto();
 const cost = { memoryKib: 8, passes: 1, lanes: 1 };
-const folder = mkdtempSync(join(tmpdir(), "holdfast-fallback-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-let files = 0;
+const stores = createStoreFiles({ crypto, random: systemRandom, openFile: openSqlite });
+afterAll(stores.remove);
 
 /** A store on a simulated device that passes for hardware, with a passphrase as its second wrap. */
 async function made(policy: Partial<KeyPolicy> = {}) {
-  const path = join(folder, `store-${files++}.db`);
   const clock = createManualClock(1_000_000);
   const observer = createRecordingObserver();
   const device = createSimulatedDevice();
@@ -58,27 +52,13 @@ async function made(policy: Partial<KeyPolicy> = {}) {
     observer,
     audit: { note: (event: KeyAuditEvent) => void audit.push(event) },
   };
-  let create = true;
-  const test = await createTestStore(
-    {
-      crypto,
-      random: systemRandom,
-      clock,
-      timers: clock,
-      openDriver(pageKey, { readOnly }) {
-        const driver = openSqlite({ path, pageKey, readOnly, create });
-        create = false;
-        return driver;
-      },
-    },
-    undefined,
-    { make: () => [onDevice(), software("words")], open, use },
-  );
+  const keys: TestStoreKeys = { make: () => [onDevice(), software("words")], open, use };
+  const { test } = await stores.make({ clock, keys });
   const start = (more: TestOpenOptions = {}): Promise<Holdfast> =>
     settle(clock, test.open({ registry: createNoteRegistry(), observer, ...more }));
   const kinds = (): readonly string[] =>
     audit.map(({ kind }) => kind).filter((kind) => kind !== "key_operation");
-  return { test, clock, observer, device, audit, kinds, start };
+  return { test, clock, observer, device, audit, kinds, start, openProvider: open };
 }
 
 function codeError(code: "key_provider_failed"): HoldfastError {
@@ -190,6 +170,31 @@ describe("a store with two key providers", () => {
     await settle(clock, new Promise((resolve) => clock.after(5_000, () => resolve(undefined))));
     await settle(clock, store.append(note("s", "three")));
     expect(tiers(store)).toEqual(["hardware", "hardware"]);
+    await settle(clock, store.close());
+  });
+
+  it("returns by itself, too, when it was configured anew while it was away", async () => {
+    const { clock, device, start, openProvider } = await made();
+    const store = await start();
+    await settle(clock, store.append(note("s", "one")));
+    device.state = "gone";
+    await settle(clock, store.append(note("s", "two")));
+    const policy: KeyPolicy = { ...keyPolicyDefault, allowed: ["simulator", "software"] };
+    await settle(clock, store.providers.reconfigure(policy, openProvider));
+    expect(store.providers.list()).toMatchObject([
+      { name: "simulator", state: "failing", code: "key_provider_failed", breaker: "open" },
+      { name: "software", state: "ready", chosen: true },
+    ]);
+    device.state = "well";
+    await settle(clock, new Promise((resolve) => clock.after(5_000, () => resolve(undefined))));
+    expect(store.providers.list()[0]).toMatchObject({ state: "ready", chosen: true });
+    device.state = "gone";
+    await settle(clock, store.append(note("s", "three")));
+    device.state = "well";
+    await settle(clock, store.providers.reconfigure(policy, openProvider));
+    expect(store.providers.list()[0]).toMatchObject({ state: "ready", breaker: "closed" });
+    await settle(clock, store.append(note("s", "four")));
+    expect(tiers(store)).toEqual(["hardware", "software", "software", "hardware"]);
     await settle(clock, store.close());
   });
 

@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
 import {
   createManualClock,
@@ -8,9 +5,9 @@ import {
   createNoteRegistry,
   createSimulatedDevice,
   createSimulatedProvider,
-  createTestStore,
   settle,
   type TestStoreKeys,
+  createStoreFiles,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { keyPolicyDefault } from "../keys/policy.ts";
@@ -21,11 +18,8 @@ import { createKeyDesk } from "./key-desk.ts";
 const crypto = createNodeCrypto();
 const random = systemRandom;
 const cost = { memoryKib: 8, passes: 1, lanes: 1 };
-const folder = mkdtempSync(join(tmpdir(), "holdfast-replacement-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-let files = 0;
+const stores = createStoreFiles({ crypto, random, openFile: openSqlite });
+afterAll(stores.remove);
 
 type Parameters = ReturnType<typeof createSoftwareProvider>["parameters"];
 
@@ -33,25 +27,10 @@ const software = (passphrase: string, parameters?: Parameters) =>
   createSoftwareProvider({ crypto, random, passphrase, parameters, cost });
 
 async function made(keys?: (clock: ReturnType<typeof createManualClock>) => TestStoreKeys) {
-  const path = join(folder, `store-${files++}.db`);
   const clock = createManualClock(1_000_000);
-  let create = true;
   const timers = { ...clock, soon: (run: () => void) => setImmediate(run) };
-  const test = await createTestStore(
-    {
-      crypto,
-      random,
-      clock,
-      timers,
-      openDriver(pageKey, { readOnly }) {
-        const driver = openSqlite({ path, pageKey, readOnly, create });
-        create = false;
-        return driver;
-      },
-    },
-    undefined,
-    keys?.(clock),
-  );
+  const own = keys === undefined ? {} : { keys: keys(clock) };
+  const { test } = await stores.make({ clock, timers, ...own });
   const open = (): Promise<Holdfast> => test.open({ registry: createNoteRegistry() });
   return { clock, open };
 }
@@ -106,6 +85,33 @@ describe("a key provider in the place of another", () => {
     await settle(clock, again.append(note("s", "four")));
     expect(reasonsOf(again)).toEqual(["first", "fallback"]);
     await settle(clock, again.close());
+  });
+
+  it("is refused before anything is written when the policy would not let it be used", async () => {
+    const device = createSimulatedDevice();
+    const { open } = await made((timers) => ({
+      make: () => [
+        createSimulatedProvider({ over: software("pin"), device, timers, assurance: "hardware" }),
+      ],
+      open: ({ parameters }) =>
+        Promise.resolve(
+          createSimulatedProvider({
+            over: software("pin", parameters),
+            device,
+            timers,
+            assurance: "hardware",
+          }),
+        ),
+      use: {
+        policy: { ...keyPolicyDefault, allowed: ["simulator", "software"], minimum: "hardware" },
+      },
+    }));
+    const store = await open();
+    const rotated = createKeyDesk(store).rotateProvider(software("new"), { why: "scheduled" });
+    await expect(rotated).rejects.toThrow("key_assurance_low");
+    await store.append(note("s", "one"));
+    expect(store.audit.read({ kinds: ["KeyRotationAdvanced"] })).toEqual([]);
+    await store.close();
   });
 
   it("ends what another process does with the former one, which records nothing more", async () => {

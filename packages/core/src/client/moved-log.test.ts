@@ -22,6 +22,7 @@ import { base64 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import type { EpochAnswer, EpochRequest } from "../sync/messages/epoch.ts";
+import type { PresentRequest } from "../sync/messages/present.ts";
 import type { PullRequest } from "../sync/messages/pull.ts";
 import type { PushRequest } from "../sync/messages/push.ts";
 import { createSyncTables } from "../sync/sync-tables.ts";
@@ -54,6 +55,9 @@ let first: ReferenceServer;
 let a: Device;
 let b: Device;
 
+/** What was shown or presented. */
+let shown: PresentRequest[] = [];
+
 /** The doors of a server that says `server_behind` as the real one does. */
 function doorsOf(of: Device, server: () => ReferenceServer, lie?: Lie): Transport {
   const me = of.store.status().device;
@@ -75,6 +79,9 @@ function doorsOf(of: Device, server: () => ReferenceServer, lie?: Lie): Transpor
       const answer = lie === undefined ? truth : lie(truth, request);
       if (answer === undefined) throw new HoldfastError("not_found");
       return answer;
+    },
+    async present(request) {
+      shown.push(request);
     },
     grants: async () => ({ grants: [], more: false }),
     sendGrants: async () => undefined,
@@ -124,6 +131,7 @@ function evidenceOf(of: Device): readonly { readonly code: string }[] {
 const heldBy = (of: Device) => createSyncTables(of.life.current().driver).checkpoint();
 
 beforeEach(async () => {
+  shown = [];
   clock = createManualClock();
   first = createReferenceServer({ crypto, tenant, now: () => clock.now() });
   a = await device();
@@ -239,8 +247,15 @@ describe("a restored server", () => {
     expect(asked[0]).toBe(held);
     expect(heldBy(a)?.log).toBe("server.test/holdfast/s1/2");
     expect(evidenceOf(a)).toMatchObject([{ code: "server_log_tail_lost" }]);
-    expect(a.store.verify().problems).toMatchObject([{ code: "log_tail_lost" }]);
-    expect(a.store.receipt(id)).toEqual(receipt);
+    // What the lost receipt stated was stated again, in the log that goes on.
+    expect(a.store.verify().problems).toEqual([]);
+    expect(a.store.receipt(id)?.checkpoint).toMatch(/^server\.test\/holdfast\/s1\/2\n/);
+    const kept = a.life
+      .current()
+      .driver.prepare("SELECT count(*) AS n FROM server_leaves WHERE leaf = ?")
+      .get<{ n: number }>(receipt?.statement ?? "");
+    expect(kept?.n).toBeGreaterThan(0);
+    expect(shown[0]?.receipts.map((each) => each.receipt.text)).toEqual([receipt?.statement]);
     expect(a.observer.logged("sync_log_tail_lost")).toBe(1);
   });
 
@@ -363,6 +378,10 @@ describe("a log that nothing joins to the one that is held", () => {
     const report = await syncOver(b, backup);
     expect(report).toMatchObject({ status: "failed", failure: "server_behind" });
     expect(evidenceOf(b)).toEqual([]);
+    // The server was shown what it had signed.
+    const { log, size } = heldBy(b) ?? { log: "", size: 0 };
+    const checkpoint = createSyncTables(b.life.current().driver).checkpointNote(log, size);
+    expect(shown[0]).toEqual({ checkpoint, receipts: [] });
   });
 });
 

@@ -71,7 +71,10 @@ function actsOf(here: TestServer, of: Replica) {
   const { sync, clock } = of;
   const { server, tenant } = here;
   const caller = () => ({ tenant, device: of.device, incarnation: sync.origin().incarnation });
-  const transport = { epoch: async (request: never) => server.epoch(caller(), request) };
+  const transport = {
+    epoch: async (request: never) => server.epoch(caller(), request),
+    present: async (request: never) => server.present(caller(), request),
+  };
   const deps = { store: sync, transport, observer: silentObserver };
   const tools = { call: <T>(send: (options: object) => Promise<T>): Promise<T> => send({}) };
   const follow = async (shown: ShownLog): Promise<void> => {

@@ -18,6 +18,8 @@ export interface OpenEventDeps {
   readonly keyring: Pick<Keyring, "dataKey" | "signingKeys">;
   /** Is it known that this section came back from the server without its key? */
   readonly awaited?: (key: string, generation: number, stream: string) => boolean;
+  /** Is the section shredded? Its key goes before its frame does. */
+  readonly isShredded?: (scope: string, section: string) => boolean;
 }
 
 /**
@@ -75,14 +77,21 @@ const unopenedCodes: ReadonlySet<ErrorCode> = new Set(["section_unopened", "payl
 function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
   if (Object.keys(header.sec).length === 0)
     return recordedEvent(deps, stored, header, undefined, "none");
-  const absent = stored.frames.find((frame) => frame.state !== "present");
-  if (absent !== undefined || stored.frames.length === 0) {
+  const frames = stored.frames.map((frame) =>
+    deps.isShredded?.(header.scope, frame.section) === true
+      ? ({ ...frame, state: "shredded" } as const)
+      : frame,
+  );
+  const present = frames.filter((frame) => frame.state === "present");
+  const absent = frames.find((frame) => frame.state !== "present");
+  const isPart = present.length > 0 && frames.every(isLeftOrShredded);
+  if (present.length === 0 || (absent !== undefined && !isPart)) {
     const state = absent?.state as Exclude<FrameState, "present"> | undefined;
     return recordedEvent(deps, stored, header, undefined, state ?? "none");
   }
   const opened = new Map<string, Uint8Array>();
   const leaf = fromBase64url(stored.leaf) as Uint8Array;
-  for (const { section, key, bytes } of stored.frames) {
+  for (const { section, key, bytes } of present) {
     // Another's key was not granted to this installation, or not yet; an own one that is missing is damage,
     // unless the event came back from the server to an older copy of keyring and store.
     if (isClosed(deps, header, key, bytes as Uint8Array)) {
@@ -96,7 +105,27 @@ function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): Rec
   }
   const known = deps.registry.types.get(header.type);
   const content = contentOf(stored, known?.encoding ?? "text", opened);
+  if (isPart && absent !== undefined) return partOf(deps, stored, header, content);
   return recordedEvent(deps, stored, header, content, "opened");
+}
+
+function isLeftOrShredded({ state }: { readonly state: FrameState }): boolean {
+  return state === "present" || state === "shredded";
+}
+
+/** What is left of an event whose other sections were shredded: readable where its type takes it for a payload. */
+function partOf(
+  deps: OpenEventDeps,
+  stored: StoredEvent,
+  header: Header,
+  content: EventContent,
+): RecordedEvent {
+  try {
+    return recordedEvent(deps, stored, header, content, "opened");
+  } catch (error) {
+    if (!isHoldfastError(error, "payload_unreadable")) throw error;
+    return recordedEvent(deps, stored, header, undefined, "shredded");
+  }
 }
 
 /** As {@link openEvent}, for delivery: content that cannot be read holds up its own event, not the whole outbox. */

@@ -18,6 +18,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
 import { checkProvenLeaf, parseStatement } from "../proof/server-leaf.ts";
 import { type Bytes, fromBase64 } from "../std/bytes.ts";
+import type { Projection } from "../projection/projection.ts";
 import type { PullPage } from "../sync/messages/pull.ts";
 import type { PushAnswer } from "../sync/messages/push.ts";
 import { lifeOf } from "./grant-store.ts";
@@ -38,6 +39,15 @@ type Device = Awaited<ReturnType<typeof devices.make>>;
 function serverFor(now = () => 1_000): ReferenceServer {
   return createReferenceServer({ crypto, tenant, now });
 }
+
+const notes: Projection<{ readonly text: string }> = {
+  name: "notes",
+  version: 1,
+  types: ["NoteTaken"],
+  columns: { text: "text" },
+  fold: (_, event) => event.data as { text: string },
+  row: ({ text }) => ({ text }),
+};
 
 describe("a replica", () => {
   it("has everything receipted, and another replica pulls and verifies it", async () => {
@@ -275,5 +285,22 @@ describe("a replica at random", () => {
     });
     expect(b.store.verify().problems).toEqual([]);
     for (const each of [a, b]) await each.life.close();
+  });
+
+  it("folds at its start what a key opens that came just before the process ended", async () => {
+    const server = serverFor();
+    const [a, b] = [await devices.make(), await devices.make({ projections: [notes] })];
+    for (const each of [a, b]) await enrolAt(server, each);
+    await a.store.append(note("x", "of a"));
+    await pushAll(a, server);
+    await pullAll(b, server);
+    expect(b.store.read({ type: "NoteTaken" }).map(({ content }) => content)).toEqual(["closed"]);
+    // In the keyring, and nothing more: the transaction that folds did not come.
+    giveKeys(a, b);
+    expect(b.store.query("notes")).toEqual([]);
+    await b.life.close();
+    const again = await devices.reopen(b, { projections: [notes] });
+    expect(again.store.query("notes").map(({ state }) => state)).toEqual([{ text: "of a" }]);
+    for (const each of [a, again]) await each.life.close();
   });
 });

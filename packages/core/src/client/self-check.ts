@@ -1,7 +1,8 @@
 /** Verifies a whole store: the log by the stand-alone verifier, then mark, keyring, outbox and pages. */
+import { accountShreds, unaccounted } from "../lifecycle/shred-account.ts";
 import { createStoredLog } from "../lifecycle/stored-log.ts";
 import type { Problem } from "../proof/log-source.ts";
-import { verifyLog } from "../proof/verify.ts";
+import { checkLog } from "../lifecycle/check-log.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { readOwnLog, type Session, type SessionDeps } from "../store/session.ts";
@@ -24,21 +25,17 @@ export function checkStore(
   const end = deps.observer.span("verify");
   const problems: Problem[] = [];
   let verdict = { events: 0, commits: 0, sections: 0 };
-  const keys = new Map(deps.keyring.signingKeys().map((key) => [key.incarnation, key.spki]));
   const source = createStoredLog(session.driver);
   try {
-    const walked = verifyLog({
-      crypto: deps.crypto,
-      source,
-      tenant: deps.keyring.tenant,
-      dataKey: (id, generation) => deps.keyring.dataKey(id, generation),
-      ownKey: (incarnation) => keys.get(incarnation),
-      // No release shreds yet: nothing can account for absent content.
-      isShredded: () => false,
-      openSections: options.depth !== "headers",
-      allNotes: options.allNotes ?? false,
-      ...(options.onProgress !== undefined && { onProgress: options.onProgress }),
-    });
+    const walked = checkLog(
+      { ...deps, driver: session.driver },
+      {
+        source,
+        openSections: options.depth !== "headers",
+        allNotes: options.allNotes ?? false,
+        ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+      },
+    );
     verdict = walked;
     problems.push(...walked.problems);
   } catch (error) {
@@ -51,6 +48,7 @@ export function checkStore(
   }
   problems.push(...checked("table outbox", () => outboxProblems(session)));
   problems.push(...checked("table access", () => accessProblems(session)));
+  problems.push(...checked("table shreds", () => shredProblems(deps, session)));
   problems.push(...pageProblems(session.driver));
   for (const { code } of problems) deps.observer.count("verify_problems", 1, { code });
   end(problems.length === 0 ? "ok" : "error");
@@ -95,6 +93,20 @@ function accessProblems(session: CheckedSession): readonly Problem[] {
     .check()
     .slice(0, listedMax)
     .map((row) => ({ code: "access_wrong", object: `access of ${row}`, message }));
+}
+
+function accountOf({ keyring }: CheckDeps, { access }: CheckedSession) {
+  return accountShreds(access.fold(), keyring.shreds);
+}
+
+/** What log or keyring say is shredded is in the table, and nothing besides. */
+function shredProblems(deps: CheckDeps, session: CheckedSession): readonly Problem[] {
+  const missing = session.access.checkShreds();
+  const more = unaccounted(accountOf(deps, session), session.log.shreds.rows());
+  const message = "not as the log's access events and the keyring say";
+  return [...missing, ...more]
+    .slice(0, listedMax)
+    .map((row) => ({ code: "shreds_wrong", object: `shred of ${row}`, message }));
 }
 
 /**

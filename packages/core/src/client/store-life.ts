@@ -4,11 +4,8 @@
 import { type AuditTrail, createAuditTrail } from "../audit/audit-log.ts";
 import { auditTypes } from "../audit/audit-events.ts";
 import { keyUseIn } from "../audit/key-use.ts";
-import { createRegistry, type Registry } from "../event/registry.ts";
+import { createRegistry } from "../event/registry.ts";
 import { createUuidV7 } from "../event/uuid.ts";
-import { createOutbox, type Outbox } from "../outbox/outbox.ts";
-import type { TakenOver } from "../outbox/leases.ts";
-import type { OutboxOptions } from "../outbox/policy.ts";
 import { isOver, type RotationState } from "../keys/rotation.ts";
 import { limits } from "../std/limits.ts";
 import {
@@ -17,24 +14,18 @@ import {
   isDataKeyRotationOpen,
   type RotateDataKeysDeps,
 } from "../lifecycle/rotate-data-keys.ts";
-import { continueRotation, type RotateKeysDeps } from "../lifecycle/rotate-keys.ts";
+import { continueRotation, type RotateKeysDeps, tellPhase } from "../lifecycle/rotate-keys.ts";
 import { base64 } from "../std/bytes.ts";
-import type { Projection } from "../projection/projection.ts";
-import { createReadModels, type ReadModels } from "../projection/read-models.ts";
-import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
-import type { Random, Timers } from "../std/ports.ts";
-import { type AccessTable, createAccessTable } from "../sync/access-table.ts";
-import { type ClosedSections, createClosedSections } from "../sync/closed-sections.ts";
-import type { Observer } from "../telemetry/observer.ts";
+import { type ReadModels } from "../projection/read-models.ts";
+import { HoldfastError, isHoldfastError, isMediumFailure } from "../std/errors.ts";
 import {
   openAccepted,
   openForReading,
   openForWriting,
   readOwnLog,
   type Session,
-  type SessionDeps,
 } from "../store/session.ts";
-import { type AppendParticipant, inTransaction } from "../store/sqlite-event-log.ts";
+import { inTransaction } from "../store/sqlite-event-log.ts";
 import { pulledHash } from "../store/pulled.ts";
 import {
   becomeWriter,
@@ -49,39 +40,10 @@ import { createWriter, type Writer } from "../store/writer.ts";
 import { createReplica } from "../sync/replica.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Finding } from "./holdfast.ts";
-import { openAppended, openEvent, recordedEvent } from "./open-event.ts";
-
-/** What a platform and an application supply to open a store. */
-export interface StoreDeps extends SessionDeps {
-  readonly random: Random;
-  readonly timers: Timers;
-  readonly observer: Observer;
-  readonly registry: Registry;
-  readonly projections: readonly Projection[];
-  /** Build id of the application: part of every header. */
-  readonly app: string;
-  readonly readOnly: boolean;
-  /** Go on from an older copy of the store, on a new incarnation. */
-  readonly acceptRollback: boolean;
-  /** Bounds of the outbox; default: `outboxPolicyDefault`. */
-  readonly outbox?: OutboxOptions;
-}
-
-/** One open connection with everything that hangs on it. */
-export interface ClientSession extends Session {
-  readonly outbox: Outbox;
-  readonly models: ReadModels;
-  readonly access: AccessTable;
-  readonly closed: ClosedSections;
-  readonly participants: readonly AppendParticipant[];
-}
-
-/** Failures of a medium that may still be read. */
-const unwritable: ReadonlySet<ErrorCode> = new Set([
-  "store_full",
-  "store_read_only",
-  "store_io_error",
-]);
+import { type ClientSession, dressSession, type StoreDeps } from "./client-session.ts";
+import { markFindings } from "./mark-findings.ts";
+import { createShredding, type Shredding } from "./shredding.ts";
+import { openEvent } from "./open-event.ts";
 
 const auditRegistry = createRegistry(auditTypes);
 
@@ -90,7 +52,7 @@ export class StoreLife {
   readonly deps: StoreDeps;
   /** `undefined` in a store that is open for reading. */
   readonly writer: Writer | undefined;
-  /** Who did what to keys, backups, leases, settings and sessions. */
+  /** Who did what to keys and leases, and which starts were refused. */
   readonly audit: AuditTrail;
   /** What sync plans from and stores into. */
   readonly sync: SyncStore;
@@ -102,12 +64,14 @@ export class StoreLife {
   #closed = false;
   #closing = false;
   #rotating: Promise<void> = Promise.resolve();
+  readonly shredding: Shredding;
 
   constructor(deps: StoreDeps) {
     this.deps = deps;
     const newId = createUuidV7(deps.clock, deps.random);
     this.#tenure = { ...deps, newId };
     const marker = createMarker(this.#tenure);
+    this.shredding = this.#createShredding();
     this.#session = this.#open();
     try {
       for (const code of readOwnLog(deps, this.#session)?.judgement.findings ?? []) {
@@ -149,6 +113,23 @@ export class StoreLife {
     this.sync = this.#createReplica(marker);
   }
 
+  #createShredding(): Shredding {
+    return createShredding({
+      isWriter: () => this.writer !== undefined && !this.#closing,
+      rotateDeps: () => this.rotateDeps(),
+      rotateDataKeysDeps: () => this.rotateDataKeysDeps(),
+      rotate: (work) => this.rotate(work),
+      session: () => this.current(),
+      transact: (work) => this.transact(work),
+      rekey: () => this.rekey(),
+      retireHpkeKeys: () => this.#retireHpkeKeys(),
+      find: (code, message) => {
+        if (message === undefined) this.#findings.delete(code);
+        else this.#find(code, message);
+      },
+    });
+  }
+
   #createAudit(newId: () => string): AuditTrail {
     const { clock, observer, keyring } = this.deps;
     const opening = { ...this.deps, registry: auditRegistry };
@@ -159,7 +140,11 @@ export class StoreLife {
       append: this.writer?.append,
       session: () => this.current(),
       actorOf: keyring.actorOf,
-      open: (stored) => openEvent({ ...opening, awaited: this.current().closed.has }, stored),
+      open: (stored) => {
+        const { closed, log } = this.current();
+        const { isShredded } = log.shreds;
+        return openEvent({ ...opening, awaited: closed.has, isShredded }, stored);
+      },
     });
   }
 
@@ -229,16 +214,23 @@ export class StoreLife {
     if (this.current().log.head() === 0) await writer.exclusively(() => undefined);
     if (this.current().driver.capabilities.readOnly) return;
     for (const model of this.current().models.unfinished()) await this.build(model, false);
+    const openable = this.current().closed.openable();
+    if (openable.length > 0) {
+      await this.transact(({ closed, models }) => {
+        for (const { key, generation } of openable) models.refold(closed.take(key, generation));
+      });
+    }
     const sink = keyUseIn((entry) => {
       if (!this.#closing) this.audit.note(entry);
     });
     this.deps.keyring.providers.listen(sink);
     await this.#goOnRotating();
+    if (this.shredding.isOpen()) await this.#soon(this.shredding.goOn());
   }
 
   /** An interrupted rotation goes on behind the opening; one that is soon over is waited for. */
   async #goOnRotating(): Promise<void> {
-    const { keyring, timers } = this.deps;
+    const { keyring } = this.deps;
     const { writer } = this;
     const stale = keyring.findings.some(({ code }) => code === "keyring_copy_stale");
     if (stale) await writer?.exclusively(() => keyring.rotation.settle());
@@ -260,9 +252,16 @@ export class StoreLife {
         this.deps.observer.log("warn", "rotation_stopped", { code });
       },
     );
+    await this.#soon(this.#rotating);
+  }
+
+  /** Waits for what is soon over, and no longer. */
+  async #soon(work: Promise<void>): Promise<void> {
     await Promise.race([
-      this.#rotating,
-      new Promise<void>((resolve) => timers.after(limits.rotationResumeMs, resolve, true)),
+      work,
+      new Promise<void>((resolve) =>
+        this.deps.timers.after(limits.rotationResumeMs, resolve, true),
+      ),
     ]);
   }
 
@@ -288,6 +287,14 @@ export class StoreLife {
    * lose: what holders wrap from then on is wrapped to the present one.
    */
   async retireHpkeKeys(): Promise<void> {
+    const { keyring } = this.deps;
+    if (!keyring.hasFormerHpkeKeys) return;
+    await this.#retireHpkeKeys();
+    // A shred may have waited for it.
+    if (!keyring.hasFormerHpkeKeys && this.shredding.isOpen()) await this.shredding.goOn();
+  }
+
+  async #retireHpkeKeys(): Promise<void> {
     const { keyring, observer } = this.deps;
     const { writer } = this;
     if (writer === undefined || !keyring.hasFormerHpkeKeys) return;
@@ -295,15 +302,13 @@ export class StoreLife {
     const row = this.current().access.fold().devices.get(device);
     if (row !== undefined && row.hpke !== base64(keyring.hpke().publicKey)) return;
     await writer.exclusively(() => keyring.retireHpkeKeys());
-    observer.count("rotation_phases", 1, { key: "hpke", phase: "old-key-destroyed" });
-    const facts = { key: "hpke", phase: "old-key-destroyed" } as const;
-    await this.audit.record({ kind: "KeyRotationAdvanced", facts });
+    const { audit } = this;
+    await tellPhase({ audit, observer }, { key: "hpke", phase: "old-key-destroyed" });
   }
 
-  /** One rotation at a time in this process; it ends before the store does. */
-  async rotate<T>(work: () => Promise<T>): Promise<T> {
-    await this.#rotating;
-    const running = work();
+  /** One rotation at a time in this process, in the order in which they were asked for; the last ends before the store. */
+  rotate<T>(work: () => Promise<T>): Promise<T> {
+    const running = this.#rotating.then(work);
     this.#rotating = running.then(
       () => undefined,
       () => undefined,
@@ -373,44 +378,19 @@ export class StoreLife {
 
   #dressed(session: Session): ClientSession {
     try {
-      return this.#dress(session);
+      return dressSession(this.deps, session, ({ entries }) => {
+        this.audit.note({ kind: "LeaseTakenOver", facts: { lease: "outbox", entries } });
+      });
     } catch (error) {
       session.driver.close();
       throw error;
     }
   }
 
-  #dress(session: Session): ClientSession {
-    const { driver, log } = session;
-    const deps = this.deps;
-    const { clock, observer, outbox: options = {} } = deps;
-    const tookOver = ({ entries }: TakenOver): void => {
-      this.audit.note({ kind: "LeaseTakenOver", facts: { lease: "outbox", entries } });
-    };
-    const outbox = createOutbox({ driver, clock, observer, options, tookOver });
-    const closed = createClosedSections({ driver, keyring: deps.keyring });
-    const opening = { ...deps, awaited: closed.has };
-    const models = createReadModels({
-      driver,
-      log,
-      crypto: deps.crypto,
-      observer: deps.observer,
-      registry: deps.registry,
-      projections: deps.projections,
-      open: (stored) => openEvent(opening, stored),
-      openAppended: ({ position, sealed, content }) =>
-        content === undefined
-          ? openAppended(opening, { position, sealed })
-          : recordedEvent(deps, { position, leaf: sealed.leaf }, sealed.header, content, "opened"),
-    });
-    const access = createAccessTable({ driver, keyring: deps.keyring });
-    const participants = [outbox, access, closed, models];
-    return { ...session, outbox, models, access, closed, participants };
-  }
-
-  /** After COMMIT: whoever waits for it is told. */
+  /** After COMMIT: whoever waits for it is told, and what it put in force begins. */
   committed(): void {
     for (const listener of this.listeners) listener.committed(this.current().models);
+    this.shredding.committed();
   }
 
   /** The session to read through. A medium that cannot be written just now is read all the same. */
@@ -420,7 +400,7 @@ export class StoreLife {
     try {
       this.#session = this.#open();
     } catch (error) {
-      if (!isHoldfastError(error) || !unwritable.has(error.code)) throw error;
+      if (!isMediumFailure(error)) throw error;
       this.#session = this.#dressed(openForReading(this.deps));
     }
     return this.#session;
@@ -485,16 +465,3 @@ export class StoreLife {
     }
   }
 }
-
-/** What each finding about the mark means to an operator. */
-const markFindings: Readonly<Record<string, string>> = {
-  mark_missing: "The high-water mark is not there; the next write opens a new incarnation.",
-  mark_damaged: "A slot of the high-water mark is damaged; the other one serves.",
-  store_moved:
-    "The store lies in another folder than before; the next write opens a new incarnation.",
-  store_cloned:
-    "This is a copy, and the original has gone on; the next write opens a new incarnation.",
-  store_rolled_back:
-    "The store holds less than its high-water mark attests: put the newest copy back.",
-  store_rewritten: "The store's history is not the one that was signed: run verify.",
-};

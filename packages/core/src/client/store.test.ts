@@ -1,15 +1,11 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
 import {
-  createFaultPlan,
   createManualClock,
   createNoteDraft as note,
   createNoteRegistry,
   createRecordingObserver,
-  createTestStore,
   createWeightDraft as weight,
+  createStoreFiles,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { checkInclusion, leafHash } from "../proof/tree.ts";
@@ -22,28 +18,11 @@ import { type Mark, readMark, writeMark } from "../store/mark.ts";
 import type { Holdfast } from "./holdfast.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-client-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-let files = 0;
+const stores = createStoreFiles({ crypto, random: systemRandom, openFile: openSqlite });
+afterAll(stores.remove);
 
 async function made() {
-  const path = join(folder, `store-${files++}.db`);
-  const clock = createManualClock(1_000_000);
-  const faults = createFaultPlan();
-  let create = true;
-  const test = await createTestStore({
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver(pageKey, { readOnly }) {
-      const driver = faults.over(() => openSqlite({ path, pageKey, readOnly, create }));
-      create = false;
-      return driver;
-    },
-  });
+  const { path, test, clock, faults } = await stores.make({ clock: createManualClock(1_000_000) });
   const observer = createRecordingObserver();
   const registry = createNoteRegistry();
   const open: typeof test.open = (more = {}) => test.open({ registry, observer, ...more });

@@ -8,8 +8,9 @@ import { limits } from "../std/limits.ts";
 import type { PreparedDraft } from "../store/append.ts";
 import type { ReadModelStatus } from "../projection/read-models.ts";
 import type { AppendResult } from "../store/append.ts";
-import { configure } from "../store/pragmas.ts";
+import { configure, preparePages } from "../store/pragmas.ts";
 import { createSchema } from "../store/schema.ts";
+import { presentScope } from "../store/shreds.ts";
 import { readOwnLog, type SessionDeps } from "../store/session.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
 import { amendment, resolution, retraction } from "./corrections.ts";
@@ -23,7 +24,8 @@ import { listOf, prepareDraft, readExpectation } from "./prepare.ts";
 import { recordable } from "./recordable.ts";
 import { checkStore } from "./self-check.ts";
 import { createSyncTables } from "../sync/sync-tables.ts";
-import { type ClientSession, type StoreDeps, StoreLife } from "./store-life.ts";
+import type { ClientSession, StoreDeps } from "./client-session.ts";
+import { StoreLife } from "./store-life.ts";
 import { createStoreSync } from "./sync.ts";
 
 /** What {@link createStore} may be told. */
@@ -38,6 +40,7 @@ export function createStore(deps: SessionDeps, options: CreateStoreOptions = {})
   const driver = deps.medium.openDriver(pageKey, { readOnly: false });
   pageKey.fill(0);
   try {
+    preparePages(driver);
     configure(driver);
     inTransaction(driver, () => {
       createSchema(driver);
@@ -108,7 +111,8 @@ function storeOver(life: StoreLife): Holdfast {
     },
     server: () => life.sync.server(),
     streamId: (resourceKey) => keyring.streamOf(resourceKey),
-    scopeId: (subjectKey, site = "") => keyring.scopeOf(subjectKey, site),
+    scopeId: (subjectKey, site = "") =>
+      presentScope(keyring, life.current().log.shreds, subjectKey, site),
     actorId: (actorKey) => keyring.actorOf(actorKey),
     async close() {
       endLive();

@@ -45,8 +45,10 @@ export function createStoreSync(life: StoreLife, grants: GrantStore): StoreSync 
   life.listeners.add(listener);
 
   function readEvent(position: number): RecordedEvent | undefined {
-    const [stored] = life.current().log.read({ after: position - 1, limit: 1 });
-    return stored === undefined ? undefined : openToDeliver(life.deps, stored);
+    const { log } = life.current();
+    const [stored] = log.read({ after: position - 1, limit: 1 });
+    const { isShredded } = log.shreds;
+    return stored === undefined ? undefined : openToDeliver({ ...life.deps, isShredded }, stored);
   }
 
   return {

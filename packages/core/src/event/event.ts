@@ -168,7 +168,8 @@ export interface RecordedEvent {
   readonly text: string | undefined;
   /**
    * `opened`, or why the payload is absent. `closed`: the key is not here. `unopened`: it is, and what another
-   * device sent does not open under it.
+   * device sent does not open under it. `shredded`: its key was destroyed; an event of which one section class
+   * was is `opened` where its type's schema takes what is left.
    */
   readonly content: "opened" | "closed" | "unopened" | "owed" | "shredded" | "evicted" | "none";
 }

@@ -247,6 +247,7 @@ const operationsWithPub: ReadonlySet<string> = new Set([
   "resolve",
   "sync",
   "migrate",
+  "shred",
 ]);
 
 const openingFields = closed(

@@ -9,9 +9,16 @@
  * | KeyGranted | key | {device, hpke b64, keys: [{key, generation, grant}]}: `grant` is SHA-256 of its text, b64u |
  * | DeviceEnrolled | access | {device, incarnation, role} |
  * | DeviceRevoked | access | {device} |
+ * | HoldPlaced | shred | {hold, scopes, section?}: nothing of them is shredded while the hold stands |
+ * | HoldLifted | shred | {hold} |
+ * | ShredRequested | shred | {shred, scopes, section?}: without a section, all of them |
+ * | ShredApproved | shred | {shred}: two actors have to |
+ * | ShredAcknowledged | shred | {shred}: its device holds neither keys nor frames of it any more |
+ * | ErasureCertified | shred | {shred, confirmed, unconfirmed}: how many devices did, and which did not |
  */
 import { fromBase64, fromBase64url } from "../std/bytes.ts";
 import { limits } from "../std/limits.ts";
+import { isName } from "./registry.ts";
 
 /** What a device may do at the server. */
 export type Role = "device" | "reader" | "auditor" | "admin";
@@ -33,6 +40,19 @@ export const keyGrantedType = "KeyGranted";
 export const deviceEnrolledType = "DeviceEnrolled";
 /** Event type that records a revocation. */
 export const deviceRevokedType = "DeviceRevoked";
+
+/** Event type that forbids a shred. */
+export const holdPlacedType = "HoldPlaced";
+/** Event type that ends a hold. */
+export const holdLiftedType = "HoldLifted";
+/** Event type that asks for a shred. */
+export const shredRequestedType = "ShredRequested";
+/** Event type that approves a shred that was asked for. */
+export const shredApprovedType = "ShredApproved";
+/** Event type by which a device says that it has shredded. */
+export const shredAcknowledgedType = "ShredAcknowledged";
+/** Event type of the certificate of a shred. */
+export const erasureCertifiedType = "ErasureCertified";
 
 /** Plaintext of `AccessGranted`: whose installation may read which scopes, in which role. */
 export type AccessGrantedPub = {
@@ -66,6 +86,27 @@ export type DeviceEnrolledPub = {
 /** Plaintext of `DeviceRevoked`, recorded by the server's node. */
 export type DeviceRevokedPub = { readonly device: string };
 
+/** What a hold or a shred is about: scope ids, and one section class of theirs or, without one, all. */
+export type Concerned = { readonly scopes: readonly string[]; readonly section?: string };
+/** Plaintext of `HoldPlaced`; `hold` is a random id of 16 bytes, base64url. */
+export type HoldPlacedPub = Concerned & { readonly hold: string };
+/** Plaintext of `HoldLifted`. */
+export type HoldLiftedPub = { readonly hold: string };
+/** Plaintext of `ShredRequested`; `shred` is a random id of 16 bytes, base64url. */
+export type ShredRequestedPub = Concerned & { readonly shred: string };
+/** Plaintext of `ShredApproved`. */
+export type ShredApprovedPub = { readonly shred: string };
+/** Plaintext of `ShredAcknowledged`; the device is the author's. */
+export type ShredAcknowledgedPub = { readonly shred: string };
+/** Plaintext of `ErasureCertified`. */
+export type ErasureCertifiedPub = {
+  readonly shred: string;
+  /** How many devices have acknowledged. */
+  readonly confirmed: number;
+  /** Devices that have not: copies of theirs may still open what was shredded. */
+  readonly unconfirmed: readonly string[];
+};
+
 const device = (value: unknown): boolean =>
   typeof value === "string" && /^[A-Za-z0-9_-]{22}$/.test(value);
 const incarnation = (value: unknown): boolean =>
@@ -85,6 +126,17 @@ const grantedKey = (value: unknown): boolean => {
   const fields = value as Readonly<Record<string, unknown>>;
   return device(fields["key"]) && generation(fields["generation"]) && digest(fields["grant"]);
 };
+/** Not every scope at once: a shred names what it destroys. */
+const namedScopes = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.length <= limits.scopesPerShredMax &&
+  value.every(device);
+const sectionName = (value: unknown): boolean =>
+  value === undefined || (typeof value === "string" && isName(value));
+const tally = (value: unknown): boolean => value === 0 || generation(value);
+const devices = (value: unknown): boolean =>
+  Array.isArray(value) && value.length <= limits.devicesPerCertificateMax && value.every(device);
 const keys = (value: unknown): boolean =>
   Array.isArray(value) &&
   value.length > 0 &&
@@ -97,6 +149,12 @@ const schemas: Readonly<Record<string, Readonly<Record<string, (value: unknown) 
   [keyGrantedType]: { device, hpke: key32, keys },
   [deviceEnrolledType]: { device, incarnation, role },
   [deviceRevokedType]: { device },
+  [holdPlacedType]: { hold: device, scopes: namedScopes, section: sectionName },
+  [holdLiftedType]: { hold: device },
+  [shredRequestedType]: { shred: device, scopes: namedScopes, section: sectionName },
+  [shredApprovedType]: { shred: device },
+  [shredAcknowledgedType]: { shred: device },
+  [erasureCertifiedType]: { shred: device, confirmed: tally, unconfirmed: devices },
 };
 
 /** The first field of a system event's plaintext that is not as its closed schema says; `undefined`: none. */

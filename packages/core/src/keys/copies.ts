@@ -7,12 +7,12 @@
  * first brings a copy that is missing, stale, torn or short to the merged content, by replacing it.
  */
 import { type Bytes, concat, fromUtf8, utf8 } from "../std/bytes.ts";
-import { HoldfastError } from "../std/errors.ts";
+import { HoldfastError, isMediumFailure } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto } from "../std/ports.ts";
 import { type HeaderRecord, type KeyringRecord, decodeLines, keyringFormat } from "./record.ts";
 
-/** One copy of the keyring on its medium. Errors of the medium pass through as they are. */
+/** One copy of the keyring on its medium, whose failures have the codes of {@link isMediumFailure}. */
 export interface RecordFile {
   /** The whole content, or `undefined` when there is no such file. */
   read(): Bytes | undefined;
@@ -203,11 +203,12 @@ function merge(copies: readonly Copy[]): Plan {
   };
 }
 
-function attempt(work: () => void): void {
+/** The caller syncs what there is, which fails when nothing can be written. */
+function unlessUnwritable(work: () => void): void {
   try {
     work();
-  } catch {
-    // The caller syncs what there is, which fails when nothing can be written.
+  } catch (error) {
+    if (!isMediumFailure(error)) throw error;
   }
 }
 
@@ -262,7 +263,7 @@ export function openCopies(crypto: Crypto, files: KeyringFiles): Copies {
     settle() {
       if (settled) return;
       // A key in one copy alone is lost with it. Where the other cannot be written now, one must do.
-      if (repairable) attempt(() => write([]));
+      if (repairable) unlessUnwritable(() => write([]));
       for (const name of copyNames) files[name].sync();
       settled = true;
     },

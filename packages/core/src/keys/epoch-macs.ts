@@ -22,29 +22,31 @@ function keptMac(
   };
 }
 
-/** The MAC under the tenant's pseudonym key, which may arrive later as a grant. */
-export function createPseudonymMac(
-  crypto: Crypto,
-  epochs: ReadonlyMap<string, Epoch>,
-  records: KeyringRecords,
-): () => Mac {
-  const macOf = keptMac(crypto, epochs);
-  return () => {
-    const record = records.find((index) => index.pseudonym);
-    if (record === undefined) throw new HoldfastError("pseudonym_key_awaited");
-    return macOf(record);
-  };
+/** MACs that a keyring gives out. */
+export interface KeyringMacs {
+  /** Under the tenant's pseudonym key, which may arrive later as a grant. */
+  pseudonym(): Mac;
+  /** Of the high-water mark: of its own key where a rotation has kept one, else of the epoch key. */
+  mark(): Mac;
 }
 
-/** The MAC of the high-water mark: of its own key where a rotation has kept one, else of the epoch key. */
-export function createMarkMac(
+/** Over the records of one open keyring. */
+export function createKeyringMacs(
   crypto: Crypto,
   epochs: ReadonlyMap<string, Epoch>,
   records: KeyringRecords,
-): () => Mac {
-  const macOf = keptMac(crypto, epochs);
-  return () => {
-    const { mark } = records.index();
-    return mark === undefined ? records.epoch().mark : macOf(mark);
+): KeyringMacs {
+  const pseudonymOf = keptMac(crypto, epochs);
+  const markOf = keptMac(crypto, epochs);
+  return {
+    pseudonym() {
+      const record = records.find((index) => index.pseudonym);
+      if (record === undefined) throw new HoldfastError("pseudonym_key_awaited");
+      return pseudonymOf(record);
+    },
+    mark() {
+      const { mark } = records.index();
+      return mark === undefined ? records.epoch().mark : markOf(mark);
+    },
   };
 }

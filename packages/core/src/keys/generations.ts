@@ -5,7 +5,7 @@ import { type Epoch, unwrapRecord, wrapRecord } from "./epoch.ts";
 import type { KeyringRecords } from "./keyring-records.ts";
 import { latestOf, ownKey, wrappedName } from "./record-index.ts";
 import { type DataKeyRecord, encodeRecord, type KeyringRecord } from "./record.ts";
-import { isOver } from "./rotation.ts";
+import { refuseWhileRotating } from "./rotation-records.ts";
 import type { Crypto, Random } from "../std/ports.ts";
 
 /** Key id → generation. */
@@ -44,6 +44,9 @@ export function createGenerations(deps: {
   readonly epochs: ReadonlyMap<string, Epoch>;
 }): KeyGenerations {
   const { crypto, random, records, epochs } = deps;
+  const rewrite = (stays: (one: KeyringRecord) => boolean): void => {
+    rewriteKeyring(deps, stays);
+  };
 
   /** The newest record of each own key, those that seal last. */
   function ownKeys(): readonly DataKeyRecord[] {
@@ -119,24 +122,33 @@ export function createGenerations(deps: {
       rewrite((one) => one.kind !== "hpke" || one.public === present);
     },
   };
+}
 
-  /** Both copies anew, of the last wrap of each key, without those that go. */
-  function rewrite(stays: (one: KeyringRecord) => boolean): void {
-    records.flush();
-    const { header, unknown, damaged } = records.merged();
-    if (unknown > 0) throw new HoldfastError("keyring_newer", { lines: unknown });
-    if (damaged) throw new HoldfastError("keyring_corrupt", { record: "line" });
-    const { rotation } = records.index();
-    if (rotation !== undefined && !isOver(rotation.phase))
-      throw new HoldfastError("rotation_under_way");
-    const file = header.file + 1;
-    const last = new Set<KeyringRecord>(latestOf(records.durable()).values());
-    const kept = records
-      .durable()
-      .filter((one) => (wrappedName(one) === undefined || last.has(one)) && stays(one));
-    records.replace(
-      kept.map((one) => ({ ...one, file })),
-      (record) => encodeRecord(crypto, record),
-    );
-  }
+/**
+ * Both copies anew, of the last wrap of each key, without those that go and with those that come. Throws
+ * `keyring_newer`, `keyring_corrupt`, `rotation_under_way`.
+ */
+export function rewriteKeyring(
+  { crypto, records }: { readonly crypto: Crypto; readonly records: KeyringRecords },
+  stays: (one: KeyringRecord) => boolean,
+  { more = [], format = 0 }: { more?: readonly KeyringRecord[]; format?: number } = {},
+): void {
+  records.flush();
+  const { header, unknown, damaged } = records.merged();
+  if (unknown > 0) throw new HoldfastError("keyring_newer", { lines: unknown });
+  if (damaged) throw new HoldfastError("keyring_corrupt", { record: "line" });
+  refuseWhileRotating(records.index());
+  const file = header.file + 1;
+  const last = new Set<KeyringRecord>(latestOf(records.durable()).values());
+  const kept = records
+    .durable()
+    .filter((one) => (wrappedName(one) === undefined || last.has(one)) && stays(one));
+  records.replace(
+    [...kept, ...more].map((one) =>
+      one.kind === "keyring"
+        ? { ...one, file, format: Math.max(one.format, format) }
+        : { ...one, file },
+    ),
+    (record) => encodeRecord(crypto, record),
+  );
 }

@@ -26,7 +26,7 @@ export const keyDeadlinesDefault: KeyDeadlines = {
 };
 
 /** Failures of a provider, not of what it was given: another provider may do better. */
-const providerFailures: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+export const providerFailures: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "key_provider_timeout",
   "key_provider_failed",
   "key_answer_wrong",

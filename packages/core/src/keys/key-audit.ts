@@ -16,17 +16,6 @@ export interface AuditedProvider {
   readonly assurance: Assurance;
 }
 
-/** Every kind of event about the use of keys. */
-export const keyAuditKinds = [
-  "provider_opened",
-  "provider_failed",
-  "provider_returned",
-  "key_fallback",
-  "key_fallback_ended",
-  "key_operation",
-  "key_policy_changed",
-] as const;
-
 /** What happened. */
 export type KeyAuditEvent =
   /** A provider of the keyring was opened when the keyring was, or later by a change of configuration. */

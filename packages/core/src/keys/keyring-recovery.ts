@@ -3,12 +3,15 @@
  * of the providers, and an escrow of each signing key that its provider lets go of, so that a store whose
  * passphrase is lost opens again and goes on with its own log.
  */
-import { base64url, type Bytes, fromBase64url, utf8, wipe } from "../std/bytes.ts";
+import { base64url, type Bytes, fromBase64url, wipe } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Crypto, Random } from "../std/ports.ts";
 import { openCopies } from "./copies.ts";
 import { type Epoch, epochContext, unwrapRecord, wrapRecord } from "./epoch.ts";
+import { epochKeyOf } from "./new-keys.ts";
+import { newestEpochOf, refuseWhileRotating } from "./rotation-records.ts";
+import { trial } from "./signing-keys.ts";
 import type { RotationGround } from "./rotation-ground.ts";
 import type { KeyProvider } from "./provider.ts";
 import type { RecoveryCipher } from "./recovery-cipher.ts";
@@ -24,12 +27,12 @@ import {
   type EpochRecord,
   type EscrowRecord,
   type HeaderRecord,
-  keyringFormat,
+  keyringFormatOfRotation,
   type KeyringRecord,
   type RecoveryRecord,
   type SigningRecord,
 } from "./record.ts";
-import { checkedEpoch, openEpochKey } from "./unlock.ts";
+import { checkedEpoch } from "./unlock.ts";
 import type { KeyringFiles } from "./copies.ts";
 
 /** A recovery key as the keyring knows it. */
@@ -96,11 +99,15 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
   };
   const escrows = (): readonly EscrowRecord[] => records.durable().filter(isEscrow);
 
-  function view({ id, recipient }: RecoveryRecord): RecoveryKeyRecord {
-    const kept = new Set(
-      escrows().flatMap((one) => (one.recovery === id ? [one.incarnation] : [])),
-    );
-    return { id, recipient, signingKeys: kept.size };
+  /** Incarnations whose signing keys are in escrow for it. */
+  function keptFor({ id }: RecoveryRecord): ReadonlySet<string> {
+    const kept = escrows().filter(({ recovery }) => recovery === id);
+    return new Set(kept.map(({ incarnation }) => incarnation));
+  }
+
+  function view(recovery: RecoveryRecord): RecoveryKeyRecord {
+    const { id, recipient } = recovery;
+    return { id, recipient, signingKeys: keptFor(recovery).size };
   }
 
   /** The private key, from a provider that lets go of it. */
@@ -116,9 +123,7 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
   }
 
   async function escrowsFor(recovery: RecoveryRecord): Promise<readonly EscrowRecord[]> {
-    const kept = new Set(
-      escrows().flatMap((one) => (one.recovery === recovery.id ? [one.incarnation] : [])),
-    );
+    const kept = keptFor(recovery);
     const made: EscrowRecord[] = [];
     for (const [incarnation, held] of records.index().signing) {
       if (kept.has(incarnation)) continue;
@@ -153,21 +158,24 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
       if (known.length >= limits.recoveryKeysMax) {
         throw new HoldfastError("recovery_key_exists", { limit: limits.recoveryKeysMax });
       }
-      const newest = records.durable().findLast(isEpoch);
-      const { id: providerId, provider } = ground.providers.choose();
-      const epochKey = newest && (await openEpochKey(provider, header(), providerId, newest));
-      if (newest === undefined || epochKey === undefined || epochKey === null) {
-        throw new HoldfastError("key_provider_unavailable", { provider: providerId });
-      }
+      refuseWhileRotating(records.index());
+      const newest = newestEpochOf(records.durable());
       const { file } = header();
       const id = base64url(random.bytes(8));
       const recovery: RecoveryRecord = { kind: "recovery", file, id, recipient };
-      const wrapped = await wrapEpochFor(cipher, header(), newest.id, recovery, epochKey);
-      wipe(epochKey);
-      const wraps = [...newest.wraps, { provider: id, wrapped: base64url(wrapped) }];
+      const epochKey = await epochKeyOf(ground, newest);
+      const wraps = [...newest.wraps];
+      try {
+        const wrapped = await wrapEpochFor(cipher, header(), newest.id, recovery, epochKey);
+        wraps.push({ provider: id, wrapped: base64url(wrapped) });
+      } finally {
+        wipe(epochKey);
+      }
       const signing = await escrowsFor(recovery);
       const raised =
-        header().format < keyringFormat ? [{ ...header(), format: keyringFormat }] : [];
+        header().format < keyringFormatOfRotation
+          ? [{ ...header(), format: keyringFormatOfRotation }]
+          : [];
       // The epoch record last: without it the recovery key opens nothing, and adding it is done again.
       records.append([...raised, recovery, ...signing, { ...newest, wraps }]);
       return view(recovery);
@@ -198,8 +206,6 @@ export function createKeyringRecovery(ground: RotationGround): KeyringRecovery {
     },
   };
 }
-
-const trial = utf8("holdfast/keyring/trial/v1");
 
 interface Recovered {
   readonly recovery: RecoveryRecord;
@@ -340,7 +346,7 @@ export async function recoverKeyring(
   const rotation = indexOf(records).rotation;
   const line = { id, name: provider.name, parameters: provider.parameters };
   const next: readonly KeyringRecord[] = [
-    { ...header, format: keyringFormat },
+    { ...header, format: Math.max(header.format, keyringFormatOfRotation) },
     { kind: "provider", file, ...line },
     ...others,
     ...epochs,

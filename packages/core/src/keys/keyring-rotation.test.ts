@@ -118,6 +118,9 @@ describe("rotation of the epoch key", () => {
     const old = wrapsIn(on.text());
     await keyring.rotation.begin("epoch");
     await expect(keyring.rotation.begin("epoch")).rejects.toThrow(/^rotation_under_way/);
+    // It would lead into one of the two epoch keys alone.
+    const late = await generateRecoveryKey(random);
+    await expect(keyring.recovery.add(late.recipient)).rejects.toThrow(/^rotation_under_way/);
     await rotateOn(keyring);
     expect(keyring.rotation.state()).toMatchObject({ phase: "old-key-destroyed", done: 705 });
     expect(await contentOf(keyring)).toEqual(before);

@@ -21,7 +21,7 @@ import { latestOf } from "./record-index.ts";
 import {
   encodeRecord,
   type HeaderRecord,
-  keyringFormat,
+  keyringFormatOfRotation,
   type KeyringRecord,
   type RotationRecord,
 } from "./record.ts";
@@ -29,7 +29,7 @@ import { createRotationCheck, type RotationCheck } from "./rotation-check.ts";
 import { arriving, type OpenOne, putInPlace, replacedBy } from "./replacement.ts";
 import type { RotationGround } from "./rotation-ground.ts";
 import { createRotationSlices } from "./rotation-slices.ts";
-import { newestEpochOf, remainingRecords } from "./rotation-records.ts";
+import { newestEpochOf, refuseWhileRotating, remainingRecords } from "./rotation-records.ts";
 import {
   isOver,
   isSwitched,
@@ -60,7 +60,8 @@ export interface KeyringRotation {
   /**
    * Writes down that a rotation begins; with the lease held. A provider is that of the new provider key, and is
    * owned by the keyring from here on. Throws `rotation_under_way`, `keyring_corrupt` while a copy is damaged,
-   * `keyring_newer` where a line is of a kind that this release would lose, `rotation_provider_missing`.
+   * `keyring_newer` where a line is of a kind that this release would lose, `rotation_provider_missing`,
+   * `key_assurance_low` for a provider that the policy does not let be used.
    */
   begin(key: "epoch" | KeyProvider): Promise<RotationState>;
   /** One slice of what can be done without the lease; `true`: there is more before `commit`. */
@@ -69,6 +70,11 @@ export interface KeyringRotation {
   commit(): Promise<RotationState>;
   /** Brings both copies to the newest generation: a crash may have left the old one in one of them. */
   settle(): void;
+}
+
+/** In the format that has the kinds of rotation, or a later one. */
+function raised(header: HeaderRecord): HeaderRecord {
+  return { ...header, format: Math.max(header.format, keyringFormatOfRotation) };
 }
 
 /** Over the records of one open keyring. */
@@ -103,18 +109,19 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
 
   async function begin(key: "epoch" | KeyProvider): Promise<RotationState> {
     records.refresh();
-    const last = state();
-    if (last !== undefined && !isOver(last.phase)) throw new HoldfastError("rotation_under_way");
+    refuseWhileRotating(records.index());
     settle();
     const { damaged, unknown } = records.merged();
     if (damaged) throw new HoldfastError("keyring_corrupt", { record: "line" });
     if (unknown > 0) throw new HoldfastError("keyring_newer", { lines: unknown });
+    // A provider that may not be used would leave the keyring with none once the old one is gone.
+    if (key !== "epoch") ground.providers.assertAllowed(key);
     const current = newestEpochOf(records.durable());
     const from = key === "epoch" ? current.id : replacedBy(ground.providers, key);
     const to = base64url(random.bytes(key === "epoch" ? 16 : 8));
     if (key !== "epoch") incoming = { id: to, provider: key };
     const more: KeyringRecord[] = [];
-    if (header().format < keyringFormat) more.push({ ...header(), format: keyringFormat });
+    if (raised(header()).format > header().format) more.push(raised(header()));
     if (records.index().mark === undefined) more.push(await keptMark(ground, current));
     const id = base64url(random.bytes(8));
     const planned = { id, key: key === "epoch" ? key : "provider", phase: "planned" } as const;
@@ -193,7 +200,7 @@ export function createKeyringRotation(ground: RotationGround): KeyringRotation {
     const file = header().file + 1;
     const kept = remainingRecords(records.durable(), of);
     const text = new Map<KeyringRecord, Bytes>();
-    const next = [{ ...header(), format: keyringFormat }, ...kept, recordOf(of)].map((record) => {
+    const next = [raised(header()), ...kept, recordOf(of)].map((record) => {
       const renewed = { ...record, file };
       text.set(renewed, slices.lineOf(record, file));
       return renewed;

@@ -3,7 +3,7 @@ import { createNodeCrypto, systemRandom } from "@holdfast/node";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Bytes, concat, fromUtf8, hex, utf8 } from "../std/bytes.ts";
-import { isHoldfastError } from "../std/errors.ts";
+import { type ErrorCode, HoldfastError, InvariantError, isHoldfastError } from "../std/errors.ts";
 import type { KeyringFiles, RecordFile } from "./copies.ts";
 import { type Keyring, createKeyring, openKeyring } from "./keyring.ts";
 import { createSoftwareProvider, openSoftwareProvider } from "./software.ts";
@@ -25,7 +25,7 @@ interface MemoryFile extends RecordFile {
 function memoryFile(content?: Bytes): MemoryFile {
   let writes = 0;
   const write = (file: MemoryFile, bytes: Bytes): void => {
-    if (file.failing) throw new Error("disk full");
+    if (file.failing) throw new HoldfastError("store_full");
     file.content = bytes;
     writes++;
   };
@@ -49,7 +49,7 @@ function memoryFile(content?: Bytes): MemoryFile {
       write(this, Uint8Array.from(bytes));
     },
     sync() {
-      if (this.failing) throw new Error("not synced");
+      if (this.failing) throw new HoldfastError("store_io_error", { result: "fsync" });
       this.synced += 1;
     },
   };
@@ -197,7 +197,7 @@ describe("keyring", () => {
     expect(codeOf(() => open(files, "right", { tenant: "other" }))).toBe("keyring_foreign");
     expect(codeOf(() => open(filesOf(good, full().files.store.content)))).toBe("keyring_foreign");
     expect(codeOf(() => create(files))).toBe("keyring_exists");
-    const newer = '{"file":1,"format":3,"kind":"keyring"}';
+    const newer = '{"file":1,"format":4,"kind":"keyring"}';
     const sum = hex(crypto.sha256(utf8(newer))).slice(0, 16);
     expect(codeOf(() => open(both(utf8(`${newer} ${sum}\n`))))).toBe("keyring_newer");
     expect(files.store.content).toEqual(good);
@@ -349,7 +349,7 @@ describe("keyring", () => {
     files.registered.failing = true;
     expect(() => {
       keyring.flush();
-    }).toThrow("not synced");
+    }).toThrow(/^store_io_error/);
     files.registered.failing = false;
     keyring.flush();
     expect([files.store.synced, files.registered.synced]).toEqual([2, 1]);
@@ -370,7 +370,7 @@ describe("keyring", () => {
     files.registered.failing = true;
     expect(() => {
       keyring.flush();
-    }).toThrow("disk full");
+    }).toThrow(/^store_full/);
     files.registered.failing = false;
     keyring.flush();
     expect(files.store.content).toEqual(files.registered.content);
@@ -384,12 +384,37 @@ describe("keyring", () => {
     files.registered.failing = true;
     expect(() => {
       failed.flush();
-    }).toThrow("disk full");
+    }).toThrow(/^store_full/);
     using next = open(files);
     expect(next.dataKeyToSeal("s2", "clinical").id).toBe(key.id);
     files.registered.failing = false;
     next.flush();
     expect(files.registered.content).toEqual(files.store.content);
+  });
+
+  it("seals with one copy where the medium of the other fails, and only then", () => {
+    const settled = (fail: () => never): string | undefined => {
+      const { files } = full();
+      const registered = memoryFile();
+      registered.replace = fail;
+      using keyring = open({ ...files, registered });
+      return codeOf(() => {
+        keyring.flush();
+      });
+    };
+    const failsWith = (code: ErrorCode) => (): never => {
+      throw new HoldfastError(code);
+    };
+    for (const code of ["store_full", "store_read_only", "store_io_error"] as const) {
+      expect(settled(failsWith(code))).toBe(undefined);
+    }
+    for (const code of ["keyring_unsafe_file", "keyring_foreign", "keyring_corrupt"] as const) {
+      expect(settled(failsWith(code))).toBe(code);
+    }
+    const bug = (): never => {
+      throw new InvariantError("a bug is told");
+    };
+    expect(() => settled(bug)).toThrow("a bug is told");
   });
 
   it("keeps granted keys to open and not to seal", () => {

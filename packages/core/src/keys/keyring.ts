@@ -26,8 +26,9 @@ import {
 } from "./provider.ts";
 import { type Epoch, epochContext, epochOver, unwrapRecord, wrapRecord } from "./epoch.ts";
 import { createKeyringRecords } from "./keyring-records.ts";
+import { createKeyringShreds, type KeyringShreds } from "./keyring-shreds.ts";
 import { type DataKey, type DataKeyMaterial, dataKeyOver, type HeldDataKey } from "./data-key.ts";
-import { createMarkMac, createPseudonymMac } from "./epoch-macs.ts";
+import { createKeyringMacs } from "./epoch-macs.ts";
 import { createGenerations, type KeyGenerations } from "./generations.ts";
 import { createKeyringRecovery, type KeyringRecovery } from "./keyring-recovery.ts";
 import {
@@ -82,7 +83,7 @@ export interface Keyring extends Disposable, KeyGenerations {
   readonly hasPseudonymKey: boolean;
   /**
    * The key that seals: the newest generation of this store's own key of the pair. Makes one where there is
-   * none, which is pending until {@link Keyring.flush}.
+   * none, which is pending until {@link Keyring.flush}. Throws `scope_shredded`.
    */
   dataKeyToSeal(scope: string, section: string): DataKey;
   /** The key to open with. On a miss the file is read once more if it has changed. */
@@ -122,7 +123,7 @@ export interface Keyring extends Disposable, KeyGenerations {
   markMac(): Mac;
   /** The installation's HPKE key pair (X25519). `privateKey()` is a fresh copy: the caller wipes it. */
   hpke(): { readonly publicKey: Bytes; readonly privateKey: () => Bytes };
-  /** A key that arrived as a grant: opens, never seals. Durable when it returns. */
+  /** A key that arrived as a grant: opens, never seals. Durable when it returns. Throws `scope_shredded`. */
   addDataKey(material: DataKeyMaterial): void;
   /** The tenant's pseudonym key that arrived as a grant. Durable when it returns. */
   addPseudonymKey(key: Uint8Array): void;
@@ -132,6 +133,8 @@ export interface Keyring extends Disposable, KeyGenerations {
   pseudonymKey(): Bytes | undefined;
   /** Rotation of the epoch key and of provider keys. */
   readonly rotation: KeyringRotation;
+  /** Keys that were destroyed for good. */
+  readonly shreds: KeyringShreds;
   /** Recovery keys, kept offline. */
   readonly recovery: KeyringRecovery;
   /** Writes the copies anew where findings can be repaired; needs the store's lease, as every write. */
@@ -328,7 +331,8 @@ function keyringOver(parts: KeyringParts): Keyring {
     },
   });
   parts.latest.records = records.durable;
-  const pseudonyms = createPseudonyms(createPseudonymMac(crypto, epochs, records));
+  const macs = createKeyringMacs(crypto, epochs, records);
+  const pseudonyms = createPseudonyms(macs.pseudonym);
   // Handles by wrapped key, so that reading the file anew unwraps nothing twice.
   const handles = new Map<string, DataKey>();
   const file = (): number => records.merged().header.file;
@@ -360,6 +364,9 @@ function keyringOver(parts: KeyringParts): Keyring {
     handles.set(made.wrapped, fresh);
     return fresh;
   };
+  const shreds = createKeyringShreds({ crypto, random, records, epochs }, (wrapped) => {
+    handles.delete(wrapped);
+  });
   const ground: RotationGround = {
     ...parts,
     records,
@@ -394,7 +401,9 @@ function keyringOver(parts: KeyringParts): Keyring {
     actorOf: (actorKey) => pseudonymOf("actor", [actorKey]),
     dataKeyToSeal(scope, section) {
       const found = records.find((index) => index.own.get(ownKey(scope, section)));
-      return found === undefined ? makeDataKey(scope, section) : handle(found);
+      if (found !== undefined) return handle(found);
+      shreds.refuse(scope, section);
+      return makeDataKey(scope, section);
     },
     renewDataKeys(concerns) {
       records.refresh();
@@ -435,13 +444,14 @@ function keyringOver(parts: KeyringParts): Keyring {
         .flatMap((held) => signingRecordOf(held, providers) ?? [])
         .map(signingKeyOf),
     signer: (incarnation) => signerOf(parts, records, incarnation),
-    markMac: createMarkMac(crypto, epochs, records),
+    markMac: macs.mark,
     ...generations,
     get hasFormerHpkeKeys() {
       return generations.hasFormerHpkeKeys;
     },
     rotation: createKeyringRotation(ground),
     recovery: createKeyringRecovery(ground),
+    shreds,
     hpke() {
       const record = required(records.index().hpke, "hpke", records.merged());
       const publicKey = fromBase64url(record.public);
@@ -457,6 +467,7 @@ function keyringOver(parts: KeyringParts): Keyring {
     addDataKey({ id, scope, section, generation, key }) {
       invariant(key.length === keyBytes, "a data key has 32 bytes");
       if (findData(id, generation) !== undefined) return;
+      shreds.refuse(scope, section);
       const fields = { id, scope, section, generation, origin: "grant" } as const;
       records.add({ kind: "data", file: file(), ...fields }, key);
     },

@@ -29,7 +29,7 @@ import { checkedEpoch, openEpochKey } from "./unlock.ts";
 const headerOf = ({ records }: RotationGround) => records.merged().header;
 
 /** The raw epoch key, through the provider in use. The caller wipes it. */
-async function epochKeyOf(ground: RotationGround, record: EpochRecord): Promise<Bytes> {
+export async function epochKeyOf(ground: RotationGround, record: EpochRecord): Promise<Bytes> {
   const { id, provider } = ground.providers.choose();
   const key = await openEpochKey(provider, headerOf(ground), id, record);
   if (key === null) throw new HoldfastError("key_provider_unavailable", { provider: id });
@@ -57,14 +57,19 @@ export async function createEpoch(
 ): Promise<{ readonly epoch: Epoch; readonly record: EpochRecord }> {
   const { crypto, random, records } = ground;
   const epochKey = random.bytes(32);
-  const wraps: EpochRecord["wraps"][number][] = [];
-  for (const { provider } of newestEpochOf(records.durable(), of.from).wraps) {
-    wraps.push({ provider, wrapped: base64url(await wrapFor(ground, provider, of.to, epochKey)) });
+  try {
+    const wraps: EpochRecord["wraps"][number][] = [];
+    for (const { provider } of newestEpochOf(records.durable(), of.from).wraps) {
+      const wrapped = base64url(await wrapFor(ground, provider, of.to, epochKey));
+      wraps.push({ provider, wrapped });
+    }
+    const epoch = epochOver(crypto, of.to, epochKey);
+    const { file } = headerOf(ground);
+    const check = base64url(epoch.check);
+    return { epoch, record: { kind: "epoch", file, id: of.to, wraps, check } };
+  } finally {
+    wipe(epochKey);
   }
-  const epoch = epochOver(crypto, of.to, epochKey);
-  const { file } = headerOf(ground);
-  const check = base64url(epoch.check);
-  return { epoch, record: { kind: "epoch", file, id: of.to, wraps, check } };
 }
 
 /** Every way in leads into the new epoch, too: one that cannot be used now would be lost. */
@@ -96,11 +101,15 @@ export async function createProviderKey(
   const header = headerOf(ground);
   const newest = newestEpochOf(ground.records.durable());
   const epochKey = await epochKeyOf(ground, newest);
-  const wrapped = await provider.wrap(epochKey, epochContext(header, newest.id, id));
-  wipe(epochKey);
+  const wraps = [...newest.wraps];
+  try {
+    const wrapped = await provider.wrap(epochKey, epochContext(header, newest.id, id));
+    wraps.push({ provider: id, wrapped: base64url(wrapped) });
+  } finally {
+    wipe(epochKey);
+  }
   const { file } = header;
   const line = { id, name: provider.name, parameters: provider.parameters };
-  const wraps = [...newest.wraps, { provider: id, wrapped: base64url(wrapped) }];
   const signing = await movedSigningKeys(ground, of, id, provider);
   // The epoch record last: without it the new provider opens nothing.
   return [{ kind: "provider", file, ...line }, ...signing, { ...newest, file, wraps }];

@@ -15,13 +15,12 @@ import { type Observer, silentObserver } from "../telemetry/observer.ts";
 import {
   type GuardedProvider,
   guardProvider,
-  isProviderFailure,
   type KeyDeadlines,
   keyDeadlinesDefault,
+  providerFailures,
   underDeadline,
 } from "./guard.ts";
 import {
-  type AuditedProvider,
   type KeyAuditEvent,
   type KeyAuditSink,
   type KeyOperation,
@@ -36,15 +35,14 @@ import {
   selectKeyProvider,
 } from "./policy.ts";
 import {
-  closedProviderBreaker,
   type ProviderBreaker,
   type ProviderBreakerInput,
   type ProviderBreakerPolicy,
   providerBreakerDefault,
   stepProviderBreaker,
 } from "./provider-breaker.ts";
+import { audited, type Entry, untried } from "./provider-entry.ts";
 import {
-  assuranceOfKind,
   type KeyProvider,
   type MaybePromise,
   type OpenProvider,
@@ -90,6 +88,8 @@ export interface KeyProviders {
    * policy says `never`, `key_assurance_low` when none reaches the minimum.
    */
   choose(): ChosenProvider;
+  /** Throws `key_assurance_low` for a provider that the policy would not let be used. */
+  assertAllowed(provider: Pick<KeyProvider, "name" | "assurance">): void;
   /** The id of the chosen one, or of the preferred one when none can be used; never throws. */
   line(): string | undefined;
   /** Changes whenever a provider is opened or given up: what was made with it before is to be made anew. */
@@ -122,18 +122,6 @@ const mayReturn: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "key_provider_unavailable",
   "key_answer_wrong",
 ]);
-
-interface Entry {
-  readonly record: ProviderRecord;
-  provider: GuardedProvider | undefined;
-  assurance: Assurance;
-  /** What it did not do, and why. */
-  operation: KeyOperation | undefined;
-  code: ErrorCode | undefined;
-  configured: boolean;
-  breaker: ProviderBreaker;
-  cancelProbe: (() => void) | undefined;
-}
 
 /** A provider of the keyring that was tried to be opened. */
 export interface OpenedProvider {
@@ -178,18 +166,9 @@ class ProviderSet implements KeyProviders {
     this.#audit = use.audit ?? silentKeyAudit;
     this.#breakerPolicy = use.breaker ?? providerBreakerDefault;
     this.#deadlines = { ...keyDeadlinesDefault, ...use.deadlines };
-    this.#entries = opened.map(({ record, provider, error }): Entry => ({
-      record,
-      provider: undefined,
-      assurance: provider?.assurance ?? assuranceOfKind(record),
-      operation: undefined,
-      code: undefined,
-      configured: provider !== null || error !== undefined,
-      breaker: closedProviderBreaker,
-      cancelProbe: undefined,
-    }));
-    for (const [at, { provider, error }] of opened.entries()) {
-      const entry = this.#entries[at] as Entry;
+    const entries = opened.map((one) => ({ ...one, entry: untried(one.record) }));
+    this.#entries = entries.map(({ entry }) => entry);
+    for (const { entry, provider, error } of entries) {
       if (provider !== null) this.#put(entry, provider);
       if (error !== undefined) this.#fail(entry, "open", error.code);
     }
@@ -230,6 +209,14 @@ class ProviderSet implements KeyProviders {
     throw new HoldfastError("key_provider_unavailable", details);
   }
 
+  assertAllowed({ name, assurance }: Pick<KeyProvider, "name" | "assurance">): void {
+    const { minimum, allowed } = this.#policy;
+    const reason = allowed.includes(name) ? "assurance" : "not-allowed";
+    const candidate = { id: "", name, assurance, state: "ready" } as const;
+    if (inPreference(this.#policy, [candidate]).length > 0) return;
+    throw new HoldfastError("key_assurance_low", { provider: name, reason, minimum });
+  }
+
   line(): string | undefined {
     const selection = this.#select();
     return selection.status === "selected" ? selection.id : selection.preferred;
@@ -268,6 +255,7 @@ class ProviderSet implements KeyProviders {
       for (const entry of this.#entries) {
         entry.cancelProbe?.();
         await this.#reopen(entry);
+        this.#resumeAfter(entry);
       }
     }
     this.#selection = undefined;
@@ -276,16 +264,7 @@ class ProviderSet implements KeyProviders {
   }
 
   adopt(record: ProviderRecord, provider: KeyProvider): void {
-    const entry: Entry = {
-      record,
-      provider: undefined,
-      assurance: provider.assurance,
-      operation: undefined,
-      code: undefined,
-      configured: true,
-      breaker: closedProviderBreaker,
-      cancelProbe: undefined,
-    };
+    const entry = untried(record);
     this.drop(record.id);
     this.#entries = [...this.#entries, entry];
     this.#put(entry, provider);
@@ -320,6 +299,11 @@ class ProviderSet implements KeyProviders {
 
   #entry(id: string): Entry | undefined {
     return this.#entries.find(({ record }) => record.id === id);
+  }
+
+  /** Whoever waited for a provider may find it dropped since. */
+  #holds(entry: Entry): boolean {
+    return !this.#closed && this.#entries.includes(entry);
   }
 
   #candidates(): readonly ProviderCandidate[] {
@@ -382,7 +366,7 @@ class ProviderSet implements KeyProviders {
       this.#tell({ kind: "key_operation", provider: audited(entry), operation, result });
     }
     if (result === "ok") this.#step(entry, "answered");
-    else if (isProviderFailure(new HoldfastError(result))) this.#fail(entry, operation, result);
+    else if (providerFailures.has(result)) this.#fail(entry, operation, result);
   }
 
   #fail(entry: Entry, operation: KeyOperation, code: ErrorCode): void {
@@ -432,11 +416,19 @@ class ProviderSet implements KeyProviders {
     );
   }
 
+  /** Opened in a new way: what works now is as if it had never failed, what does not is probed as after any failure. */
+  #resumeAfter(entry: Entry): void {
+    if (!this.#holds(entry) || !entry.configured) return;
+    const answers = entry.provider !== undefined;
+    this.#step(entry, answers ? "probe-answered" : "failed");
+    if (!answers) this.#probeLater(entry);
+  }
+
   async #probe(entry: Entry): Promise<void> {
-    if (this.#closed || entry.provider !== undefined) return;
+    if (!this.#holds(entry) || entry.provider !== undefined) return;
     this.#step(entry, "probe");
     await this.#reopen(entry);
-    if (this.#closed) return;
+    if (!this.#holds(entry)) return;
     if (entry.provider === undefined) {
       this.#step(entry, "probe-failed");
       this.#probeLater(entry);
@@ -448,7 +440,7 @@ class ProviderSet implements KeyProviders {
     this.#select();
   }
 
-  /** Opens it and has it unwrap the epoch key; takes the place of the one that was there. Never throws. */
+  /** Opens it and has it unwrap the epoch key; takes the place of the one that was there. Throws bugs alone. */
   async #reopen(entry: Entry): Promise<void> {
     const open = this.#openProvider;
     if (open === undefined) return;
@@ -466,10 +458,11 @@ class ProviderSet implements KeyProviders {
     } catch (error) {
       fresh?.close();
       if (!isHoldfastError(error)) throw error;
+      entry.configured = true;
       if (entry.provider === undefined) entry.code = error.code;
       return;
     }
-    if (this.#closed) {
+    if (!this.#holds(entry)) {
       fresh.close();
       return;
     }
@@ -477,10 +470,6 @@ class ProviderSet implements KeyProviders {
     this.#put(entry, fresh);
     before?.retire();
   }
-}
-
-function audited({ record, assurance }: Entry): AuditedProvider {
-  return { id: record.id, name: record.name, assurance };
 }
 
 /** The providers that were opened, as one. */

@@ -8,6 +8,7 @@ import type {
   PageRecord,
   PseudonymRecord,
   RotationRecord,
+  ShredRecord,
   SigningRecord,
   WrappedRecord,
 } from "./record.ts";
@@ -17,6 +18,8 @@ export interface Index {
   readonly data: Map<string, Map<number, DataKeyRecord>>;
   readonly own: Map<string, DataKeyRecord>;
   readonly signing: Map<string, readonly SigningRecord[]>;
+  /** By scope and section; an empty section: all. */
+  readonly shreds: Map<string, ShredRecord>;
   page: PageRecord | undefined;
   hpke: HpkeRecord | undefined;
   pseudonym: PseudonymRecord | undefined;
@@ -27,6 +30,15 @@ export interface Index {
 
 export function ownKey(scope: string, section: string): string {
   return `${scope}\u0000${section}`;
+}
+
+/** The record that says that keys of that scope and section class are destroyed for good. */
+export function shredIn(
+  { shreds }: Pick<Index, "shreds">,
+  scope: string,
+  section: string,
+): ShredRecord | undefined {
+  return shreds.get(ownKey(scope, "")) ?? shreds.get(ownKey(scope, section));
 }
 
 export function addToIndex(index: Index, record: KeyringRecord): void {
@@ -54,6 +66,9 @@ export function addToIndex(index: Index, record: KeyringRecord): void {
     case "hpke":
       index.hpke = record;
       return;
+    case "shred":
+      index.shreds.set(ownKey(record.scope, record.section ?? ""), record);
+      return;
     case "pseudonym":
       index.pseudonym = record;
       return;
@@ -79,6 +94,7 @@ export function indexOf(records: readonly KeyringRecord[]): Index {
     data: new Map(),
     own: new Map(),
     signing: new Map(),
+    shreds: new Map(),
     page: undefined,
     hpke: undefined,
     pseudonym: undefined,
@@ -109,6 +125,8 @@ export function wrappedName(record: KeyringRecord): string | undefined {
       return `signing/${record.incarnation}/${record.provider}`;
     case "hpke":
       return `hpke/${record.public}`;
+    case "shred":
+      return `shred/${record.scope}/${record.section ?? ""}/${record.shred}`;
     case "page":
     case "mark":
     case "pseudonym":

@@ -15,10 +15,12 @@ import type { Crypto, SignatureAlgorithm } from "../std/ports.ts";
 import { type ProviderName, type ProviderParameters, providerNames } from "./provider.ts";
 import { type RotationState, rotationPhases } from "./rotation.ts";
 
-/** The newest format that this release reads and writes: the first one and the kinds of rotation. */
-export const keyringFormat = 2;
+/** The newest format that this release reads and writes: that of rotation, and the kind `shred`. */
+export const keyringFormat = 3;
 /** What a new keyring begins with; the first rotation raises it. */
 export const keyringFormatFirst = 1;
+/** With the kinds of rotation and recovery; the first shred raises it. */
+export const keyringFormatOfRotation = 2;
 
 /** Fields that every record has: its kind, and the generation of the file that it was written for. */
 interface Common {
@@ -91,6 +93,23 @@ export interface EscrowRecord extends Common {
   readonly incarnation: string;
   readonly wrapped: string;
 }
+/**
+ * What was shredded, so that its keys are never taken in again and an older backup is put back without it. Nothing is
+ * wrapped: the empty wrap authenticates the fields.
+ */
+export interface ShredRecord extends Wrapped {
+  readonly kind: "shred";
+  readonly scope: string;
+  /** Section class; absent: all. */
+  readonly section?: string;
+  readonly shred: string;
+  /** Of the event that put it in force. */
+  readonly leaf: string;
+  /** Id of the epoch that its keys were under: closed before the shred is acknowledged. */
+  readonly closes: string;
+  /** Public half of the HPKE key that keys of it may have been granted to, which goes as well; absent: none was. */
+  readonly hpke?: string;
+}
 /** Where the last rotation stands. */
 export interface RotationRecord extends Common, RotationState {
   readonly kind: "rotation";
@@ -101,7 +120,8 @@ export type WrappedRecord =
   | PseudonymRecord
   | DataKeyRecord
   | SigningRecord
-  | HpkeRecord;
+  | HpkeRecord
+  | ShredRecord;
 /** A kind of a later release: kept, and otherwise left alone. */
 export interface UnknownRecord extends Common {
   readonly kind: "unknown";
@@ -279,4 +299,12 @@ const shapes: Readonly<Record<string, (fields: Fields) => boolean>> = {
     isName(f["provider"]) &&
     isWrapped(f, "device", "incarnation", "algorithm", "spki", "provider"),
   hpke: (f) => isBytes(f["public"], 32) && isWrapped(f, "public"),
+  shred: (f) =>
+    isName(f["scope"]) &&
+    (f["section"] === undefined || isName(f["section"])) &&
+    isName(f["shred"]) &&
+    isBytes(f["leaf"], 32) &&
+    isName(f["closes"]) &&
+    (f["hpke"] === undefined || isBytes(f["hpke"], 32)) &&
+    isWrapped(f, "scope", "section", "shred", "leaf", "closes", "hpke"),
 };

@@ -7,7 +7,7 @@ import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { Copies } from "./copies.ts";
 import { type Epoch, unwrapRecord } from "./epoch.ts";
-import { wrappedName } from "./record-index.ts";
+import { latestOf, wrappedName } from "./record-index.ts";
 import { decodeLines, type KeyringRecord, type WrappedRecord } from "./record.ts";
 
 export interface RotationCheck {
@@ -36,7 +36,9 @@ export function createRotationCheck(deps: {
   const same = equalBytes(text, copies.text("registered"));
   /** Wraps under the new key as they stand in the file, and former ones as they counted, by what they are about. */
   const found = new Map<string, WrappedRecord>();
-  const former = formerWraps(deps.records.durable(), to);
+  const former = latestOf(
+    deps.records.durable().filter((one) => !("epoch" in one && one.epoch === to)),
+  );
   const names = [...deps.latest.keys()];
   let at = deps.whole ? 0 : offsetOf(text, deps.records.durable(), to);
   let compared = 0;
@@ -92,21 +94,6 @@ export function createRotationCheck(deps: {
     },
     holds: () => verdict,
   };
-}
-
-/** The last wrap of each key under another epoch key. */
-function formerWraps(
-  records: readonly KeyringRecord[],
-  to: string,
-): ReadonlyMap<string, WrappedRecord> {
-  const former = new Map<string, WrappedRecord>();
-  for (const record of records) {
-    const name = wrappedName(record);
-    if (name === undefined) continue;
-    const wrapped = record as WrappedRecord;
-    if (wrapped.epoch !== to) former.set(name, wrapped);
-  }
-  return former;
 }
 
 /** Where the line of the new epoch key begins: nothing before it is under that key. */

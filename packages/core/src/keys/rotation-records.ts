@@ -1,8 +1,15 @@
 /** Which records a keyring has after a rotation. */
 import { HoldfastError, invariant } from "../std/errors.ts";
-import { latestOf } from "./record-index.ts";
+import { type Index, latestOf } from "./record-index.ts";
 import type { EpochRecord, KeyringRecord, WrappedRecord } from "./record.ts";
-import type { RotationState } from "./rotation.ts";
+import { isOver, type RotationState } from "./rotation.ts";
+
+/** What else changes a keyring waits for the end of a rotation. Throws `rotation_under_way`. */
+export function refuseWhileRotating({ rotation }: Pick<Index, "rotation">): void {
+  if (rotation !== undefined && !isOver(rotation.phase)) {
+    throw new HoldfastError("rotation_under_way");
+  }
+}
 
 /** The last record of an epoch, of that one or of any. Throws `keyring_record_missing`. */
 export function newestEpochOf(records: readonly KeyringRecord[], id?: string): EpochRecord {

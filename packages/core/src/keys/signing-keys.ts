@@ -23,7 +23,8 @@ export async function moveSigningKey(
   }
 }
 
-const trial = utf8("holdfast/keyring/trial/v1");
+/** What a key signs that is tried. */
+export const trial = utf8("holdfast/keyring/trial/v1");
 
 /** Does the provider sign as the record's public key says? */
 export async function signsWith(

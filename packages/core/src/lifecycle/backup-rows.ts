@@ -4,7 +4,7 @@
  * Left out: `grants`, `projections`, `snapshots`, read models and full-text indices, as FORMATS "Shred" demands, and
  * what follows from the events: `streams`, `tiles`, `access`. Leases keep their tokens and lose their holders.
  */
-import { base64, type Bytes, concat, fromBase64, fromUtf8, u32, utf8 } from "../std/bytes.ts";
+import { base64, type Bytes, concatAll, fromBase64, fromUtf8, u32, utf8 } from "../std/bytes.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { parseJson } from "../std/json.ts";
 import { restoredRow } from "../store/restored.ts";
@@ -202,6 +202,10 @@ export function altered(part: string): HoldfastError {
   return new HoldfastError("backup_altered", { part });
 }
 
+export function unsound(problem: string, object: string): HoldfastError {
+  return new HoldfastError("backup_unsound", { problem, object });
+}
+
 /** Pieces gathered until they are large enough for an entry. */
 export function createGatherer(bytesMax: number): {
   add(piece: Uint8Array): void;
@@ -219,7 +223,7 @@ export function createGatherer(bytesMax: number): {
     isFull: () => held >= bytesMax,
     isEmpty: () => held === 0,
     take() {
-      const whole = concat(...parts);
+      const whole = concatAll(parts);
       parts = [];
       held = 0;
       return whole;

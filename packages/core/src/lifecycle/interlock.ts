@@ -7,12 +7,16 @@
  * has a brand that no other module can write, and at run time an object counts only if it was made here.
  *
  * A release speaks of one state of one store: its own logs with their sizes and roots. The act compares them with the
- * store again, under its lease, and is refused when anything was recorded since.
+ * store again, under its lease, and is refused when anything was recorded since, or when the receipts that proved it are
+ * of a server log whose end a restored server has lost.
  */
+import { auditKinds, isAuditType } from "../audit/audit-events.ts";
+import { incarnationOpenedType } from "../event/system.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { deviceLogOrigin } from "../proof/checkpoint.ts";
+import type { SyncRows } from "../proof/log-source.ts";
 import { noteDigest } from "../proof/server-leaf.ts";
-import { walkServerLog } from "../proof/verify-server-log.ts";
+import { type ServerLogWalk, walkServerLog } from "../proof/verify-server-log.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { canonicalJson } from "../std/jcs.ts";
 import type { Crypto } from "../std/ports.ts";
@@ -77,7 +81,10 @@ export type DrainAnswer =
 export function proveDrained(deps: InterlockDeps): DrainAnswer {
   const { driver } = deps;
   const count = undeliveredCount(driver);
-  const open = ownLogs(driver).filter((log) => !isDrained(deps, log));
+  const sync = createSyncRows(driver, () => undefined);
+  // A checkpoint that does not fit proves nothing; whoever wants to know what is wrong runs verify.
+  const serverLog = walkServerLog(deps.crypto, sync, () => undefined);
+  const open = ownLogs(driver).filter((log) => !isDrained(deps, sync, serverLog, log));
   if (open.length > 0 || count > 0) {
     return {
       status: "undrained",
@@ -88,15 +95,19 @@ export function proveDrained(deps: InterlockDeps): DrainAnswer {
   return { status: "drained", proof: makeRelease("drained", deps) };
 }
 
-function isDrained({ crypto, driver, keyring }: InterlockDeps, log: BackedUpLog): boolean {
+function isDrained(
+  { crypto, driver, keyring }: InterlockDeps,
+  sync: SyncRows,
+  serverLog: ServerLogWalk,
+  log: BackedUpLog,
+): boolean {
   const { device, incarnation } = log;
-  const rows = createSyncRows(driver, () => undefined);
-  // A checkpoint that does not fit proves nothing; whoever wants to know what is wrong runs verify.
-  const serverLog = walkServerLog(crypto, rows, () => undefined);
   const origin = deviceLogOrigin({ tenant: keyring.tenant, device, incarnation });
   const note = noteAt(driver, log);
-  return rows.serverLeaves(device, incarnation).some((row) => {
+  return sync.serverLeaves(device, incarnation).some((row) => {
     if (row.kind !== "receipt" || row.size !== log.size || note === undefined) return false;
+    // What a restored server does not know any more proves nothing of what it holds.
+    if (serverLog.isLost(row)) return false;
     const statement = serverLog.statement(row, "");
     return (
       statement?.origin === origin &&
@@ -153,5 +164,55 @@ export function assertRelease(deps: InterlockDeps, release: Release): void {
   const now = ownLogs(deps.driver);
   const same =
     release.store === deps.keyring.storeId && canonicalJson(release.logs) === canonicalJson(now);
-  if (!same) throw new HoldfastError("interlock_stale");
+  // A server that was put back to an older copy has taken back what it had receipted.
+  const holds = release.kind === "rescued" || proveDrained(deps).status === "drained";
+  if (!same || !holds) throw new HoldfastError("interlock_stale");
+}
+
+/**
+ * For an act that first records itself, and may have been interrupted since: the own logs go on from where a release
+ * saw them, and what came since is the store's own audit trail, which whoever calls has kept. Throws
+ * `interlock_stale`.
+ */
+export function assertOnlyTrailSince(driver: SqliteDriver, released: readonly BackedUpLog[]): void {
+  const noteOf = driver.prepare(
+    `SELECT root FROM commits JOIN incarnations ON incarnations.number = commits.incarnation
+     WHERE device = ? AND incarnations.incarnation = ? AND size = ?`,
+  );
+  const typesSince = driver.prepare(
+    `SELECT DISTINCT type FROM events JOIN incarnations ON incarnations.number = events.incarnation
+     WHERE device = ? AND incarnations.incarnation = ? AND sequence > ?`,
+  );
+  const stale = new HoldfastError("interlock_stale");
+  for (const { device, incarnation, size, root } of released) {
+    const now = size === 0 ? "" : noteOf.get<{ root: string }>(device, incarnation, size)?.root;
+    if (now !== root) throw stale;
+  }
+  for (const { device, incarnation } of ownLogs(driver)) {
+    const before = released.find((log) => log.incarnation === incarnation && log.device === device);
+    const since = typesSince.all<{ type: string }>(device, incarnation, before?.size ?? 0);
+    const isTrail = since.every(({ type }) => isAuditType(type) || type === incarnationOpenedType);
+    if (!isTrail) throw stale;
+  }
+}
+
+/**
+ * How many data keys of delivered events this device alone holds: none was granted to another installation, or came
+ * from one. What a server has under them is custody of bytes that nobody opens once this device is gone. Those of the
+ * audit trail are not counted.
+ */
+export function keysHeldAlone(driver: SqliteDriver): number {
+  const row = driver
+    .prepare(
+      `SELECT count(DISTINCT frames.key) AS n FROM frames
+       JOIN events ON events.position = frames.position
+       JOIN incarnations ON incarnations.number = events.incarnation
+       WHERE own = 1 AND state = 'present' AND type NOT IN (SELECT value FROM json_each(?))
+         AND frames.position NOT IN (SELECT position FROM outbox)
+         AND frames.position NOT IN (
+           SELECT position FROM dead_letters WHERE purged_at IS NOT NULL)
+         AND frames.key NOT IN (SELECT key FROM grants WHERE state IN ('sent', 'received'))`,
+    )
+    .get<{ n: number }>(JSON.stringify(auditKinds));
+  return row?.n ?? 0;
 }

@@ -111,7 +111,8 @@ function rowOf({ position, section, key, state, bytes }: BackedUpFrame) {
   return [position, section, key, state, bytes] as const;
 }
 
-function headerOf(entry: string, text: string): Header {
+/** A header by its text. Throws `backup_altered` for what is none. */
+export function headerOf(entry: string, text: string): Header {
   try {
     const header = JSON.parse(text) as Header;
     if (typeof header === "object" && header !== null) return header;

@@ -4,6 +4,7 @@ import { concat, fromUtf8, hex, utf8 } from "../std/bytes.ts";
 import { nobleCrypto } from "../std/noble.ts";
 import {
   type BackedUpFrame,
+  createGatherer,
   frameParts,
   formatRow,
   linesOf,
@@ -23,6 +24,13 @@ import {
   parseManifest,
 } from "./manifest.ts";
 import { tarHeader } from "./tar.ts";
+
+it("an entry is gathered from any number of pieces", () => {
+  const gathered = createGatherer(300_000);
+  for (let at = 0; !gathered.isFull(); at++) gathered.add(Uint8Array.of(at % 256));
+  expect(gathered.take()[257]).toBe(1);
+  expect(gathered.isEmpty()).toBe(true);
+});
 
 const frameOf = (frame: BackedUpFrame) => concat(...frameParts(frame));
 const crypto = nobleCrypto({ bytes: (length) => new Uint8Array(length) });
@@ -75,6 +83,16 @@ describe("the digest", () => {
 
   it.each(["{}", "[]", '{"entries":-1}', "x"])("is refused as %s", (text) => {
     expect(() => parseDigest(utf8(text))).toThrow("backup_altered");
+  });
+
+  it("is read in the form in which it is written, and in no other", () => {
+    const digest = { entries: 2, digest: "AA==", signer: "signer", signature: "AAAA" };
+    const text = fromUtf8(formatDigest(digest));
+    expect(parseDigest(utf8(text))).toEqual(digest);
+    const others = [`${text}\n`, text.replace(",", ", "), text.replace("{", '{"a":1,')];
+    for (const other of others) {
+      expect(() => parseDigest(utf8(other))).toThrow("backup_altered");
+    }
   });
 
   it("depends on names, contents and their order", () => {

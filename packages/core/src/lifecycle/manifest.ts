@@ -3,7 +3,15 @@
  * (spec/backup.md). Both are JCS; what is read must be the form that is written.
  */
 import { preAuthenticationEncoding } from "../proof/dsse.ts";
-import { base64, type Bytes, concat, fromBase64, fromUtf8, utf8 } from "../std/bytes.ts";
+import {
+  base64,
+  type Bytes,
+  concat,
+  equalBytes,
+  fromBase64,
+  fromUtf8,
+  utf8,
+} from "../std/bytes.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { canonicalBytes } from "../std/jcs.ts";
 import { parseJson } from "../std/json.ts";
@@ -76,7 +84,7 @@ export function parseManifest(bytes: Uint8Array): BackupManifest {
     throw new HoldfastError("backup_newer", { format, readable: backupFormat });
   }
   const manifest = manifestOf(fields, format);
-  if (manifest === undefined || fromUtf8(formatManifest(manifest)) !== fromUtf8(bytes)) {
+  if (manifest === undefined || !equalBytes(formatManifest(manifest), bytes)) {
     throw new HoldfastError("backup_foreign");
   }
   return manifest;
@@ -150,7 +158,8 @@ export function parseDigest(bytes: Uint8Array): BackupDigest {
     typeof signature === "string" &&
     fromBase64(signature) !== undefined
   ) {
-    return { entries, digest, signer, signature };
+    const read = { entries, digest, signer, signature };
+    if (equalBytes(formatDigest(read), bytes)) return read;
   }
   throw new HoldfastError("backup_altered", { part: digestName });
 }

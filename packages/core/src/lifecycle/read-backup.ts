@@ -4,7 +4,7 @@
  */
 import type { SigningKeyRecord } from "../keys/signing.ts";
 import { verifySignature } from "../proof/signature.ts";
-import { type Bytes, fromBase64 } from "../std/bytes.ts";
+import { fromBase64 } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { altered } from "./backup-rows.ts";
@@ -79,13 +79,13 @@ export function createBackupReader(
 }
 
 function isSigned(
-  crypto: Pick<Crypto, "sha256" | "verify">,
+  crypto: Pick<Crypto, "verify">,
   said: BackupDigest,
   keys: readonly SigningKeyRecord[],
 ): boolean {
   const key = keys.find(({ incarnation }) => incarnation === said.signer);
-  const signature: Bytes | undefined = fromBase64(said.signature);
+  const signature = fromBase64(said.signature);
   if (key === undefined || signature === undefined) return false;
   const message = digestStatement(said);
-  return verifySignature(crypto as Crypto, key.algorithm, key.spki, message, signature);
+  return verifySignature(crypto, key.algorithm, key.spki, message, signature);
 }

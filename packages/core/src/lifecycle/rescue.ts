@@ -17,7 +17,8 @@ import { commitSection, frameGeneration, openFrame, saltBytes } from "../seal/fr
 import { base64, base64url, type Bytes, concat, fromBase64url, utf8 } from "../std/bytes.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import type { SqlValue } from "../store/sqlite-driver.ts";
+import type { SqliteDriver, SqlValue } from "../store/sqlite-driver.ts";
+import { readAccess } from "../sync/access-table.ts";
 import {
   type Archive,
   type BackUpDeps,
@@ -26,7 +27,14 @@ import {
   manifestOf,
   signerOf,
 } from "./back-up.ts";
-import { altered, createGatherer, entryName, formatRow, parseRows } from "./backup-rows.ts";
+import {
+  altered,
+  createGatherer,
+  entryName,
+  formatRow,
+  parseRows,
+  unsound,
+} from "./backup-rows.ts";
 import {
   type InterlockDeps,
   makeRelease,
@@ -35,6 +43,8 @@ import {
   undeliveredCount,
   undeliveredPositions,
 } from "./interlock.ts";
+import { headerOf, orAltered } from "./load-events.ts";
+import { accountShreds } from "./shred-account.ts";
 import { type BackedUpLog, formatManifest, manifestName } from "./manifest.ts";
 import type { TarEntry } from "./tar.ts";
 
@@ -51,7 +61,7 @@ const eventsRead = 32;
 
 /** What a bundle needs: a connection of its own, in no transaction, and the keyring that opens sections. */
 export interface RescueDeps extends BackUpDeps {
-  readonly keyring: Pick<Keyring, "storeId" | "tenant" | "signer" | "dataKey">;
+  readonly keyring: Pick<Keyring, "storeId" | "tenant" | "signer" | "dataKey" | "shreds">;
 }
 
 /** The archive of what was not delivered. Throws `backup_unsound` where a section does not open. */
@@ -114,15 +124,23 @@ function* putUndelivered(deps: RescueDeps, archive: Archive): Generator<Bytes> {
      FROM events JOIN incarnations ON incarnations.number = events.incarnation
      WHERE position = ?`,
   );
+  const frames = driver.prepare(
+    "SELECT section, key, bytes FROM frames WHERE position = ? ORDER BY section",
+  );
   const headers = createGatherer(limits.backupEntryBytes);
   const sections = createGatherer(limits.backupEntryBytes);
+  const { isShredded } = accountOf(deps);
   let number = 0;
   for (let after = 0; ;) {
     const positions = undeliveredPositions(driver, after, eventsRead);
     for (const position of positions) {
       const row = select.get<UndeliveredRow>(position) as UndeliveredRow;
       headers.add(formatRow([row.device, row.incarnation, row.sequence - 1, row.header]));
-      for (const [section, salted] of openSections(deps, position, row)) {
+      const { scope } = JSON.parse(row.header) as Header;
+      const rows = frames
+        .all<SectionRow>(position)
+        .filter(({ section }) => !isShredded(scope, section));
+      for (const [section, salted] of openSections(deps, position, row, rows)) {
         sections.add(formatRow([row.leaf, section, salted]));
       }
     }
@@ -138,27 +156,42 @@ function* putUndelivered(deps: RescueDeps, archive: Archive): Generator<Bytes> {
   }
 }
 
+interface SectionRow {
+  readonly section: string;
+  readonly key: string;
+  readonly bytes: Uint8Array | null;
+}
+
 function openSections(
-  { crypto, driver, keyring }: RescueDeps,
+  { crypto, keyring }: RescueDeps,
   position: number,
   { leaf, header }: UndeliveredRow,
+  frames: readonly SectionRow[],
 ): readonly (readonly [section: string, salted: Bytes])[] {
   const { sec } = JSON.parse(header) as Header;
-  return driver
-    .prepare("SELECT section, key, bytes FROM frames WHERE position = ? ORDER BY section")
-    .all<{ section: string; key: string; bytes: Uint8Array | null }>(position)
-    .map(({ section, key: id, bytes }) => {
-      const generation = bytes === null ? undefined : frameGeneration(bytes);
-      const key = generation === undefined ? undefined : keyring.dataKey(id, generation);
-      const commitment = fromBase64url(sec[section]?.c ?? "");
-      const name = fromBase64url(leaf);
-      const opened =
-        key && bytes && commitment && name
-          ? openFrame(crypto, key, section, name, bytes, commitment)
-          : undefined;
-      if (opened === undefined) throw unsound("section_closed", `event ${position}`);
-      return [section, concat(opened.salt, opened.plaintext)] as const;
-    });
+  return frames.map(({ section, key: id, bytes }) => {
+    const generation = bytes === null ? undefined : frameGeneration(bytes);
+    const key = generation === undefined ? undefined : keyring.dataKey(id, generation);
+    const commitment = fromBase64url(sec[section]?.c ?? "");
+    const name = fromBase64url(leaf);
+    const opened =
+      key && bytes && commitment && name
+        ? openFrame(crypto, key, section, name, bytes, commitment)
+        : undefined;
+    if (opened === undefined) throw unsound("section_closed", `event ${position}`);
+    return [section, concat(opened.salt, opened.plaintext)] as const;
+  });
+}
+
+/** What has no content because it was shredded, as log and keyring of the store say. */
+function accountOf({
+  driver,
+  keyring,
+}: {
+  readonly driver: SqliteDriver;
+  readonly keyring: Pick<Keyring, "shreds">;
+}) {
+  return accountShreds(readAccess(driver), keyring.shreds);
 }
 
 /** Verifies a bundle, entry by entry, against the store that it is to release. */
@@ -172,6 +205,13 @@ export interface RescueVerifier {
   finish(): RescueProof;
 }
 
+interface NeededSection {
+  readonly scope: string;
+  readonly section: string;
+  /** As sections name themselves: their name and commitment. */
+  readonly said: string;
+}
+
 interface BundledLog {
   readonly size: number;
   readonly note: string;
@@ -180,11 +220,14 @@ interface BundledLog {
 
 /** A verifier for a bundle of that store. */
 export function createRescueVerifier(
-  deps: InterlockDeps & { readonly keyring: Pick<Keyring, "storeId" | "tenant" | "signingKeys"> },
+  deps: InterlockDeps & {
+    readonly keyring: Pick<Keyring, "storeId" | "tenant" | "signingKeys" | "shreds">;
+  },
 ): RescueVerifier {
   const { crypto, driver } = deps;
   const logs = new Map<string, BundledLog>();
   const events = new Map<string, ReadonlySet<string>>();
+  const needed = new Map<string, readonly NeededSection[]>();
   const opened = new Set<string>();
 
   const takers: Readonly<Record<string, (entry: string, row: readonly SqlValue[]) => void>> = {
@@ -205,8 +248,16 @@ export function createRescueVerifier(
       const leaf = base64url(crypto.sha256(utf8(`\u0000${header}`)));
       const log = logs.get(`${String(device)}/${String(incarnation)}`);
       if (log?.leaves[index] !== leaf) throw unsound("leaf_wrong", entry);
-      const { sec } = JSON.parse(header) as Header;
-      events.set(leaf, new Set(Object.entries(sec).map(([name, { c }]) => `${name} ${c}`)));
+      const { sec, scope } = headerOf(entry, header);
+      // Not signed yet: what its header holds may be anything.
+      orAltered(entry, () => {
+        const named = Object.entries(sec).map(([name, { c }]) => [name, `${name} ${c}`] as const);
+        events.set(leaf, new Set(named.map(([, said]) => said)));
+        needed.set(
+          leaf,
+          named.map(([section, said]) => ({ scope, section, said })),
+        );
+      });
     },
     sections(entry, [leaf, section, salted]) {
       if (!(salted instanceof Uint8Array) || salted.length < saltBytes) throw altered(entry);
@@ -226,9 +277,12 @@ export function createRescueVerifier(
     },
     finish() {
       for (const [name, log] of logs) checkRoot(deps, name, log);
-      for (const [leaf, sections] of events) {
-        for (const section of sections) {
-          if (!opened.has(`${leaf} ${section}`)) throw unsound("section_missing", `leaf ${leaf}`);
+      const { isShredded } = accountOf(deps);
+      for (const [leaf, sections] of needed) {
+        for (const { scope, section, said } of sections) {
+          // What was shredded need not be in it.
+          if (opened.has(`${leaf} ${said}`) || isShredded(scope, section)) continue;
+          throw unsound("section_missing", `leaf ${leaf}`);
         }
       }
       const leafOf = driver.prepare("SELECT leaf FROM events WHERE position = ?");
@@ -273,8 +327,4 @@ function checkRoot(
     if (!isHoldfastError(error)) throw error;
   }
   throw unsound("note_wrong", `log ${incarnation}`);
-}
-
-function unsound(problem: string, object: string): HoldfastError {
-  return new HoldfastError("backup_unsound", { problem, object });
 }

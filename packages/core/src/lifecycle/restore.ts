@@ -7,14 +7,16 @@
  */
 import type { Keyring } from "../keys/keyring.ts";
 import { createOutboxWhole } from "../outbox/whole.ts";
-import { verifyLog } from "../proof/verify.ts";
+import { equalBytes } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { type MarksDeps, noteRestored } from "../store/restored.ts";
+import { preparePages } from "../store/pragmas.ts";
 import { createSchema, storeFormat } from "../store/schema.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
+import { createShredTable } from "../store/shreds.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
-import { createAccessTable } from "../sync/access-table.ts";
+import { createAccessTable, readAccess } from "../sync/access-table.ts";
 import { logsOf } from "./back-up.ts";
 import {
   altered,
@@ -23,11 +25,14 @@ import {
   parseRows,
   tablesAfter,
   tablesBefore,
+  unsound,
 } from "./backup-rows.ts";
 import { createEventLoader, orAltered } from "./load-events.ts";
 import { type BackupManifest, formatManifest } from "./manifest.ts";
-import { createStoredLog } from "./stored-log.ts";
+import { accountShreds } from "./shred-account.ts";
+import { deleteFrames } from "./shred-rows.ts";
 import type { TarEntry } from "./tar.ts";
+import { checkLog } from "./check-log.ts";
 
 /** What a restore needs: an empty database in a staging place, and the keyring of the backup's store. */
 export interface RestoreDeps extends MarksDeps {
@@ -51,7 +56,7 @@ export interface StoreLoader {
  * Settings of a staging database: it is thrown away when anything fails, made durable as one file at the end, and
  * nobody else looks at it.
  */
-const stagingPragmas = `
+export const stagingPragmas = `
   PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;
   PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -16384;`;
 
@@ -61,6 +66,7 @@ export function createStoreLoader(deps: RestoreDeps, manifest: BackupManifest): 
   // Rows go into columns by name: a database of an older format with the same rows needs no step.
   const { storeFormat: format } = manifest;
   if (format > storeFormat) throw new HoldfastError("backup_newer", { store_format: format });
+  preparePages(driver);
   driver.exec(stagingPragmas);
   inTransaction(driver, () => {
     createSchema(driver);
@@ -82,6 +88,7 @@ export function createStoreLoader(deps: RestoreDeps, manifest: BackupManifest): 
       inTransaction(driver, () => {
         events.finish();
         createAccessTable({ driver, keyring: deps.keyring }).rebuild();
+        leaveShredded(deps);
       });
       checkAgainst(driver, manifest);
       verifyStaged(deps, onProgress);
@@ -90,6 +97,18 @@ export function createStoreLoader(deps: RestoreDeps, manifest: BackupManifest): 
       });
     },
   };
+}
+
+/**
+ * What was shredded since the backup was made, the keyring remembers: its frames are not put back, and the table says
+ * so before the store hears of it again from the server.
+ */
+export function leaveShredded({ driver, keyring }: RestoreDeps): void {
+  const shreds = createShredTable(driver);
+  for (const order of accountShreds(readAccess(driver), keyring.shreds).orders) {
+    shreds.put(order);
+    deleteFrames(driver, order, 1, Number.MAX_SAFE_INTEGER);
+  }
 }
 
 /** Entries come in the order of the tables, each table's numbered from 1; those of events and frames by turns. */
@@ -147,39 +166,31 @@ function checkAgainst(driver: SqliteDriver, manifest: BackupManifest): void {
     if (row?.n !== manifest.rows[name]) throw altered(name);
   }
   const logs = logsOf(driver);
-  const same = formatManifest({ ...manifest, logs }).join() === formatManifest(manifest).join();
+  const same = equalBytes(formatManifest({ ...manifest, logs }), formatManifest(manifest));
   if (!same) throw altered("logs");
 }
 
 /** The whole of the log, what the server stated of it, and what must agree with it. */
 function verifyStaged(
-  { crypto, driver, keyring }: RestoreDeps,
+  deps: RestoreDeps,
   onProgress: ((done: number, total: number) => void) | undefined,
 ): void {
-  const keys = new Map(keyring.signingKeys().map((key) => [key.incarnation, key.spki]));
-  const { problems } = verifyLog({
-    crypto,
-    source: createStoredLog(driver),
-    tenant: keyring.tenant,
-    dataKey: (id, generation) => keyring.dataKey(id, generation),
-    ownKey: (incarnation) => keys.get(incarnation),
-    // No release shreds yet: nothing can account for absent content.
-    isShredded: () => false,
+  const { driver } = deps;
+  const { problems } = checkLog(deps, {
     openSections: true,
-    allNotes: false,
     ...(onProgress === undefined ? {} : { onProgress }),
   });
   const [problem] = problems;
   if (problem !== undefined) throw unsound(problem.code, problem.object);
   const [entry] = createOutboxWhole(driver).check(1);
   if (entry !== undefined) throw unsound(`outbox_entry_${entry.kind}`, `event ${entry.position}`);
-  // Events and frames were put where they refer to.
+  checkReferences(driver);
+}
+
+/** Events and frames were put where they refer to: rows of the other tables must refer to some. Throws `backup_unsound`. */
+export function checkReferences(driver: SqliteDriver): void {
   for (const { name } of tablesAfter) {
     const check = driver.prepare(`PRAGMA foreign_key_check(${name})`);
     if (check.all().length > 0) throw unsound("reference_missing", `table ${name}`);
   }
-}
-
-function unsound(problem: string, object: string): HoldfastError {
-  return new HoldfastError("backup_unsound", { problem, object });
 }

@@ -24,7 +24,7 @@ import { rangeFromTiles } from "../proof/tiles.ts";
 import { rootOf } from "../proof/tree.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Observer } from "../telemetry/observer.ts";
-import type { RotationOrder } from "./rotate-keys.ts";
+import { pause, type RotationOrder, tellPhase } from "./rotate-keys.ts";
 
 /** Which data keys, and what becomes of the former generation. */
 export interface DataKeyRotationWish {
@@ -149,9 +149,7 @@ export async function continueDataKeyRotation(
     deps.observer.gauge("rotation_records_left", row.until - row.cursor, { key: "data" });
     deps.onProgress?.(stateOf(row));
     if (row.phase !== before.phase) await tell(deps, row, order);
-    await new Promise<void>((resolve) => {
-      deps.timers.soon(resolve);
-    });
+    await pause(deps.timers);
   }
   return row;
 }
@@ -337,9 +335,7 @@ async function check(
       wipe(opened.plaintext, opened.salt);
     }
     if (deps.stopped()) return row;
-    await new Promise<void>((resolve) => {
-      deps.timers.soon(resolve);
-    });
+    await pause(deps.timers);
   }
   const { driver, log } = deps.session();
   for (const { device, incarnation, size, root } of row.roots) {
@@ -353,14 +349,11 @@ async function check(
   return put(deps, { ...row, phase: "verified" });
 }
 
-async function tell(
-  { audit, observer }: RotateDataKeysDeps,
+function tell(
+  deps: RotateDataKeysDeps,
   row: DataKeyRotationRow,
   order: RotationOrder,
 ): Promise<void> {
   const { id, phase, done, total } = stateOf(row);
-  observer.count("rotation_phases", 1, { key: "data", phase });
-  observer.log("info", "rotation_advanced", { key: "data", phase });
-  const facts = { rotation: id, key: "data", phase, done, total } as const;
-  await audit.record({ kind: "KeyRotationAdvanced", facts, ...order });
+  return tellPhase(deps, { rotation: id, key: "data", phase, done, total }, order);
 }

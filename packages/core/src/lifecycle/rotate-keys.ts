@@ -3,10 +3,11 @@
  * durable step with the lease held, so that appends go on. What was interrupted goes on from its phase with the
  * next writer; nobody has to ask for it. Every phase is an audit event.
  */
+import type { AuditFacts, rotatedKeys } from "../audit/audit-events.ts";
 import type { AuditTrail } from "../audit/audit-log.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import type { KeyProvider } from "../keys/provider.ts";
-import { isOver, type RotationState } from "../keys/rotation.ts";
+import { isOver, type RotationPhase, type RotationState } from "../keys/rotation.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Clock, Timers } from "../std/ports.ts";
@@ -91,15 +92,23 @@ function step({ writer, keyring }: RotateKeysDeps): Promise<RotationState> {
   });
 }
 
-async function tell(
-  { audit, observer }: RotateKeysDeps,
-  state: RotationState,
-  order: RotationOrder,
-): Promise<void> {
+function tell(deps: RotateKeysDeps, state: RotationState, order: RotationOrder): Promise<void> {
   const { id, key, phase, done, total } = state;
+  return tellPhase(deps, { rotation: id, key, phase, done, total }, order);
+}
+
+/** Tells observer and audit trail that a rotation came to another phase; durable when it resolves. */
+export async function tellPhase(
+  { audit, observer }: Pick<RotateKeysDeps, "audit" | "observer">,
+  facts: AuditFacts<"KeyRotationAdvanced"> & {
+    readonly key: (typeof rotatedKeys)[number];
+    readonly phase: RotationPhase;
+  },
+  order: RotationOrder = {},
+): Promise<void> {
+  const { key, phase } = facts;
   observer.count("rotation_phases", 1, { key, phase });
   observer.log("info", "rotation_advanced", { key, phase });
-  const facts = { rotation: id, key, phase, done, total };
   await audit.record({ kind: "KeyRotationAdvanced", facts, ...order });
 }
 
@@ -128,7 +137,7 @@ async function giveWay({ clock, timers }: RotateKeysDeps, milliseconds: number):
 const idleTurnMs = 0.1;
 
 /** What is ready now goes first. */
-function pause(timers: Timers): Promise<void> {
+export function pause(timers: Timers): Promise<void> {
   return new Promise((resolve) => {
     timers.soon(resolve);
   });

@@ -6,7 +6,7 @@
  * | Status | Means |
  * | --- | --- |
  * | `ready` | it may be opened for writing; findings, if any, mend themselves or can wait |
- * | `needs-migration` | an earlier format, which the first writer lifts |
+ * | `needs-migration` | an earlier format, which the first writer lifts, or a lift that it takes to its end |
  * | `needs-recovery` | something that belongs to the store is lost or damaged; nothing is recreated |
  * | `blocked` | this build, or this place, must not write to it |
  */
@@ -17,6 +17,7 @@ export type StartStatus = "ready" | "needs-migration" | "needs-recovery" | "bloc
 
 /** What was looked at. */
 export const startChecks = [
+  "release",
   "folder",
   "keyring",
   "keys",
@@ -53,6 +54,9 @@ type Severity = "note" | StartStatus;
 /** Codes that stop a start, by what they need; any other code that stops one is judged by its check. */
 const severities: Readonly<Record<string, Severity>> = {
   store_older: "needs-migration",
+  migration_interrupted: "needs-migration",
+  salvage_interrupted: "needs-recovery",
+  release_mixed: "blocked",
   store_newer: "blocked",
   keyring_newer: "blocked",
   store_missing: "blocked",
@@ -62,6 +66,8 @@ const severities: Readonly<Record<string, Severity>> = {
   keyring_foreign: "blocked",
   key_wrong: "blocked",
   key_provider_unavailable: "blocked",
+  erase_unfinished: "blocked",
+  erase_plan_unreadable: "blocked",
   store_busy: "note",
   sqlite_unsafe: "blocked",
   pragma_refused: "blocked",
@@ -112,6 +118,9 @@ const actions: Readonly<Record<string, string>> = {
   event_type_newer: "Use the release that recorded these events, or a later one.",
   event_type_unknown:
     "Start the application that recorded these events, with all its event types registered.",
+  migration_interrupted:
+    "None: the next writer takes the migration to its end; or run `holdfast migrate apply`.",
+  salvage_interrupted: "None: whoever opens the store next finishes the salvage.",
   rotation_interrupted: "None: the rotation goes on with the next writer.",
   read_model_unfinished: "None: the next writer builds it to the end.",
   recovery_key_absent: "Add a recovery key: keys recovery add.",

@@ -7,7 +7,7 @@
  * elsewhere, or second reading of one header can stand in an archive that is read: names are compared, never used
  * as paths.
  */
-import { type Bytes, utf8 } from "../std/bytes.ts";
+import { type Bytes, concatAll, utf8 } from "../std/bytes.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 
@@ -98,7 +98,7 @@ export function createTarReader(): TarReader {
 
   /** The next bytes in one piece; what is beyond them stays. */
   function take(count: number): Uint8Array {
-    const whole = parts.length === 1 ? (parts[0] as Uint8Array) : joined(parts, held);
+    const whole = parts.length === 1 ? (parts[0] as Uint8Array) : concatAll(parts);
     const rest = whole.subarray(count);
     parts = rest.length === 0 ? [] : [rest];
     held = rest.length;
@@ -138,16 +138,6 @@ export function createTarReader(): TarReader {
       if (state.at !== "end" || state.blocks !== 2 || held > 0) throw altered("end");
     },
   };
-}
-
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 function altered(part: string): HoldfastError {

@@ -97,7 +97,13 @@ const codesOf: Readonly<Partial<Record<FailureClass, readonly string[]>>> = {
     "answer_malformed",
   ],
   server: ["server_failed", "answer_too_large", "sync_no_progress"],
-  busy: ["server_busy", "server_behind", "requests_too_many", "backend_refuses_all"],
+  busy: [
+    "server_busy",
+    "server_behind",
+    "server_put_back",
+    "requests_too_many",
+    "backend_refuses_all",
+  ],
   stale: [
     "push_stale",
     "push_reopened",

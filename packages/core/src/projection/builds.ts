@@ -10,6 +10,7 @@ import {
   dropModelTable,
   type ModelTable,
   openModelTable,
+  tableNames,
 } from "./model-table.ts";
 import type { Projection } from "./projection.ts";
 
@@ -160,6 +161,34 @@ export function saveBuild(driver: SqliteDriver, build: Build): void {
       build.streams,
       build.number,
     );
+}
+
+/**
+ * Takes the rows, texts and snapshots of streams out of every build there is, in the caller's transaction, also of
+ * builds that nobody here folds.
+ */
+export function removeStreams(driver: SqliteDriver, streams: readonly string[]): void {
+  const list = JSON.stringify(streams);
+  const isOne = "IN (SELECT value FROM json_each(?))";
+  const tables = new Set(
+    driver
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+      .all<{ name: string }>()
+      .map(({ name }) => name),
+  );
+  const builds = driver
+    .prepare("SELECT name, build FROM projections")
+    .all<{ name: string; build: number }>();
+  for (const { name, build } of builds) {
+    const { model, search } = tableNames({ name }, build);
+    if (!tables.has(model)) continue;
+    const rows = `SELECT row FROM ${model} WHERE stream ${isOne}`;
+    if (tables.has(search)) {
+      driver.prepare(`DELETE FROM ${search} WHERE rowid IN (${rows})`).run(list);
+    }
+    driver.prepare(`DELETE FROM ${model} WHERE stream ${isOne}`).run(list);
+  }
+  driver.prepare(`DELETE FROM snapshots WHERE stream ${isOne}`).run(list);
 }
 
 /** Builds that the running append does not fold onto are behind from now on. */

@@ -30,7 +30,7 @@ export interface ModelTable {
 }
 
 /** Names of the tables of one build. */
-function tableNames(projection: Pick<Projection, "name">, build: number) {
+export function tableNames(projection: Pick<Projection, "name">, build: number) {
   return {
     model: `${modelTablePrefix}${projection.name}_${build}`,
     search: `${searchTablePrefix}${projection.name}_${build}`,

@@ -22,6 +22,7 @@ import {
   loadModel,
   markOthersBehind,
   type Model,
+  removeStreams,
   saveBuild,
 } from "./builds.ts";
 import { inOrder, matches } from "./condition.ts";
@@ -87,6 +88,11 @@ export interface ReadModels extends AppendParticipant {
   stepBuild(model: string): BuildStep;
   /** Folds streams anew, in the caller's transaction: sections of theirs have been opened. */
   refold(streams: readonly string[]): void;
+  /**
+   * Takes everything about streams out of every build, whoever folds it, and folds anew what is left of them; in the
+   * caller's transaction. Builds that nobody here folds are behind from then on.
+   */
+  shred(streams: readonly string[]): void;
   /** Is a build of this version and registry under way? */
   isBuilding(model: string): boolean;
   /** Models that are not up to date: another version built them, or nobody yet, or not to the end. */
@@ -156,13 +162,6 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     return driver.prepare(sql).get<{ value: number }>(...values)?.value ?? 0;
   }
 
-  function streamsAfter(after: string, limit: number): readonly string[] {
-    return driver
-      .prepare("SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?")
-      .all<{ stream: string }>(after, limit)
-      .map(({ stream }) => stream);
-  }
-
   function page(name: string, query: PageQuery): ModelPage {
     const { model, build } = serving(name);
     const { sql, values } = compileQuery(model.projection, build.table.name, query);
@@ -186,7 +185,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     if (typeof named === "string") take(named);
     else
       for (let after = ""; ;) {
-        const streams = streamsAfter(after, limits.queryRowsDefault);
+        const streams = streamsAfter(driver, after, limits.queryRowsDefault);
         for (const stream of streams) take(stream);
         const last = streams.at(-1);
         if (last === undefined) break;
@@ -206,7 +205,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     const { building } = model;
     const total = number("SELECT count(*) AS value FROM streams");
     if (building === undefined) return { done: true, streams: total, total };
-    const streams = streamsAfter(building.cursor, limits.rebuildStreamsPerStep);
+    const streams = streamsAfter(driver, building.cursor, limits.rebuildStreamsPerStep);
     foldMore(driver, folding, model, building, streams);
     if (streams.length > 0 && building.stoppedAt === undefined) {
       return { done: false, streams: building.streams, total };
@@ -217,6 +216,26 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
     return { done: true, streams: total, total };
   }
 
+  /** What nobody here folds is not up to date any more. */
+  function leaveOthersBehind(): void {
+    if (othersAreBehind) return;
+    const folded = foldedBuilds().map(([, build]) => build);
+    markOthersBehind(driver, folded);
+    othersAreBehind = true;
+    for (const model of models.values()) if (!model.upToDate) model.serving = undefined;
+  }
+
+  function refold(streams: readonly string[]): void {
+    sync();
+    const each = foldedBuilds().flatMap(([model, build]) =>
+      reached(build, streams).map((stream) => [model, build, stream] as const),
+    );
+    for (const [model, build, stream] of each) {
+      folding.refold(model, build, stream, 0);
+      touch(model, build, stream);
+    }
+  }
+
   return {
     name: "projections",
     apply(appended) {
@@ -224,14 +243,7 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       // What a commit changed was taken after it: anything left is of an append that was rolled back.
       touched.clear();
       const folded = foldedBuilds();
-      if (!othersAreBehind) {
-        markOthersBehind(
-          driver,
-          folded.map(([, build]) => build),
-        );
-        othersAreBehind = true;
-        for (const model of models.values()) if (!model.upToDate) model.serving = undefined;
-      }
+      leaveOthersBehind();
       for (const [model, build] of folded) {
         for (const stream of folding.apply(model, build, appended)) touch(model, build, stream);
       }
@@ -276,14 +288,12 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       model.building = createBuild(driver, model.projection, digest);
     },
     stepBuild,
-    refold(streams) {
+    refold,
+    shred(streams) {
       sync();
-      for (const [model, build] of foldedBuilds()) {
-        for (const stream of reached(build, streams)) {
-          folding.refold(model, build, stream, 0);
-          touch(model, build, stream);
-        }
-      }
+      removeStreams(driver, streams);
+      leaveOthersBehind();
+      refold(streams);
     },
     isBuilding: (name) => modelOf(name).building !== undefined,
     unfinished() {
@@ -298,6 +308,13 @@ export function createReadModels(deps: ReadModelsDeps): ReadModels {
       return [...models.values()].map((model) => statusOf(model));
     },
   };
+}
+
+function streamsAfter(driver: SqliteDriver, after: string, limit: number): readonly string[] {
+  return driver
+    .prepare("SELECT stream FROM streams WHERE stream > ? ORDER BY stream LIMIT ?")
+    .all<{ stream: string }>(after, limit)
+    .map(({ stream }) => stream);
 }
 
 /** One row as it was at a moment. */

@@ -1,9 +1,8 @@
 /** Checks how one server log goes on for another: the epoch statement, and what is held of the log before. */
 import { base64, type Bytes, equalBytes } from "../std/bytes.ts";
-import { isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { type EpochStatement, parseEpoch } from "./server-epoch.ts";
+import { openEpochText } from "./server-epoch.ts";
 import { openSignedCheckpoint, parseServerLogOrigin, type PublicKey } from "./server-key.ts";
 import { checkProvenLeaf, noteDigest, type ProvenLeaf } from "./server-leaf.ts";
 import { checkConsistency } from "./tree.ts";
@@ -26,7 +25,7 @@ export function openEpoch(
   key: PublicKey,
   { epoch, next, last }: ShownEpoch,
 ): Checkpoint | undefined {
-  const statement = epochOf(epoch.text);
+  const statement = openEpochText(epoch.text);
   const checkpoint = openSignedCheckpoint(crypto, last, key);
   if (statement === undefined || checkpoint === undefined) return undefined;
   const names =
@@ -66,15 +65,6 @@ export function endsAfter(
     newRoot: Uint8Array.from(last.root),
     path,
   });
-}
-
-function epochOf(text: string): EpochStatement | undefined {
-  try {
-    return parseEpoch(text);
-  } catch (error) {
-    if (isHoldfastError(error, "server_leaf_malformed")) return undefined;
-    throw error;
-  }
 }
 
 function hostOf(shard: string): string {

@@ -229,9 +229,9 @@ describe("verifier keys", () => {
   });
 
   test("have their plus signs in place, and a known type", () => {
-    const text = formatVkey(
-      createNoteVerifier(crypto, { name: "a", algorithm: "ed25519", spki: ed }),
-    );
+    // A key of fixed bytes: base64 has plus signs of its own.
+    const spki = Uint8Array.from(ed).fill(2, 12);
+    const text = formatVkey(createNoteVerifier(crypto, { name: "a", algorithm: "ed25519", spki }));
     expect(failure(() => parseVkey(crypto, text.replace("a+", "a-")))).toBe("vkey_malformed parts");
     expect(failure(() => parseVkey(crypto, `${text.slice(0, 10)}-${text.slice(11)}`))).toBe(
       "vkey_malformed parts",

@@ -65,7 +65,7 @@ function isInProfile(algorithm: SignatureAlgorithm, signature: Uint8Array): bool
  * key must have passed `checkPublicKey`. Ed25519 signatures are R ‖ S, ECDSA ones r ‖ s.
  */
 export function verifySignature(
-  crypto: Crypto,
+  crypto: Pick<Crypto, "verify">,
   algorithm: SignatureAlgorithm,
   spki: Uint8Array,
   message: Uint8Array,

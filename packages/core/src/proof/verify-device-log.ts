@@ -48,7 +48,7 @@ export function walkDeviceLog(
   const { crypto, source } = deps;
   const { device, incarnation } = names;
   const tree = createTreeBuilder(crypto);
-  const roots = new Map<number, string>();
+  const roots = new Map([[0, base64(crypto.sha256())]]);
   let previous = noPrevious;
   let ahead: NoteRow[] = [];
   let lastNote: NoteRow | undefined;

@@ -126,7 +126,9 @@ export function walkForeignLog(
   /** The enrolment vouches for the opening, receipts for the notes. */
   function checkStatements(): void {
     const stated: DeviceStatement[] = [];
-    for (const row of sync.serverLeaves(device, incarnation)) {
+    const rows = sync.serverLeaves(device, incarnation);
+    serverLog.checkLost(rows, `log ${incarnation}`);
+    for (const row of rows) {
       const object = `${row.kind} ${row.size} of ${incarnation}`;
       const statement = serverLog.statement(row, object);
       if (statement === undefined) continue;

@@ -16,7 +16,9 @@ export function checkOwnReceipts(
   const { crypto, source } = deps;
   const { device, incarnation } = names;
   const origin = deviceLogOrigin({ tenant: deps.tenant, ...names });
-  for (const row of source.sync?.serverLeaves(device, incarnation) ?? []) {
+  const rows = source.sync?.serverLeaves(device, incarnation) ?? [];
+  serverLog.checkLost(rows, `log ${incarnation}`);
+  for (const row of rows) {
     const object = `${row.kind} ${row.size} of ${incarnation}`;
     const statement = serverLog.statement(row, object);
     if (statement === undefined) continue;

@@ -15,6 +15,13 @@ import { checkConsistency, hashBytes } from "./tree.ts";
 export interface ServerLogWalk {
   /** A statement whose place in the server log is proven; `undefined`: reported. */
   statement(row: ServerLeafRow, object: string): DeviceStatement | undefined;
+  /**
+   * Reports `log_tail_lost` when receipts of a device log stand beyond the end of their server log, and the server has
+   * not receipted as much again since.
+   */
+  checkLost(rows: readonly ServerLeafRow[], object: string): void;
+  /** Does a statement stand beyond the end of its server log? It proves what was said, and not what is held. */
+  isLost(row: Pick<ServerLeafRow, "log" | "leafIndex">): boolean;
 }
 
 /** Checks every checkpoint and its consistency with the one before. */
@@ -22,7 +29,8 @@ export function walkServerLog(crypto: Crypto, sync: SyncRows, report: Report): S
   const key = publicKeyOf(sync.server()?.key ?? "");
   const trusted = new Map<string, Checkpoint>();
   const epochs = new Map(sync.epochs().map((row) => [row.log, row]));
-  const joining = { crypto, key, trusted, report };
+  const ends = new Map<string, number>();
+  const joining = { crypto, key, trusted, ends, report };
   let before: Checkpoint | undefined;
 
   function check(row: CheckpointRow): void {
@@ -53,7 +61,18 @@ export function walkServerLog(crypto: Crypto, sync: SyncRows, report: Report): S
   }
 
   for (const row of sync.checkpoints()) check(row);
+  const isLost = (row: Pick<ServerLeafRow, "log" | "leafIndex">): boolean =>
+    row.leafIndex >= (ends.get(row.log) ?? Infinity);
   return {
+    isLost,
+    checkLost(rows, object) {
+      const sizeOf = (some: readonly ServerLeafRow[]): number =>
+        Math.max(0, ...some.filter(({ kind }) => kind === "receipt").map(({ size }) => size));
+      const lost = sizeOf(rows.filter((row) => isLost(row)));
+      const known = sizeOf(rows.filter((row) => !isLost(row)));
+      if (lost <= known) return;
+      report("log_tail_lost", object, `the server receipted ${lost} of it, and knows of ${known}`);
+    },
     statement(row, object) {
       const tree = trusted.get(`${row.log} ${row.logSize}`);
       const path = hashesOf(row.path);
@@ -80,6 +99,8 @@ function checkStep(
     readonly crypto: Crypto;
     readonly key: PublicKey | undefined;
     readonly trusted: ReadonlyMap<string, Checkpoint>;
+    /** Where logs ended below what is held of them: filled here. */
+    readonly ends: Map<string, number>;
     readonly report: Report;
   },
   before: Checkpoint,
@@ -87,7 +108,7 @@ function checkStep(
   row: EpochRow | undefined,
   object: string,
 ): void {
-  const { crypto, key, trusted, report } = parts;
+  const { crypto, key, trusted, ends, report } = parts;
   const path = hashesOf(row?.path ?? new Uint8Array(1));
   const epoch = { text: row?.leaf ?? "", index: 0, path: path ?? [] };
   const shown = { epoch, next, last: row?.last ?? "" };
@@ -113,11 +134,8 @@ function checkStep(
     logStep(before.origin, next.origin) === "restored" &&
     consistency !== undefined &&
     (known === undefined || endsAfter(crypto, known, last, consistency));
-  if (!agrees) report("checkpoint_forked", object, "the log before ended with another tree");
-  else {
-    const beyond = `the log before ended at ${last.size}, this store holds ${before.size} of it`;
-    report("log_tail_lost", object, beyond);
-  }
+  if (agrees) ends.set(last.origin, last.size);
+  else report("checkpoint_forked", object, "the log before ended with another tree");
 }
 
 /** Hashes that were stored one after the other; `undefined` when they are no whole number of hashes. */

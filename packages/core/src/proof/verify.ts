@@ -174,8 +174,10 @@ function checkSections(
   }
   return frames.map(({ section, key, state, bytes }) => {
     // Absent content is a problem unless a shred says that its key was destroyed.
-    const gone = state === "shredded" && deps.isShredded(header.scope, section);
-    if (gone) return { section, fault: undefined };
+    // The key goes before the frame does: ciphertext that nothing opens any more is about to be deleted.
+    const isUnopened = state === "present" && isAwaited(deps, state, key, bytes);
+    const isGone = state === "shredded" || isUnopened;
+    if (isGone && deps.isShredded(header.scope, section)) return { section, fault: undefined };
     // The other device has not delivered it yet, or its key was not granted: nothing to compare.
     if (row.own === 0 && isAwaited(deps, state, key, bytes)) return { section, fault: "closed" };
     if (state !== "present") return { section: `${section} is ${state}`, fault: "frame_absent" };

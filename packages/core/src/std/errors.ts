@@ -15,6 +15,9 @@ import { wireCodes } from "./wire-codes.ts";
 import { accessCodes } from "./access-codes.ts";
 import { backendCodes } from "./backend-codes.ts";
 import { backupCodes } from "./backup-codes.ts";
+import { eraseCodes } from "./erase-codes.ts";
+import { shredCodes } from "./shred-codes.ts";
+import { migrationCodes } from "./migration-codes.ts";
 
 /** What an operator reads about a code: its meaning, and what to do next. */
 export interface ErrorExplanation {
@@ -210,16 +213,18 @@ export const errorCodes = {
   },
   store_older: {
     meaning: "The store was written in an earlier format, which reading alone does not lift.",
-    action: "Open it once for writing (any command that records); nothing is lost.",
+    action:
+      "Open it once for writing (any command that records) or run `holdfast migrate apply`; nothing is lost.",
   },
   store_drifted: {
     meaning: "Tables, indices or triggers differ from what this format has.",
     action:
-      "Run verify; restore a backup if something was removed. The details name the first difference.",
+      "Run `holdfast recover`: it makes them again and keeps every event. The details name the first difference.",
   },
   store_corrupt: {
     meaning: "A page of the database fails its authentication or its structure.",
-    action: "Stop writing, copy the folder aside, run verify, then restore or salvage.",
+    action:
+      "Stop writing and run `holdfast recover`: it copies the store aside, keeps what verifies, and names the rest.",
   },
   store_io_error: {
     meaning: "The medium failed to read or write.",
@@ -260,7 +265,8 @@ export const errorCodes = {
   store_rewritten: {
     meaning:
       "The store's history is not the one that its high-water mark or its last note attests.",
-    action: "Copy the folder aside as evidence, run verify, and restore a backup.",
+    action:
+      "Copy the folder aside as evidence, run verify, then restore a backup or run `holdfast recover`.",
   },
   store_unsafe_path: {
     meaning: "The store's folder or one of its files is a symbolic link or not a regular file.",
@@ -367,6 +373,10 @@ export const errorCodes = {
 
   // Custody
   ...backupCodes,
+  ...shredCodes,
+
+  ...eraseCodes,
+  ...migrationCodes,
 
   // Import of FHIR bundles
   fhir_bundle_invalid: {
@@ -429,6 +439,17 @@ export class HoldfastError extends Error {
 /** Is this the failure with that code? Without a code: is it one of ours at all? */
 export function isHoldfastError(error: unknown, code?: ErrorCode): error is HoldfastError {
   return error instanceof HoldfastError && (code === undefined || error.code === code);
+}
+
+const mediumFailures: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "store_full",
+  "store_read_only",
+  "store_io_error",
+]);
+
+/** Is it a medium that cannot be written just now (`store_full`, `store_read_only`, `store_io_error`)? */
+export function isMediumFailure(error: unknown): error is HoldfastError {
+  return isHoldfastError(error) && mediumFailures.has(error.code);
 }
 
 /** A broken assertion: a bug in this software. Stays on in production. */

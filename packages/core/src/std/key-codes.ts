@@ -39,8 +39,9 @@ export const keyCodes = {
     action: "Attach the device. Nothing was changed; the setting is key_fallback.",
   },
   key_assurance_low: {
-    meaning: "No key provider of the keyring reaches the minimum assurance of the policy.",
-    action: "Add a stronger provider, or lower key_minimum.",
+    meaning:
+      "No key provider of the keyring, or not the new one, is of a kind and an assurance that the policy lets be used.",
+    action: "Add a stronger provider, or change the policy: key_minimum, the allowed kinds.",
   },
   key_module_missing: {
     meaning: "Software that a key provider needs is not installed.",

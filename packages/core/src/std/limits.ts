@@ -50,6 +50,13 @@ export const limits = {
   rebuildStreamsPerStep: 200,
   /** Streams folded again before a new build of a read model is swapped in. */
   rebuildSampleMax: 64,
+  /** Rows of a read model, and streams of snapshots, that one slice of compacting takes. */
+  compactRowsPerSlice: 500,
+  compactStreamsPerSlice: 100,
+  /** How long compacting stays away from the lease when another process wants it; longer than that looks again. */
+  compactGiveWayMs: 60,
+  /** Pages that one slice of compacting gives back: a millisecond or two. */
+  compactPagesPerSlice: 128,
   /** Rows of read models kept in memory. */
   cacheRowsMax: 10_000,
   cacheTtlMs: 60_000,
@@ -81,10 +88,15 @@ export const limits = {
   pullScopesMax: 256,
   /** Device logs of which one pull says what it holds. */
   pullOriginsMax: 4_096,
+  /** Receipts that are presented at once to a server that was put back to an older copy. */
+  presentedReceiptsMax: 256,
   /** An enrolment code as text. */
   enrolmentCodeCharactersMax: 4_096,
   /** Keys that one KeyGranted event names: they fit `pubBytesMax`. */
   keysPerEventMax: 32,
+  /** Scopes that one hold or shred names, and devices that one certificate does: they fit `pubBytesMax`. */
+  scopesPerShredMax: 64,
+  devicesPerCertificateMax: 100,
   /** Grants that wait for the event that names them. */
   pendingGrantsMax: 1_000,
   /** Grants of one exchange. */
@@ -167,6 +179,15 @@ export const limits = {
   rotationChunkEvents: 50,
   /** Checks of a rotation that may fail in a row before it is given to an operator. */
   rotationChecksMax: 3,
+  /** Events whose content a shred looks through in one transaction. */
+  shredWindowEvents: 4_096,
+  /** Streams that a shred folds anew in one transaction. */
+  shredWindowStreams: 64,
+  /** Tries at writing the file anew in one run, and the wait between two of them. */
+  shredCleanTriesMax: 5,
+  shredCleanWaitMs: 200,
+  /** How long a shred that cannot go on waits in an open store before it is tried again. */
+  shredRetryMs: 60_000,
   /** How long an opening waits for an interrupted rotation before it goes on behind it. */
   rotationResumeMs: 500,
   /** Recovery keys of one keyring. */

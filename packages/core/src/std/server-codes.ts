@@ -98,6 +98,31 @@ export const serverCodes = {
       "The device holds more of a log than this server has: it was restored from an older copy.",
     action: "Stop, and ask the operator of the server; devices push again what it lost.",
   },
+  server_put_back: {
+    meaning:
+      "The server's database is an older copy: a device has shown what the server had signed and does not know any more.",
+    action:
+      "Stop the server, run `holdfast server restore`, and start it; until then it signs nothing more for the tenant, and devices keep what they have.",
+  },
+  receipt_beyond: {
+    meaning:
+      "A device has presented a receipt of this server that its log does not hold: what it states was lost with a part of the database.",
+    action:
+      "None where the device that recorded the events pushes again; `holdfast server lost` says which have not yet.",
+  },
+  server_restore_unfinished: {
+    meaning: "A backup is being put in place of the server's database, or that was interrupted.",
+    action:
+      "Run `holdfast server restore --from` with the same backup again; it finishes or begins anew.",
+  },
+  server_backup_wrong: {
+    meaning: "The file is not the backup that its manifest speaks of, or it is not of this server.",
+    action: "Take another copy of the backup, and the keys of the server that it was made of.",
+  },
+  server_log_unproven: {
+    meaning: "The stored leaves of a server log do not make the tree of its newest checkpoint.",
+    action: "Do not go on with this database: restore another backup of it.",
+  },
   server_log_sealed: {
     meaning: "The tenant has moved to another shard: nothing is written to this one any more.",
     action: "None: what was under way is judged again in the new shard.",

@@ -15,6 +15,8 @@ export interface PreparedDraft {
   readonly stream: string;
   /** In words, or the id of a scope in the store. */
   readonly scope: string | undefined;
+  /** Stream and scope are ids already, also where this store has neither; what `ref` names may be lost. */
+  readonly exact?: true;
   readonly site: string;
   readonly op: Operation;
   readonly ref: readonly string[] | undefined;

@@ -13,6 +13,7 @@ import type { Crypto } from "../std/ports.ts";
 import type { AppendCall, AppendResult, Expectation, PreparedDraft } from "./append.ts";
 import { headerOf, type SqliteEventLog } from "./sqlite-event-log.ts";
 import type { StoredEvent } from "./event-log.ts";
+import { presentScope } from "./shreds.ts";
 import type { StreamHead } from "./stream-heads.ts";
 
 /** A draft with its place, or the recorded event that it repeats. */
@@ -47,6 +48,8 @@ export function createPlanner(deps: PlanDeps) {
   const heads = new Map<string, StreamHead>();
   const planned: { readonly sealable: SealableDraft; readonly prepared: PreparedDraft }[] = [];
   const ids = new Map<string, number>();
+  // Asked once: whatever puts a shred in force waits for the lease that this group holds.
+  const isAnyShredded = log.shreds.any();
 
   function streamIdOf(text: string): string {
     if (pseudonym.test(text) && deps.headOf(text) !== undefined) return text;
@@ -55,17 +58,40 @@ export function createPlanner(deps: PlanDeps) {
 
   function scopeIdOf(text: string, site: string): string {
     if (pseudonym.test(text) && log.streams.hasScope(text)) return text;
-    return keyring.scopeOf(text, site);
+    return namedScope(text, site);
   }
 
+  function namedScope(words: string, site: string): string {
+    return isAnyShredded
+      ? presentScope(keyring, log.shreds, words, site)
+      : keyring.scopeOf(words, site);
+  }
+
+  const streamOf = (draft: PreparedDraft): string =>
+    draft.exact === true ? draft.stream : streamIdOf(draft.stream);
+
   function scopeFor(draft: PreparedDraft, stream: string, head: StreamHead | undefined): string {
+    refuseShredded(draft, head?.scope);
+    if (draft.exact === true && draft.scope !== undefined) {
+      refuseShredded(draft, draft.scope);
+      return head?.scope ?? draft.scope;
+    }
     // A stream without a stated scope is a scope by itself: it can be shredded alone.
     const asked = draft.scope === undefined ? undefined : scopeIdOf(draft.scope, draft.site);
-    const scope = head?.scope ?? asked ?? keyring.scopeOf(draft.stream, draft.site);
+    const scope = head?.scope ?? asked ?? namedScope(draft.stream, draft.site);
+    refuseShredded(draft, scope);
     if (asked !== undefined && asked !== scope) {
       throw new HoldfastError("stream_scope_conflict", { stream });
     }
     return scope;
+  }
+
+  /** Nothing is sealed that nobody may ever open. What has no sections says nothing but its header. */
+  function refuseShredded({ sections }: PreparedDraft, scope: string | undefined): void {
+    if (!isAnyShredded || scope === undefined) return;
+    const section = sections.find(({ name }) => log.shreds.isShredded(scope, name));
+    if (section === undefined) return;
+    throw new HoldfastError("scope_shredded", { scope, section: section.name });
   }
 
   function planDraft(
@@ -73,10 +99,10 @@ export function createPlanner(deps: PlanDeps) {
     local: Map<string, StreamHead>,
     first: number,
   ): { readonly sealable: SealableDraft } {
-    const stream = streamIdOf(draft.stream);
+    const stream = streamOf(draft);
     const head = local.get(stream) ?? heads.get(stream) ?? deps.headOf(stream);
     const scope = scopeFor(draft, stream, head);
-    if (draft.ref !== undefined) checkRefs(log, draft, stream);
+    if (draft.ref !== undefined && draft.exact !== true) checkRefs(log, draft, stream);
     const streamSequence = (head?.vector[own] ?? 0) + 1;
     const vector = draft.concurrency === "exclusive" ? (head?.frontier ?? {}) : undefined;
     if (vector !== undefined && Object.keys(vector).length > limits.vectorEntriesMax) {
@@ -124,20 +150,20 @@ export function createPlanner(deps: PlanDeps) {
     const index = ids.get(draft.id);
     if (index !== undefined) {
       const other = planned[index];
-      const repeats = other !== undefined && repeatsDraft(draft, streamIdOf(draft.stream), other);
+      const repeats = other !== undefined && repeatsDraft(draft, streamOf(draft), other);
       if (!repeats) throw new HoldfastError("event_id_conflict", { id: draft.id });
       return { kind: "repeated", id: draft.id, index };
     }
     const stored = log.byId(draft.id);
     if (stored === undefined) return undefined;
-    if (!repeatsStored(deps, draft, streamIdOf(draft.stream), stored)) {
+    if (!repeatsStored(deps, draft, streamOf(draft), stored)) {
       throw new HoldfastError("event_id_conflict", { id: draft.id });
     }
     return { kind: "recorded", id: draft.id, stored };
   }
 
   function unmet(draft: PreparedDraft, expect: Expectation): AppendResult | undefined {
-    const stream = streamIdOf(draft.stream);
+    const stream = streamOf(draft);
     const frontier = (heads.get(stream) ?? deps.headOf(stream))?.frontier;
     const met = expect === "none" ? frontier === undefined : sameVector(frontier, expect);
     return met ? undefined : { status: "conflict", stream, frontier: frontier ?? {} };

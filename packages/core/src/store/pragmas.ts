@@ -48,6 +48,14 @@ export function configure(driver: SqliteDriver): void {
 }
 
 /**
+ * In an empty file, before anything else is written to it: its pages can be given back a few at a time. Later only
+ * writing the whole file anew changes that.
+ */
+export function preparePages(driver: SqliteDriver): void {
+  driver.exec("PRAGMA auto_vacuum = INCREMENTAL");
+}
+
+/**
  * What a killed process had committed may still be in the system's memory only. Nothing is acknowledged
  * before this has moved it to the medium.
  */

@@ -1,6 +1,7 @@
 import { openSqlite } from "@holdfast/node";
 import { describe, expect, it } from "vitest";
-import { checkFormat, createSchema, schemaDrift } from "./schema.ts";
+import { checkFormat, createSchema, formatOf, schemaDrift, storeFormat } from "./schema.ts";
+import { lowerSchema, raiseSchema } from "./schema-lifts.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
 
 function made(...statements: readonly string[]): SqliteDriver {
@@ -48,14 +49,15 @@ describe("schema of a store", () => {
     };
     expect(check("SELECT 1")).not.toThrow();
     expect(check("PRAGMA application_id = 7")).toThrow(/^store_foreign/);
-    expect(check("PRAGMA user_version = 3")).toThrow(/^store_newer.*format=3/);
+    expect(check("PRAGMA user_version = 4")).toThrow(/^store_newer.*format=4/);
     expect(check("PRAGMA user_version = 0")).toThrow(/^store_foreign.*format=0/);
   });
 
   const event = `INSERT INTO incarnations VALUES (1, 'd', 'i', 1);
     INSERT INTO events VALUES (1, '${"a".repeat(43)}', '${"b".repeat(36)}', 1, 1, 't', 's', 'a', 0, '{}');
     INSERT INTO commits VALUES (1, 1, 1, 'r', 'n');
-    INSERT INTO tiles VALUES (1, 0, 'r');`;
+    INSERT INTO tiles VALUES (1, 0, 'r');
+    INSERT INTO shreds VALUES ('scope', '', 'shred', 'leaf', 'frames-deleted');`;
   const again = (position: number, sequence: number): string =>
     `INSERT INTO events VALUES (${position}, '${"c".repeat(43)}', '${"d".repeat(36)}', 1, ${sequence}, 't', 's', 'a', 0, '{}')`;
 
@@ -66,6 +68,12 @@ describe("schema of a store", () => {
     "DELETE FROM commits",
     "UPDATE tiles SET root = 'x'",
     "DELETE FROM tiles",
+    "DELETE FROM shreds",
+    "UPDATE shreds SET state = 'keys-destroyed'",
+    "UPDATE shreds SET state = 'in-force'",
+    "UPDATE shreds SET scope = 'other'",
+    "UPDATE shreds SET state = 'undone'",
+    "INSERT OR REPLACE INTO shreds VALUES ('scope', '', 'shred', 'leaf', 'in-force')",
     "INSERT OR REPLACE INTO commits VALUES (1, 1, 1, 'other', 'n')",
     again(3, 2),
     again(1, 2),
@@ -77,6 +85,35 @@ describe("schema of a store", () => {
     expect(() => {
       driver.exec(statement);
     }).toThrow(/^store_constraint/);
+  });
+
+  it("lets a shred go forward", () => {
+    const driver = made(event);
+    for (const state of ["cleaned", "cleaned", "acknowledged"]) {
+      driver.exec(`UPDATE shreds SET state = '${state}'`);
+    }
+    expect(driver.prepare("SELECT state FROM shreds").all()).toEqual([{ state: "acknowledged" }]);
+  });
+
+  it("lifts format 2, which had no shreds", () => {
+    const driver = made("DROP TABLE shreds; PRAGMA user_version = 2");
+    raiseSchema(driver, storeFormat);
+    expect([formatOf(driver), schemaDrift(driver)]).toEqual([storeFormat, []]);
+    lowerSchema(driver, 2);
+    expect([formatOf(driver), schemaDrift(driver)]).toEqual([
+      2,
+      [
+        "missing index shreds_open",
+        "missing table shreds",
+        "missing trigger shreds_no_delete",
+        "missing trigger shreds_only_forward",
+      ],
+    ]);
+    raiseSchema(driver, storeFormat);
+    driver.exec("INSERT INTO shreds VALUES ('scope', '', 'shred', 'leaf', 'in-force')");
+    expect(() => {
+      lowerSchema(driver, 2);
+    }).toThrow("migration_irreversible");
   });
 
   it("takes the next event", () => {

@@ -1,5 +1,5 @@
 /**
- * Tables of a store, format 2. spec/store.md explains each.
+ * Tables of a store, format 3. spec/store.md explains each.
  *
  * `events`, `commits` and `tiles` are immutable by trigger. Triggers stop mistakes, not attackers: whoever
  * may run SQL can drop them, and the signed tree finds what was changed. An event is identified by its leaf;
@@ -11,7 +11,7 @@ import type { SqliteDriver } from "./sqlite-driver.ts";
 /** `PRAGMA application_id`: "HFST". */
 export const applicationId = 0x48465354;
 /** `PRAGMA user_version`. */
-export const storeFormat = 2;
+export const storeFormat = 3;
 
 const immutable = (table: string): string => `
 CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table}
@@ -19,7 +19,8 @@ BEGIN SELECT RAISE(ABORT, '${table} are never updated'); END;
 CREATE TRIGGER ${table}_no_delete BEFORE DELETE ON ${table}
 BEGIN SELECT RAISE(ABORT, '${table} are never deleted'); END;`;
 
-const outboxTables = `
+/** The outbox since format 2. */
+export const outboxTables = `
 CREATE TABLE outbox (
   position INTEGER PRIMARY KEY REFERENCES events (position),
   lane TEXT NOT NULL CHECK (lane IN ('normal', 'urgent')),
@@ -34,7 +35,7 @@ CREATE INDEX outbox_by_lease ON outbox (token) WHERE token IS NOT NULL;
 `;
 
 /** What sync keeps beside the events: format 2 added it. */
-const syncTables = `
+export const syncTables = `
 CREATE TABLE attempts (
   number INTEGER PRIMARY KEY,
   token INTEGER NOT NULL,
@@ -156,7 +157,32 @@ CREATE TABLE grants (
 ) STRICT;
 `;
 
-/** DDL of format 2; `schemaDrift` compares a store with it. */
+/**
+ * What is shredded here, and how far: format 3 added it. A row comes in the transaction of the event that puts the
+ * shred in force; it only ever moves forward.
+ */
+export const shredTables = `
+CREATE TABLE shreds (
+  scope TEXT NOT NULL,
+  section TEXT NOT NULL,
+  shred TEXT NOT NULL,
+  leaf TEXT NOT NULL,
+  state TEXT NOT NULL
+    CHECK (state IN ('in-force', 'keys-destroyed', 'frames-deleted', 'cleaned', 'acknowledged')),
+  PRIMARY KEY (scope, section, shred)
+) STRICT;
+CREATE INDEX shreds_open ON shreds (state) WHERE state <> 'acknowledged';
+CREATE TRIGGER shreds_no_delete BEFORE DELETE ON shreds
+BEGIN SELECT RAISE(ABORT, 'shreds are never deleted'); END;
+CREATE TRIGGER shreds_only_forward BEFORE UPDATE ON shreds
+WHEN NEW.scope <> OLD.scope OR NEW.section <> OLD.section OR NEW.shred <> OLD.shred
+  OR NEW.leaf <> OLD.leaf
+  OR instr('in-force keys-destroyed frames-deleted cleaned acknowledged', NEW.state)
+    < instr('in-force keys-destroyed frames-deleted cleaned acknowledged', OLD.state)
+BEGIN SELECT RAISE(ABORT, 'shreds only go forward'); END;
+`;
+
+/** DDL of format 3; `schemaDrift` compares a store with it. */
 export const schema = `
 CREATE TABLE store (
   name TEXT PRIMARY KEY,
@@ -277,6 +303,7 @@ CREATE TABLE snapshots (
   PRIMARY KEY (build, stream, folded)
 ) STRICT, WITHOUT ROWID;
 ${syncTables}
+${shredTables}
 `;
 
 /** Read models are made and dropped with their projections: outside the fixed schema. */
@@ -290,26 +317,14 @@ export function createSchema(driver: SqliteDriver): void {
   driver.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${storeFormat};`);
 }
 
-/**
- * Brings a store of an earlier format to this one, in the caller's transaction. Format 1 had no tables for
- * sync and an outbox without lease tokens: its entries are kept, none of them was under lease.
- */
-export function upgradeSchema(driver: SqliteDriver): void {
-  if (pragmaNumber(driver, "user_version") !== 1) return;
-  driver.exec(`
-    CREATE TEMP TABLE kept_outbox AS SELECT * FROM outbox;
-    DROP TABLE outbox;
-    ${outboxTables}
-    INSERT INTO outbox (position, lane, state, enqueued_at, attempts, next_at)
-      SELECT position, lane, state, enqueued_at, attempts, next_at FROM kept_outbox;
-    DROP TABLE kept_outbox;
-    ${syncTables}
-    PRAGMA user_version = ${storeFormat};`);
+/** Format of the database, whatever it holds. */
+export function formatOf(driver: SqliteDriver): number {
+  return pragmaNumber(driver, "user_version");
 }
 
-/** Is the store of an earlier format, which {@link upgradeSchema} lifts? */
+/** Is the store of an earlier format? `schema-lifts.ts` says how it is lifted. */
 export function isOlderFormat(driver: SqliteDriver): boolean {
-  return pragmaNumber(driver, "user_version") < storeFormat;
+  return formatOf(driver) < storeFormat;
 }
 
 interface NumberRow {

@@ -18,8 +18,8 @@ import { type MarkFile, type MarkReading, readMark } from "./mark.ts";
 import { configure, durableBarrier } from "./pragmas.ts";
 import { wasPulled } from "./pulled.ts";
 import { wasRestored } from "./restored.ts";
-import { checkFormat, isOlderFormat, schemaDrift, upgradeSchema } from "./schema.ts";
-import { createSqliteEventLog, inTransaction, type SqliteEventLog } from "./sqlite-event-log.ts";
+import { checkFormat, isOlderFormat, schemaDrift } from "./schema.ts";
+import { createSqliteEventLog, type SqliteEventLog } from "./sqlite-event-log.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
 
 /** Where a store lies, as its platform sees it. */
@@ -75,11 +75,11 @@ export function openForReading(deps: SessionDeps): Session {
  * again, and stays as it is: the connection that is returned is then for reading only.
  */
 export function openForWriting(deps: SessionDeps): Session {
-  let look = openSession(deps, "look");
+  let look = openSession(deps, "read");
   for (let times = 1; orClosed(look, () => behindMark(deps, look)); times++) {
     if (times === looksMax) return look;
     look.driver.close();
-    look = openSession(deps, "look");
+    look = openSession(deps, "read");
   }
   const session = orClosed(look, () => openSession(deps, "write"));
   look.driver.close();
@@ -114,10 +114,7 @@ export function openAccepted(deps: SessionDeps): Session {
   return session;
 }
 
-/** `look`: read only, and of an earlier format too, which a connection for writing then lifts. */
-type OpenMode = "read" | "look" | "write";
-
-function openSession(deps: SessionDeps, mode: OpenMode): Session {
+function openSession(deps: SessionDeps, mode: "read" | "write"): Session {
   const pageKey = deps.keyring.pageKey();
   const driver = deps.medium.openDriver(pageKey, { readOnly: mode !== "write" });
   pageKey.fill(0);
@@ -125,7 +122,7 @@ function openSession(deps: SessionDeps, mode: OpenMode): Session {
     configure(driver);
     checkFormat(driver);
     checkStoreId(driver, deps.keyring);
-    bringToFormat(driver, mode);
+    checkSchema(driver);
     const log = createSqliteEventLog({ crypto: deps.crypto, driver });
     const lease = createLease({ driver, clock: deps.clock, process: deps.process });
     return { driver, log, lease };
@@ -135,19 +132,14 @@ function openSession(deps: SessionDeps, mode: OpenMode): Session {
   }
 }
 
-function bringToFormat(driver: SqliteDriver, mode: OpenMode): void {
-  if (isOlderFormat(driver)) {
-    if (mode === "look") return;
-    if (mode === "read") throw new HoldfastError("store_older");
-    inTransaction(driver, () => {
-      upgradeSchema(driver);
-    });
-  }
+function checkSchema(driver: SqliteDriver): void {
+  if (isOlderFormat(driver)) throw new HoldfastError("store_older");
   const [drift] = schemaDrift(driver);
   if (drift !== undefined) throw new HoldfastError("store_drifted", { object: drift });
 }
 
-function checkStoreId(driver: SqliteDriver, keyring: Keyring): void {
+/** Throws `store_foreign` unless the database is that of the keyring. */
+export function checkStoreId(driver: SqliteDriver, keyring: Pick<Keyring, "storeId">): void {
   const row = driver
     .prepare("SELECT value FROM store WHERE name = 'store_id'")
     .get<{ value: string }>();
@@ -182,11 +174,47 @@ interface OwnRow {
 /**
  * The own device log that goes on with the provider of that id, by default the chosen one; where that provider
  * has none yet, the newest of all. `undefined` in a store that has none.
+ *
+ * Another process may record meanwhile. So marks are read first, which never lead, and then one state of the store:
+ * size, root and note of different moments would look like a history that somebody has written anew.
  */
 export function readOwnLog(
   deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
   session: Pick<Session, "driver" | "log">,
   provider: string | undefined = deps.keyring.providers.line(),
+): OwnLog | undefined {
+  const marks = readMarks(deps);
+  return inOneState(session.driver, () => judgeOwnLog(deps, session, provider, marks));
+}
+
+type MarkOf = (incarnation: string) => MarkReading;
+
+/** Marks of the logs that are known to be own; of a later one when it is asked for. */
+function readMarks({ keyring, medium }: Pick<SessionDeps, "keyring" | "medium">): MarkOf {
+  const mac = keyring.markMac();
+  const read = (incarnation: string): MarkReading => readMark(mac, medium.markFile(incarnation));
+  const known = new Map(
+    keyring.signingKeys().map(({ incarnation }) => [incarnation, read(incarnation)]),
+  );
+  return (incarnation) => known.get(incarnation) ?? read(incarnation);
+}
+
+/** Reads that see one committed state; within a transaction they do already. */
+function inOneState<T>(driver: SqliteDriver, reads: () => T): T {
+  if (driver.inTransaction) return reads();
+  driver.exec("BEGIN");
+  try {
+    return reads();
+  } finally {
+    if (driver.inTransaction) driver.exec("COMMIT");
+  }
+}
+
+function judgeOwnLog(
+  deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
+  session: Pick<Session, "driver" | "log">,
+  provider: string | undefined,
+  marks: MarkOf,
 ): OwnLog | undefined {
   const { driver, log } = session;
   const logs = driver
@@ -195,7 +223,7 @@ export function readOwnLog(
     )
     .all<OwnRow>();
   const own = lineOf(deps.keyring, logs, provider) ?? logs[0];
-  const lost = lostLog(deps, session);
+  const lost = lostLog(deps, session, marks);
   if (own === undefined) return lost;
   const root = rootOfLog(deps, log, own);
   const size = log.deviceLogSize(own.device, own.incarnation);
@@ -207,7 +235,7 @@ export function readOwnLog(
     if (at === size) return root;
     return commitAt.get<{ root: string }>(own.number, at)?.root;
   };
-  const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(own.incarnation));
+  const reading = marks(own.incarnation);
   const judged = {
     size,
     rootAt,
@@ -235,6 +263,7 @@ function rootOfLog(
   own: { readonly device: string; readonly incarnation: string },
 ): string {
   try {
+    if (log.deviceLogSize(own.device, own.incarnation) === 0) return base64(deps.crypto.sha256());
     const state = log.deviceLog(own.device, own.incarnation);
     return state === undefined ? "" : base64(rootOf(deps.crypto, state.head.range));
   } catch (error) {
@@ -251,12 +280,13 @@ function rootOfLog(
 function lostLog(
   deps: Pick<SessionDeps, "crypto" | "keyring" | "medium">,
   session: Pick<Session, "driver" | "log">,
+  marks: MarkOf,
 ): OwnLog | undefined {
   const ownFlag = session.driver.prepare(
     "SELECT own FROM incarnations WHERE device = ? AND incarnation = ?",
   );
   for (const { device, incarnation } of deps.keyring.signingKeys()) {
-    const reading = readMark(deps.keyring.markMac(), deps.medium.markFile(incarnation));
+    const reading = marks(incarnation);
     const size = session.log.deviceLogSize(device, incarnation);
     const disowned = ownFlag.get<{ own: number }>(device, incarnation)?.own === 0;
     const here = reading.mark?.folder === deps.medium.place.folder;

@@ -1,19 +1,14 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { type Holdfast, isHoldfastError } from "@holdfast/core";
 import { createNodeCrypto, openSqlite, systemRandom } from "@holdfast/node";
 import {
-  createFaultPlan,
-  createManualClock,
   createNoteDraft as note,
   createNoteRegistry,
   createRecordingObserver,
   createTestProcess,
-  createTestStore,
   createWeightDraft as weight,
   settle,
   type TestOpenOptions,
+  createStoreFiles,
 } from "@holdfast/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { limits } from "../std/limits.ts";
@@ -22,28 +17,11 @@ import { openForWriting } from "./session.ts";
 import { createWriter } from "./writer.ts";
 
 const crypto = createNodeCrypto();
-const folder = mkdtempSync(join(tmpdir(), "holdfast-sharing-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-});
-let files = 0;
+const stores = createStoreFiles({ crypto, random: systemRandom, openFile: openSqlite });
+afterAll(stores.remove);
 
 async function made() {
-  const path = join(folder, `store-${files++}.db`);
-  const clock = createManualClock();
-  const faults = createFaultPlan();
-  let create = true;
-  const test = await createTestStore({
-    crypto,
-    random: systemRandom,
-    clock,
-    timers: clock,
-    openDriver(pageKey, { readOnly }) {
-      const opened = faults.over(() => openSqlite({ path, pageKey, readOnly, create }));
-      create = false;
-      return opened;
-    },
-  });
+  const { test, clock, faults } = await stores.make();
   const registry = createNoteRegistry();
   const observer = createRecordingObserver();
   const open = (more: TestOpenOptions = {}): Promise<Holdfast> =>

@@ -19,6 +19,7 @@ import type {
   EventLog,
   StoredEvent,
 } from "./event-log.ts";
+import { createShredTable, type ShredTable } from "./shreds.ts";
 import type { SqliteDriver, SqlValue } from "./sqlite-driver.ts";
 import {
   advanceHead,
@@ -86,6 +87,8 @@ export interface SqliteEventLog extends EventLog {
   /** Events of a device log, without building its tree; 0 when it is not here. */
   deviceLogSize(device: string, incarnation: string): number;
   readonly streams: StreamHeads;
+  /** What is shredded here. */
+  readonly shreds: ShredTable;
 }
 
 /** Ports of the event log on SQLite. */
@@ -114,7 +117,7 @@ export function inTransaction<T>(driver: SqliteDriver, work: () => T): T {
 export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
   const { driver, crypto } = deps;
   const statements = prepareStatements(driver);
-  const streams = createStreamHeads(driver);
+  const [streams, shreds] = [createStreamHeads(driver), createShredTable(driver)];
   const incarnations = createIncarnationNumbers(driver);
 
   function head(): number {
@@ -268,12 +271,9 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
   }
 
   function withFrames(row: EventRow, headersOnly: boolean): StoredEvent {
-    return {
-      position: row.position,
-      leaf: row.leaf,
-      headerText: row.header,
-      frames: headersOnly ? [] : statements.frames.all<FrameRow>(row.position).map(frameOf),
-    };
+    const { position, leaf, header: headerText } = row;
+    const frames = headersOnly ? [] : statements.frames.all<FrameRow>(position).map(frameOf);
+    return { position, leaf, headerText, frames };
   }
 
   const one = (row?: EventRow) => (row === undefined ? undefined : withFrames(row, false));
@@ -284,6 +284,7 @@ export function createSqliteEventLog(deps: SqliteEventLogDeps): SqliteEventLog {
       encrypted: driver.capabilities.encrypted,
     },
     streams,
+    shreds,
     head,
     deviceLog,
     deviceLogSize,

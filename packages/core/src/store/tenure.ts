@@ -68,9 +68,11 @@ async function identityFor(
   chosen: ChosenProvider,
 ): Promise<WriterIdentity> {
   const restored = own !== undefined && wasRestored(deps, session.driver);
-  if (restored) checkLastNote(deps, session, own, keyOf(deps, own.incarnation));
+  if (restored && own.size > 0) checkLastNote(deps, session, own, keyOf(deps, own.incarnation));
   const reason = restored ? "restored" : openingReason(deps, own);
-  if (reason !== undefined) return openIncarnation(deps, session, token, own, reason, chosen);
+  if (reason !== undefined) {
+    return openIncarnation(deps, session, token, own && attestedLog(own), reason, chosen);
+  }
   invariant(own !== undefined, "a store without an incarnation opens its first");
   const key = keyOf(deps, own.incarnation);
   if (key.provider !== chosen.id) {
@@ -83,6 +85,12 @@ async function identityFor(
   checkLastNote(deps, session, own, key);
   const origin = originOf(deps, own.device, own.incarnation, key.provider);
   return { origin, key, generation: deps.keyring.providers.generation() };
+}
+
+/** A log that salvage found nothing of is named as its mark attests it. */
+function attestedLog(own: OwnLog): OwnLog {
+  const { mark } = own.reading;
+  return own.size > 0 || mark === undefined ? own : { ...own, size: mark.size, root: mark.root };
 }
 
 /** Opens the first incarnation of each provider that may be fallen back to, if it has none yet. */

@@ -1,13 +1,21 @@
 /**
  * The table `access`: the fold of access events, kept in the transaction that appends them, own and pulled.
- * It can be made anew from the log at any time, and `verify` compares the two.
+ * It can be made anew from the log at any time, and `verify` compares the two. What the fold says is shredded is put
+ * into the table `shreds` in the same transaction; that one only ever grows (`store/shreds.ts`).
  */
 import type { Header } from "../event/event.ts";
-import { accessGrantedType, accessRevokedType, everyScope } from "../event/system.ts";
+import { everyScope } from "../event/system.ts";
 import type { Keyring } from "../keys/keyring.ts";
+import { createShredTable, everySection, type ShredName } from "../store/shreds.ts";
 import type { AppendParticipant } from "../store/sqlite-event-log.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
-import { type AccessState, mayReadScope, foldAccess, isAccessType } from "./access-fold.ts";
+import {
+  accessTypes,
+  type AccessState,
+  mayReadScope,
+  foldAccess,
+  isAccessType,
+} from "./access-fold.ts";
 
 /** One row: a device may read a scope. */
 export interface AccessRow {
@@ -28,8 +36,29 @@ export interface AccessTable extends AppendParticipant {
   rows(): readonly AccessRow[];
   /** Rows that are not as the log says, by device and scope. */
   check(): readonly string[];
-  /** Makes the table anew; in the caller's transaction. */
+  /** Shreds that the log says are in force and the table does not know. */
+  checkShreds(): readonly string[];
+  /** Makes the table anew, and adds shreds; in the caller's transaction. */
   rebuild(): void;
+}
+
+function founderOf(driver: SqliteDriver): string | undefined {
+  const pinned = driver.prepare("SELECT value FROM store WHERE name = 'founder'");
+  const first = driver.prepare(
+    "SELECT device AS value FROM incarnations WHERE own = 1 ORDER BY number LIMIT 1",
+  );
+  return (pinned.get<{ value: string }>() ?? first.get<{ value: string }>())?.value;
+}
+
+/** The fold over the whole log, from its events. */
+export function readAccess(driver: SqliteDriver): AccessState {
+  const events = driver
+    .prepare(
+      `SELECT leaf, header FROM events WHERE type IN (${accessTypes.map(() => "?").join(", ")})`,
+    )
+    .all<{ leaf: string; header: string }>(...accessTypes)
+    .map(({ leaf, header }) => ({ leaf, header: JSON.parse(header) as Header }));
+  return foldAccess(events, founderOf(driver) ?? "");
 }
 
 /** The access table over one connection. */
@@ -38,11 +67,6 @@ export function createAccessTable(deps: {
   readonly keyring: Pick<Keyring, "renewDataKeys">;
 }): AccessTable {
   const { driver } = deps;
-  const pinned = driver.prepare("SELECT value FROM store WHERE name = 'founder'");
-  const first = driver.prepare(
-    "SELECT device AS value FROM incarnations WHERE own = 1 ORDER BY number LIMIT 1",
-  );
-  const select = driver.prepare("SELECT leaf, header FROM events WHERE type IN (?, ?)");
   const insert = driver.prepare(
     "INSERT INTO access (device, scope, role, hpke, leaf) VALUES (?, ?, ?, ?, ?)",
   );
@@ -50,22 +74,19 @@ export function createAccessTable(deps: {
     "SELECT device, scope, role, hpke, leaf FROM access ORDER BY device, scope",
   );
 
-  const founder = (): string | undefined =>
-    (pinned.get<{ value: string }>() ?? first.get<{ value: string }>())?.value;
+  const shreds = createShredTable(driver);
+  const founder = (): string | undefined => founderOf(driver);
   const rows = (): readonly AccessRow[] => all.all<AccessRow>();
 
-  function fold(): AccessState {
-    const events = select
-      .all<{ leaf: string; header: string }>(accessGrantedType, accessRevokedType)
-      .map(({ leaf, header }) => ({ leaf, header: JSON.parse(header) as Header }));
-    return foldAccess(events, founder() ?? "");
-  }
+  const fold = (): AccessState => readAccess(driver);
 
   function rebuild(): void {
     driver.prepare("DELETE FROM access").run();
-    for (const { device, scope, role, hpke, leaf } of rowsOf(fold())) {
+    const state = fold();
+    for (const { device, scope, role, hpke, leaf } of rowsOf(state)) {
       insert.run(device, scope, role, hpke, leaf);
     }
+    for (const name of shredsOf(state)) shreds.put(name);
   }
 
   return {
@@ -90,7 +111,24 @@ export function createAccessTable(deps: {
       const odd = [...wanted, ...found].filter((text) => !wanted.has(text) || !found.has(text));
       return [...new Set(odd.map((text) => text.split(" ").slice(0, 2).join(" ")))].toSorted();
     },
+    checkShreds() {
+      const found = new Set(shreds.rows().map(nameOf));
+      return shredsOf(fold())
+        .map(nameOf)
+        .filter((name) => !found.has(name));
+    },
   };
+}
+
+const nameOf = ({ scope, section, shred }: ShredName): string => [scope, section, shred].join(" ");
+
+/** What the log says is shredded: each scope of every shred that is in force. */
+export function shredsOf({ shreds }: Pick<AccessState, "shreds">): readonly ShredName[] {
+  return [...shreds].flatMap(([shred, { scopes, section = everySection, inForce }]) =>
+    inForce === undefined
+      ? []
+      : [...new Set(scopes)].map((scope) => ({ scope, section, shred, leaf: inForce })),
+  );
 }
 
 function rowsOf({ devices }: AccessState): readonly AccessRow[] {

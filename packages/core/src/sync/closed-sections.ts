@@ -13,6 +13,8 @@ export interface ClosedSections extends AppendParticipant {
   take(key: string, generation: number): readonly string[];
   /** Is it noted that the stream has a section under that key? */
   has(key: string, generation: number, stream: string): boolean;
+  /** Keys that are here all the same: a process ended between the keyring and the store. */
+  openable(): readonly { readonly key: string; readonly generation: number }[];
   /** Is there a section here whose key is not? */
   any(): boolean;
 }
@@ -50,6 +52,17 @@ export function createClosedSections(deps: {
       });
     },
     has: (key, generation, stream) => values.get(nameOf(key, generation) + stream) !== undefined,
+    openable() {
+      const noted = new Set(
+        values.list(prefix).map(({ name }) => name.slice(prefix.length, name.lastIndexOf("/"))),
+      );
+      return [...noted]
+        .map((text) => {
+          const at = text.lastIndexOf("/");
+          return { key: text.slice(0, at), generation: Number(text.slice(at + 1)) };
+        })
+        .filter(({ key, generation }) => keyring.dataKey(key, generation) !== undefined);
+    },
     any: () => some.get(prefix, `${prefix}\uFFFF`) !== undefined,
   };
 }

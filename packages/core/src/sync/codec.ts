@@ -34,6 +34,7 @@ export const messageSchemas: Readonly<Record<string, JsonSchema>> = {
   InclusionAnswer: shapes.inclusionAnswerShape.schema,
   InclusionRequest: shapes.inclusionRequestShape.schema,
   LeavesAnswer: shapes.leavesAnswerShape.schema,
+  PresentRequest: shapes.presentRequestShape.schema,
   PullControl: shapes.pullControlShape.schema,
   PullRequest: shapes.pullRequestShape.schema,
   PushAnswer: shapes.pushAnswerShape.schema,

@@ -25,6 +25,7 @@ import {
   type LaneWork,
   type WorkEnd,
 } from "./lane.ts";
+import { presentReceipts } from "./present-receipts.ts";
 import { createPullLane } from "./pull-lane.ts";
 import { createPushLane } from "./push-lane.ts";
 import { resumeSync } from "./resume.ts";
@@ -120,13 +121,21 @@ function syncLanes(deps: SyncEngineDeps, hooks: EngineHooks): EngineLanes {
   });
   const exchange = (lane: LaneName) =>
     createExchange({ ...deps, lane, auth, reached: hooks.reached });
-  const push = createPushLane({ ...deps, exchange: exchange("push"), pushed: hooks.pushed });
+  const tailLost = hooks.askPush;
+  const push = createPushLane({
+    ...deps,
+    tailLost,
+    exchange: exchange("push"),
+    pushed: hooks.pushed,
+  });
   const pull = createPullLane({
     ...deps,
+    tailLost,
     exchange: exchange("pull"),
     pollMs: hooks.pollMs,
     pulled: hooks.pulled,
     afterPull: async (options) => {
+      await presentReceipts(deps.store, deps.transport, { call: (send) => send(options) });
       const appended = (await deps.afterPull?.(options)) ?? 0;
       if (appended > 0) hooks.askPush();
     },

@@ -8,13 +8,19 @@ import type { Observer } from "../telemetry/observer.ts";
 import type { ExchangeTools } from "./exchange.ts";
 import type { WorkEnd } from "./lane.ts";
 import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
+import { presentReceipts, showCheckpoint } from "./present-receipts.ts";
 import type { ShownLog, SyncStore } from "./sync-store.ts";
 import type { Transport } from "./transport.ts";
 
 export interface FollowDeps {
-  readonly store: Pick<SyncStore, "planEpoch" | "takeEpoch">;
-  readonly transport: Pick<Transport, "epoch">;
+  readonly store: Pick<
+    SyncStore,
+    "planEpoch" | "takeEpoch" | "planShow" | "planPresent" | "presented"
+  >;
+  readonly transport: Pick<Transport, "epoch" | "present">;
   readonly observer: Observer;
+  /** Told when events that were delivered wait again. */
+  readonly tailLost?: () => void;
 }
 
 /**
@@ -22,7 +28,7 @@ export interface FollowDeps {
  * showed one contradicts. Throws what the transport throws.
  */
 export async function followLog(
-  { store, transport, observer }: FollowDeps,
+  { store, transport, observer, tailLost }: FollowDeps,
   tools: Pick<ExchangeTools, "call">,
   shown?: ShownLog,
 ): Promise<WorkEnd | undefined> {
@@ -50,14 +56,18 @@ export async function followLog(
     }
     moved = true;
     if (outcome.status === "followed") tell(outcome.tailLost);
+    // Before anything is pushed again: the server then knows what it lost.
+    await presentReceipts(store, transport, tools);
     if (shown === undefined) break;
     request = store.planEpoch();
   }
   return moved || shown !== undefined ? askedAgain : undefined;
 
-  function tell(tailLost: boolean): void {
-    observer.count("sync_logs_followed", 1, { result: tailLost ? "tail_lost" : "whole" });
-    if (tailLost) observer.log("warn", "sync_log_tail_lost");
+  function tell(isLost: boolean): void {
+    observer.count("sync_logs_followed", 1, { result: isLost ? "tail_lost" : "whole" });
+    if (!isLost) return;
+    observer.log("warn", "sync_log_tail_lost");
+    tailLost?.();
   }
 }
 
@@ -68,7 +78,8 @@ const askedAgain: WorkEnd = {
 
 /**
  * As {@link followLog}, after a failure of a request that named a checkpoint of that size: where the server has less
- * of its log than that, another one may go on for it. `undefined`: it was another failure, or nothing goes on.
+ * of its log than that, another one may go on for it. Where none does, the server is shown what it has signed, and
+ * refuses with `server_put_back`. `undefined`: it was another failure, or nothing goes on and nothing is beyond.
  */
 export async function followBehind(
   deps: FollowDeps,
@@ -79,12 +90,18 @@ export async function followBehind(
   if (!isLogBehind(error)) return undefined;
   // The other lane may have followed it meanwhile.
   const now = deps.store.planEpoch()?.size;
-  return now === named ? followLog(deps, tools) : askedAgain;
+  if (now !== named) return askedAgain;
+  const followed = await followLog(deps, tools);
+  if (followed !== undefined) return followed;
+  await showCheckpoint(deps.store, (request) =>
+    tools.call((options) => deps.transport.present(request, options)),
+  );
+  return undefined;
 }
 
-/** Does the server have less of its log than the request named? */
+/** Does the server have less than the request named: of its log, of positions, or of a device log? */
 export function isLogBehind(error: unknown): boolean {
-  return isHoldfastError(error, "server_behind") && error.details["part"] === "checkpoint";
+  return isHoldfastError(error, "server_behind");
 }
 
 /** A proxy's 404 says nothing of the server's logs: its own answers name their request. */

@@ -5,6 +5,7 @@ import type { AccessGrantedPub, AccessRevokedPub, KeyGrantedPub } from "../event
 import type { Keyring } from "../keys/keyring.ts";
 import type { Clock, Crypto, Random } from "../std/ports.ts";
 import type { Observer } from "../telemetry/observer.ts";
+import type { ShredTable } from "../store/shreds.ts";
 import type { AccessRow } from "./access-table.ts";
 import type { AccessState } from "./access-fold.ts";
 import type { KeyLedger } from "./key-ledger.ts";
@@ -53,6 +54,8 @@ export interface GrantStore {
   access(): AccessState;
   rows(): readonly AccessRow[];
   grants(): readonly GrantRow[];
+  /** What is shredded here: its keys are neither taken nor given. */
+  shreds(): Pick<ShredTable, "any" | "isShredded">;
   readonly values: LocalValues;
   /** What the log says of granted keys, up to now. */
   ledger(): KeyLedger;

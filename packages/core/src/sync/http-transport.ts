@@ -155,6 +155,9 @@ export function createHttpTransport(deps: HttpTransportDeps, url: string): Trans
         options,
         shapes.epochAnswerShape,
       ),
+    async present(request, options) {
+      await answerTo(json("/v1/log/receipts", shapes.presentRequestShape, request), options);
+    },
     tail,
   };
 }

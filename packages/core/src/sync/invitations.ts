@@ -145,7 +145,7 @@ export async function withdrawAccess(
 }
 
 /** Throws `access_denied` unless this device is an admin of its tenant. */
-function assertAdmin(store: GrantStore): void {
+export function assertAdmin(store: GrantStore): void {
   const device = store.device();
   if (device === store.founder()) return;
   if (store.access().devices.get(device)?.role === "admin") return;

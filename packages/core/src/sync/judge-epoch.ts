@@ -8,12 +8,14 @@
  */
 import { endsAfter, logStep, openEpoch } from "../proof/check-epoch.ts";
 import type { Checkpoint } from "../proof/checkpoint.ts";
+import { parseEpoch } from "../proof/server-epoch.ts";
 import { openSignedCheckpoint, publicKeyOf } from "../proof/server-key.ts";
 import { base64, type Bytes } from "../std/bytes.ts";
 import type { ErrorCode } from "../std/errors.ts";
 import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
 import type { ServerLogView } from "./server-log-view.ts";
 import type { SyncTables } from "./sync-tables.ts";
+import { takeLostTail } from "./take-lost-tail.ts";
 
 /** What is known when the answer arrives. */
 export interface EpochView extends ServerLogView {
@@ -100,13 +102,17 @@ export function keepEpoch(tables: SyncTables, judged: JudgedEpoch, at: number): 
   if (server !== undefined) {
     tables.put("server", JSON.stringify({ ...server, log: next.origin }));
   }
+  // Numbers of grants are in no checkpoint: a restored server may have given them anew.
+  if (logStep(last.origin, next.origin) === "restored") tables.put("grants/after", "0");
   if (!tailLost || held === undefined) return;
   const { log, size } = held;
+  const returned = takeLostTail(tables, parseEpoch(answer.epoch.text));
   tables.keepEvidence(`server_log_tail_lost/${next.origin}`, {
     code: "server_log_tail_lost",
     at,
     held: tables.checkpointNote(log, size) ?? "",
     last: answer.last,
     epoch: answer.epoch.text,
+    returned,
   });
 }

@@ -50,6 +50,8 @@ export interface PageView extends ServerLogView {
   /** The key of a device log whose opening is held. */
   keyOf(device: string, incarnation: string): PublicKey | undefined;
   isOwn(device: string, incarnation: string): boolean;
+  /** Size of the newest note that is held of a log of which a restored server has less; `undefined`: it has not. */
+  lostSize(device: string, incarnation: string): number | undefined;
 }
 
 /** A device log of a page, proven. */
@@ -69,6 +71,8 @@ export interface JudgedLog {
   /** Size of the note that was held before; 0: none. */
   readonly before: number;
   readonly consistency: readonly Bytes[];
+  /** A restored server has less of it than is held here. */
+  readonly behind: boolean;
 }
 
 /** A page, proven. */
@@ -93,12 +97,20 @@ export type PageVerdict =
   | { readonly status: "verified"; readonly page: JudgedPage }
   | { readonly status: "overtaken" }
   | { readonly status: "moved"; readonly shown: ShownLog }
+  /** A restored server has those logs again as far as they are held here: asked again, it can prove it. */
+  | { readonly status: "returned"; readonly logs: readonly ReturnedName[] }
   | {
       readonly status: "refused";
       readonly code: ErrorCode;
       /** What is wrong, for the evidence: `event 3`, `log 1`. */
       readonly object: string;
     };
+
+/** A device log, by its names. */
+export interface ReturnedName {
+  readonly device: string;
+  readonly incarnation: string;
+}
 
 /** Thrown inside this module only: a page is refused at the first thing that is wrong. */
 class Refusal extends Error {
@@ -135,6 +147,8 @@ export function judgePage(view: PageView, request: PullRequest, page: PullPage):
     const { judged } = verdict;
     const read = page.events.map((event, at) => readEvent(view, request, page, event, at));
     const openings = page.logs.map((log, at) => readOpening(view, log, at));
+    const returned = page.logs.filter((log, at) => hasReturned(view, request, log, openings[at]));
+    if (returned.length > 0) return { status: "returned", logs: returned };
     const logs = page.logs.map((log, at) =>
       judgeLog(view, judged, page, { request, log, at, read, openings }),
     );
@@ -309,6 +323,7 @@ function judgeLog(
     device,
     incarnation,
     own: view.isOwn(device, incarnation),
+    behind: size < (view.lostSize(device, incarnation) ?? 0),
     opening: opening.sealed,
     size,
     root,
@@ -319,6 +334,20 @@ function judgeLog(
     hashes: log.hashes,
     ...checkContinuation(view, request, log, { size, root: signed.root }, object),
   };
+}
+
+/** Does its note reach what a restored server had lost of the log, and the page not join the two? */
+function hasReturned(
+  view: PageView,
+  request: PullRequest,
+  { device, incarnation, note }: PulledLog,
+  opening: ReadOpening | undefined,
+): boolean {
+  const lost = view.lostSize(device, incarnation);
+  if (lost === undefined || opening === undefined) return false;
+  const signed = openSignedCheckpoint(view.crypto, note, opening.key);
+  const named = request.held[originKey(device, incarnation)];
+  return (signed?.size ?? 0) >= lost && named !== lost;
 }
 
 function readStatement(

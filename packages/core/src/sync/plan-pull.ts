@@ -26,7 +26,7 @@ export function planPull(
   const together = behind.filter(({ position }) => position === after);
   const named = together.slice(0, limits.pullScopesMax).map(({ scope }) => scope);
   const owns = own === undefined ? [] : receiptedNotes(tables);
-  const notes = [...owns, ...tables.foreignNotes(limits.pullOriginsMax - owns.length)];
+  const notes = [...owns, ...foreignNotes(tables, limits.pullOriginsMax - owns.length)];
   const held = notes.map(
     ({ device, incarnation, size }) => [originKey(device, incarnation), size] as const,
   );
@@ -39,6 +39,27 @@ export function planPull(
     held: Object.fromEntries(held),
     ...(own === undefined ? {} : { own: true }),
   };
+}
+
+/** Foreign logs at their newest notes; where a restored server lost that one, at the newest that it knows of. */
+function foreignNotes(
+  tables: SyncTables,
+  limit: number,
+): readonly { readonly device: string; readonly incarnation: string; readonly size: number }[] {
+  const lost = new Set(
+    tables.lostLogs().map(({ device, incarnation }) => originKey(device, incarnation)),
+  );
+  return tables
+    .foreignNotes(limit)
+    .map(({ number, device, incarnation, size }) => {
+      const isLost = lost.has(originKey(device, incarnation));
+      return {
+        device,
+        incarnation,
+        size: isLost ? (tables.largestReceipt(number)?.size ?? 0) : size,
+      };
+    })
+    .filter(({ size }) => size > 0);
 }
 
 /** Own logs at the sizes that the server has receipted: it can prove that it goes on from there. */
@@ -80,6 +101,19 @@ export function fetchGranted(
   // Granted before the pull began: the server had it in force from the first page on.
   if (granted.position <= Number(tables.value("pull_began") ?? 0)) return;
   for (const scope of granted.scopes) tables.putPull(scope, 0);
+}
+
+/** A restored server has that log again: what was passed over of it is fetched. */
+export function endLost(
+  tables: SyncTables,
+  { device, incarnation }: { readonly device: string; readonly incarnation: string },
+): void {
+  const from = tables.lostLog(device, incarnation)?.from;
+  tables.dropLost(device, incarnation);
+  if (from === undefined) return;
+  for (const { scope, position } of tables.pulls()) {
+    if (position > from) tables.putPull(scope, from);
+  }
 }
 
 const readableName = "header_version";

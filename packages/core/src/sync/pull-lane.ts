@@ -15,10 +15,12 @@ import type { CallOptions, Transport } from "./transport.ts";
 /** What {@link createPullLane} needs. */
 export interface PullLaneDeps {
   readonly store: SyncStore;
-  readonly transport: Pick<Transport, "pull" | "epoch">;
+  readonly transport: Pick<Transport, "pull" | "epoch" | "present">;
   readonly exchange: Exchange;
   readonly random: Random;
   readonly observer: Observer;
+  /** Told when events that were delivered wait again. */
+  readonly tailLost?: () => void;
   /** How long an idle lane rests, milliseconds, before the spread. */
   readonly pollMs: () => number;
   /** Told how many events a page brought. */

@@ -28,11 +28,13 @@ import type { Transport } from "./transport.ts";
 /** What {@link createPushLane} needs. */
 export interface PushLaneDeps {
   readonly store: SyncStore;
-  readonly transport: Pick<Transport, "push" | "epoch">;
+  readonly transport: Pick<Transport, "push" | "epoch" | "present">;
   readonly exchange: Exchange;
   readonly clock: Clock;
   readonly random: Random;
   readonly observer: Observer;
+  /** Told when events that were delivered wait again. */
+  readonly tailLost?: () => void;
   /** Told what an exchange delivered. */
   readonly pushed: (delivered: number, rejected: number) => void;
 }

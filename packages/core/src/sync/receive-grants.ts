@@ -141,9 +141,20 @@ function take(store: GrantStore, access: AccessState, grant: string, granted: Gr
       ? { status: "known", key: names.id, generation: names.generation }
       : { status: "refused", code: "grant_contradicts" };
   }
+  // Whoever granted it had not heard of the shred yet: the key goes no further.
+  if (granted.kind === "data" && isShredded(store, granted)) {
+    return { status: "refused", code: "scope_shredded" };
+  }
   if (granted.kind === "pseudonym") keyring.addPseudonymKey(granted.key);
   else keyring.addDataKey(granted);
   return { status: "taken", key: names.id, generation: names.generation };
+}
+
+function isShredded(
+  { keyring, shreds }: GrantStore,
+  { scope, section }: { readonly scope: string; readonly section: string },
+): boolean {
+  return keyring.shreds.isShredded(scope, section) || shreds().isShredded(scope, section);
 }
 
 function heldKey({ keyring }: GrantStore, granted: GrantedKey): Uint8Array | undefined {

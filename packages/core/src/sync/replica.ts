@@ -18,8 +18,10 @@ import { judgePush, type PushVerdict } from "./judge-push.ts";
 import { keepEvidence } from "./evidence.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { PushAnswer } from "./messages/push.ts";
-import { planPull } from "./plan-pull.ts";
+import { endLost, planPull } from "./plan-pull.ts";
 import { planPush } from "./plan-push.ts";
+import { localValues } from "./local-values.ts";
+import { planPresent, planShow } from "./present-receipts.ts";
 import type { ServerLogView } from "./server-log-view.ts";
 import type {
   PlannedPush,
@@ -33,6 +35,7 @@ import { createSyncTables, type KnownLog, mainLog, type SyncTables } from "./syn
 import { createAcknowledgements } from "./rest/acknowledgements.ts";
 import { storePage } from "./take-pull.ts";
 import { planEpoch, takeEpoch } from "./take-epoch.ts";
+import { presentName } from "./take-lost-tail.ts";
 import { settlePush } from "./take-push.ts";
 import { readWatermarks } from "./watermarks.ts";
 
@@ -137,12 +140,7 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
         });
       });
     },
-    planEpoch: () => planEpoch(tables()),
-    takeEpoch: (request, answer, shown) =>
-      turn(({ tables: of, within }) => {
-        const log = serverLogView(crypto, of);
-        return takeEpoch({ log, clock, tables: of, within }, request, answer, shown);
-      }),
+    ...followingLogs(deps, tables, turn),
     watermarks() {
       const { driver, outbox } = deps.session();
       return readWatermarks(driver, outbox);
@@ -216,6 +214,12 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     const verdict = judgePage(pageView(of, keyring, crypto), request, page);
     if (verdict.status === "overtaken") return { status: "stored", events: 0, more: true };
     if (verdict.status === "moved") return { status: "moved", shown: verdict.shown };
+    if (verdict.status === "returned") {
+      at.within(() => {
+        for (const name of verdict.logs) endLost(of, name);
+      });
+      return { status: "stored", events: 0, more: true };
+    }
     if (verdict.status === "refused") return refusePage(at, page, verdict.code, verdict.object);
     const { driver, log, participants } = session;
     const { device } = newestOwn(of);
@@ -247,6 +251,35 @@ export function createReplica(deps: ReplicaDeps): SyncStore {
     });
     return { status: "contradiction", code };
   }
+}
+
+/** The step to the log that goes on, and what is shown to a server that knows less of its log. */
+function followingLogs(
+  { crypto, clock, onCommitted }: ReplicaDeps,
+  tables: () => SyncTables,
+  turn: ReturnType<typeof createTurn>,
+): Pick<SyncStore, "planEpoch" | "takeEpoch" | "planShow" | "planPresent" | "presented"> {
+  return {
+    planEpoch: () => planEpoch(tables()),
+    async takeEpoch(request, answer, shown) {
+      const outcome = await turn(({ tables: of, within }) => {
+        const log = serverLogView(crypto, of);
+        return takeEpoch({ log, clock, tables: of, within }, request, answer, shown);
+      });
+      // What a restored server lost waits again.
+      if (outcome.status === "followed" && outcome.tailLost) onCommitted();
+      return outcome;
+    },
+    planShow: () => planShow(tables()),
+    planPresent: () => planPresent(tables()),
+    async presented() {
+      await turn(({ session: { driver }, within }) => {
+        within(() => {
+          localValues(driver).remove(presentName);
+        });
+      });
+    },
+  };
 }
 
 function newestOwn(of: SyncTables): KnownLog {
@@ -293,15 +326,23 @@ function keepAnswer(
 function pageView(of: SyncTables, keyring: Keyring, crypto: Crypto): PageView {
   const numberOf = (device: string, incarnation: string): number =>
     of.log(device, incarnation)?.number ?? -1;
+  /** How far the server need know a log. */
+  function mostOf(device: string, incarnation: string): number {
+    const known = of.log(device, incarnation);
+    if (known === undefined) return 0;
+    // Of an own log what the server has receipted: of the rest it need not know.
+    if (known.own === 1) return of.pushed(known.number).size;
+    const isLost = of.lostLog(device, incarnation) !== undefined;
+    return isLost ? (of.largestReceipt(known.number)?.size ?? 0) : Number.MAX_SAFE_INTEGER;
+  }
+
   return {
     ...serverLogView(crypto, of),
+    lostSize: (device, incarnation) => of.lostLog(device, incarnation)?.size,
     keyring,
     tenant: keyring.tenant,
     newestNote(device, incarnation) {
-      const known = of.log(device, incarnation);
-      // Of an own log what the server has receipted: of the rest it need not know.
-      const most = known?.own === 1 ? of.pushed(known.number).size : Number.MAX_SAFE_INTEGER;
-      const note = of.noteWithin(known?.number ?? -1, most);
+      const note = of.noteWithin(numberOf(device, incarnation), mostOf(device, incarnation));
       if (note === undefined) return undefined;
       return { size: note.size, root: fromBase64(note.root) ?? new Uint8Array(0) };
     },

@@ -13,6 +13,7 @@ import type { GrantedKey } from "../keys/grant.ts";
 import { type AccessState, type DeviceAccess, mayReadScope, mayVouch } from "./access-fold.ts";
 import type { AccessDraft, GrantStore } from "./grant-store.ts";
 import type { KeyLedger } from "./key-ledger.ts";
+import { lostGrantName, lostGrantPrefix } from "./lost-grants.ts";
 import type { CallOptions, Transport } from "./transport.ts";
 
 const outgoingPrefix = "grants/outgoing/";
@@ -50,7 +51,8 @@ function standOf(store: GrantStore, access: AccessState): string {
     device,
     ...scopes.values(),
   ]);
-  return [store.ledger().position, store.keyring.dataKeys().length, ...leaves].join(" ");
+  const again = store.values.count(lostGrantPrefix);
+  return [store.ledger().position, store.keyring.dataKeys().length, again, ...leaves].join(" ");
 }
 
 /** Sends what is due. Throws what the transport and an append throw; nothing is lost. */
@@ -87,8 +89,10 @@ export async function sendGrants(
     appended += await nameInLog(store, batch);
     await transport.sendGrants({ grants: batch.map(({ grant }) => grant) }, options);
     await store.transact((writes) => {
-      for (const { digest, key, generation, device } of batch) {
+      for (const entry of batch) {
+        const { digest, key, generation, device } = entry;
         writes.values.remove(outgoingPrefix + digest);
+        writes.values.remove(lostGrantName(entry));
         const at = store.clock.now();
         writes.put({ key, generation, recipient: device, state: "sent", at });
       }
@@ -131,7 +135,12 @@ function missingGrants(
   const under = new Set(except.outgoing.map((entry) => nameOf(entry)));
   const missing: Missing[] = [];
   const pseudonym = { id: keyring.tenant, generation: 1, scope: undefined };
-  const held = [pseudonym, ...keyring.dataKeys()];
+  const shreds = store.shreds();
+  const isAnyShredded = shreds.any();
+  const granted = keyring
+    .dataKeys()
+    .filter(({ scope, section }) => !isAnyShredded || !shreds.isShredded(scope, section));
+  const held = [pseudonym, ...granted];
   for (const [device, { hpke, scopes }] of access.devices) {
     if (device === store.device() || except.unusable.has(hpke)) continue;
     for (const { id, generation, scope } of held) {
@@ -157,6 +166,8 @@ function isGranted(
 ): boolean {
   // Who grants a key to others has it.
   if (ledger.holders(key, generation).has(device)) return true;
+  if (store.values.get(lostGrantName({ device, hpke, key, generation })) !== undefined)
+    return false;
   for (const author of ledger.granters(key, generation, device, hpke)) {
     if (author === store.device() || mayVouch(access, store.founder(), author)) return true;
   }

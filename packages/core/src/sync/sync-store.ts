@@ -7,6 +7,7 @@ import type { IndexRanges } from "../proof/server-leaf.ts";
 import type { EnrolAnswer, EnrolRequest } from "./messages/enrol.ts";
 import type { EpochAnswer, EpochRequest } from "./messages/epoch.ts";
 import type { Hello } from "./messages/hello.ts";
+import type { PresentRequest } from "./messages/present.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { PushAnswer, PushRequest } from "./messages/push.ts";
 
@@ -135,6 +136,12 @@ export interface SyncStore {
     answer: EpochAnswer | undefined,
     shown?: ShownLog,
   ): Promise<EpochOutcome>;
+  /** What a server that has less of its log is shown; `undefined`: no checkpoint is held. */
+  planShow(): PresentRequest | undefined;
+  /** Receipts that a restored server lost and has not been presented yet. */
+  planPresent(): readonly PresentRequest[];
+  /** They were presented. */
+  presented(): Promise<void>;
   watermarks(): SyncWatermarks;
   /** Code of the contradiction that sync stopped for, until a person resumes it; outlives the process. */
   evidence(): string | undefined;

@@ -6,6 +6,7 @@ import type { IndexRanges, ProvenLeaf, ServerLeafKind } from "../proof/server-le
 import { type Bytes, concat, fromBase64 } from "../std/bytes.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import type { NewerEvent } from "./newer-event.ts";
+import { lostReceipts } from "./lost-receipts.ts";
 import { serverLogSteps } from "./server-log-steps.ts";
 import type { ServerIdentity } from "./sync-store.ts";
 
@@ -98,6 +99,7 @@ export function createSyncTables(driver: SqliteDriver) {
     ...deviceLogs(driver, one),
     ...serverLog(driver, one),
     ...serverLogSteps(driver),
+    ...lostReceipts(driver),
     ...pushedLogs(driver, one),
     ...pulledScopes(driver),
   };
@@ -244,17 +246,20 @@ function deviceLogs(driver: SqliteDriver, one: One) {
         )
         .all<OwnKnownLog>();
     },
-    /** Foreign logs with the size of the newest note that is held, the newest logs first. */
-    foreignNotes(
-      limit: number,
-    ): readonly { readonly device: string; readonly incarnation: string; readonly size: number }[] {
+    /** Foreign logs with the size of the newest note that is held, the newest logs first; all, or so many. */
+    foreignNotes(limit = -1): readonly {
+      readonly number: number;
+      readonly device: string;
+      readonly incarnation: string;
+      readonly size: number;
+    }[] {
       return driver
         .prepare(
-          `SELECT device, incarnations.incarnation AS incarnation,
+          `SELECT number, device, incarnations.incarnation AS incarnation,
              (SELECT max(size) FROM commits WHERE commits.incarnation = incarnations.number) AS size
            FROM incarnations WHERE own = 0 AND size IS NOT NULL ORDER BY number DESC LIMIT ?`,
         )
-        .all<{ device: string; incarnation: string; size: number }>(limit);
+        .all<{ number: number; device: string; incarnation: string; size: number }>(limit);
     },
     /** Greatest sequence; the size of an own log. */
     lastSequence(log: number): number {
@@ -377,21 +382,6 @@ function serverLog(driver: SqliteDriver, one: One) {
           log,
           kind,
         ) !== undefined
-      );
-    },
-    /** The newest receipt of at least that size. */
-    receiptCovering(log: number, size: number) {
-      return one<{
-        readonly leaf: string;
-        readonly log: string;
-        readonly index: number;
-        readonly treeSize: number;
-        readonly path: Uint8Array;
-      }>(
-        `SELECT leaf, log, leaf_index AS "index", log_size AS treeSize, path FROM server_leaves
-         WHERE incarnation = ? AND kind = 'receipt' AND size >= ? ORDER BY number DESC LIMIT 1`,
-        log,
-        size,
       );
     },
     /** Where a kept statement stands in the server log. */

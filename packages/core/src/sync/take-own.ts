@@ -8,7 +8,7 @@
  * cannot be joined: it stays as it is, with evidence.
  */
 import { isCurrentHeader, parseHeader } from "../event/header.ts";
-import { createTreeBuilder, leafHash } from "../proof/tree.ts";
+import { createTreeBuilder, emptyRange, leafHash } from "../proof/tree.ts";
 import { readIncarnationPub } from "../seal/incarnation.ts";
 import type { Frame, SealedEvent } from "../seal/sealed-event.ts";
 import { base64, base64url, fromBase64, fromBase64url, utf8 } from "../std/bytes.ts";
@@ -103,8 +103,8 @@ function whole(
   if (values.count(prefix) !== log.size - size) return undefined;
   const aside = values.list(prefix);
   const state = stored.deviceLog(known.device, known.incarnation);
-  invariant(state !== undefined, "an own log that is known has events");
-  const tree = createTreeBuilder(crypto, state.head.range);
+  // Salvage may have found nothing of it.
+  const tree = createTreeBuilder(crypto, state?.head.range ?? emptyRange);
   const events = aside.map(({ value }) => readBody(crypto, value));
   for (const { leaf } of events) tree.append(fromBase64url(leaf) as Uint8Array<ArrayBuffer>);
   // Another branch of the log, or an event under an id that was recorded anew here, does not join.

@@ -2,11 +2,12 @@
 import { originKey } from "../event/event.ts";
 import { headerVersion } from "../event/header.ts";
 import { accessGrantedType } from "../event/system.ts";
-import type { SealedEvent } from "../seal/sealed-event.ts";
+import type { Frame, SealedEvent } from "../seal/sealed-event.ts";
 import type { Crypto } from "../std/ports.ts";
 import { extendPulled } from "../store/pulled.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import type { AppendParticipant, SqliteEventLog } from "../store/sqlite-event-log.ts";
+import type { ShredTable } from "../store/shreds.ts";
 import type { StreamHead } from "../store/stream-heads.ts";
 import type { JudgedCheckpoint } from "./server-log-view.ts";
 import { keepCheckpoint } from "./server-log-view.ts";
@@ -39,10 +40,11 @@ export function storePage(
   deps: TakePullDeps,
   request: PullRequest,
   page: PullPage,
-  judged: JudgedPage,
+  shown: JudgedPage,
 ): StoredPage {
   const { tables } = deps;
-  const foreign = judged.logs.filter(({ own }) => !own);
+  const judged = withoutShredded(deps.log.shreds, shown);
+  const foreign = judged.logs.filter(({ own, behind }) => !own && !behind);
   const names = new Set(foreign.map(({ device, incarnation }) => originKey(device, incarnation)));
   const events = judged.events.filter((event) => names.has(nameOf(event)));
   keepCheckpoint(tables, judged.judged);
@@ -74,6 +76,7 @@ export function storePage(
       tables.dropNewer(dev, inc, seq - 1);
     }
   }
+  noteBehind(deps, request, judged);
   fetchReadable(tables, headerVersion);
   for (const { leaf, section } of judged.unopened) {
     if (stored.has(leaf)) tables.putUnopened(leaf, section);
@@ -84,6 +87,23 @@ export function storePage(
   const isBehind = tables.pulls().some(({ position }) => position < page.head);
   const hasMoved = page.next > request.after;
   return { events: appended.length + noted, more: isBehind && hasMoved, heads };
+}
+
+/** A late event of what is shredded comes without its content: nobody here may keep it. */
+function withoutShredded(
+  shreds: Pick<ShredTable, "any" | "isShredded">,
+  page: JudgedPage,
+): JudgedPage {
+  if (!shreds.any()) return page;
+  const events = page.events.map((event) => {
+    const isGone = ({ section }: Frame): boolean => shreds.isShredded(event.header.scope, section);
+    if (!event.frames.some(isGone)) return event;
+    const frames = event.frames.map((frame): Frame =>
+      isGone(frame) ? { ...frame, state: "shredded", bytes: undefined } : frame,
+    );
+    return { ...event, frames };
+  });
+  return { ...page, events };
 }
 
 function nameOf({ header }: SealedEvent): string {
@@ -121,6 +141,20 @@ function keepLog(
         header.dev === log.device && header.inc === log.incarnation && stored.has(leaf),
     );
   if (isNew) tables.addProof(number, size, log.indices, log.hashes);
+}
+
+/** Nothing joins the note of a log that is behind to what is held of it: what is new there is fetched later. */
+function noteBehind({ log, tables }: TakePullDeps, request: PullRequest, judged: JudgedPage): void {
+  for (const { device, incarnation, behind } of judged.logs) {
+    const lost = behind ? tables.lostLog(device, incarnation) : undefined;
+    if (lost === undefined) continue;
+    const isNew = judged.events.some(
+      ({ header, leaf }) =>
+        header.dev === device && header.inc === incarnation && log.byLeaf(leaf) === undefined,
+    );
+    const from = Math.min(lost.from ?? Infinity, request.after);
+    if (isNew) tables.putLost(device, incarnation, { ...lost, from });
+  }
 }
 
 /** An event that comes again, as those do that grant the scope they stand in, starts nothing anew. */

@@ -21,6 +21,7 @@ import type {
   InclusionAnswer,
   InclusionRequest,
 } from "./messages/log.ts";
+import type { PresentRequest } from "./messages/present.ts";
 import type { PullPage, PullRequest } from "./messages/pull.ts";
 import type { PushAnswer, PushRequest } from "./messages/push.ts";
 import type { TokenAnswer, TokenRequest } from "./messages/token.ts";
@@ -66,6 +67,8 @@ export interface Transport {
   consistency(request: ConsistencyRequest, options: CallOptions): Promise<ConsistencyAnswer>;
   /** How a log of the tenant goes on in another one. Throws `not_found` where it does not. */
   epoch(request: EpochRequest, options: CallOptions): Promise<EpochAnswer>;
+  /** What the server has signed and does not know any more. Throws `server_put_back` where it had not known it. */
+  present(request: PresentRequest, options: CallOptions): Promise<void>;
   /** Opens the live tail; the returned function closes it. */
   tail(listener: TailListener, options: CallOptions): () => void;
 }

@@ -151,6 +151,17 @@ export const metrics = {
     help: "Records, or events, that a rotation still has to move",
     labels: ["key"],
   },
+  shred_phases: {
+    kind: "counter",
+    unit: "1",
+    help: "Phases that shreds came to on this device, for each scope",
+    labels: ["phase"],
+  },
+  shreds_open: {
+    kind: "gauge",
+    unit: "1",
+    help: "Scopes of shreds in force that this device has not acknowledged",
+  },
   recovery_drills: {
     kind: "counter",
     unit: "1",
@@ -264,10 +275,38 @@ export const metrics = {
     unit: "bytes",
     help: "Size of the newest backup that was written",
   },
+  migrations: {
+    kind: "counter",
+    unit: "1",
+    help: "Migrations and rollbacks that ended",
+    labels: ["operation", "result"],
+  },
+  salvages: {
+    kind: "counter",
+    unit: "1",
+    help: "Runs of salvage (corruption events): healthy, declined, salvaged, failed",
+    labels: ["result"],
+  },
+  migration_duration: {
+    kind: "histogram",
+    unit: "ms",
+    help: "Time in the steps of one migration, over all its runs (migration duration)",
+  },
   backups_removed: {
     kind: "counter",
     unit: "1",
     help: "Backups removed because newer ones are kept",
+  },
+  compact_freed_bytes: {
+    kind: "gauge",
+    unit: "bytes",
+    help: "What the last run of compact made the store's files smaller by",
+  },
+  erases: {
+    kind: "counter",
+    unit: "1",
+    help: "Runs of erase that ended: done, or with a code",
+    labels: ["result"],
   },
   api_requests: {
     kind: "counter",
@@ -310,6 +349,12 @@ export const metrics = {
     help: "Bodies that were not accepted as they came",
     labels: ["disposition", "code"],
   },
+  server_shredded: {
+    kind: "counter",
+    unit: "1",
+    help: "Events without their content, and grants taken away, because of a shred",
+    labels: ["what"],
+  },
   server_quarantined: {
     kind: "counter",
     unit: "1",
@@ -333,7 +378,7 @@ export const metrics = {
   server_logs_begun: {
     kind: "counter",
     unit: "1",
-    help: "Server logs that go on for another one: tenants moved between shards",
+    help: "Server logs that go on for another one: tenants moved between shards, servers restored",
   },
   server_revocations: { kind: "counter", unit: "1", help: "Devices revoked" },
 } as const satisfies Readonly<Record<string, MetricDeclaration>>;
@@ -345,6 +390,9 @@ export const spans = {
   verify: "One run of verify",
   rotate: "Rotating keys, from where it stands to its end",
   backup: "One backup, rescue bundle, restore or drill",
+  erase: "One run of erase, from where it stands",
+  salvage: "Looking for damage in a store, and putting it together again",
+  migrate: "One migration, from where it stands to its end",
   rebuild: "Rebuilding a read model or the outbox",
 } as const;
 
@@ -361,6 +409,11 @@ export const logEvents = {
   lease_taken_over: "A lease was taken over from a holder that is gone",
   rotation_advanced: "A rotation of keys came to another phase",
   rotation_stopped: "A rotation of keys cannot go on just now; the next start tries again",
+  shred_advanced: "A shred came to another phase on this device",
+  shred_waits:
+    "A shred cannot go on just now; it is tried again after a while, and at the next start",
+  shred_done: "What a shred concerns is gone from this server",
+  shred_stopped: "A shred cannot go on just now; the next one, or the next start, goes on with it",
   audit_unwritten: "An audit event could not be recorded yet; it is tried again",
   mark_unwritable: "The high-water mark could not be written",
   projection_stopped: "A projection stopped at an event",
@@ -385,9 +438,15 @@ export const logEvents = {
   keyring_copies_stale: "Registered copies of a keyring could not be brought up to date",
   backup_second_failed: "A backup could not be copied to its second place",
   rescue_written: "A rescue bundle was written",
+  migration_ended: "A migration was committed or rolled back",
   store_restored: "A store was put back from a backup",
+  store_compacted: "A store was compacted",
+  erase_advanced: "An erase came to another phase",
   api_failed: "The server failed on a request through no fault of its caller",
   server_tenant_moved: "A tenant was moved to another shard",
+  server_log_restored:
+    "A server log goes on in the next one: its database was put back to an older copy",
+  server_put_back: "A device has shown what the server had signed and does not know any more",
   server_started: "The server listens",
   server_stopped: "The server has stopped",
 } as const;

@@ -21,4 +21,5 @@ export const engineStatus: Readonly<Partial<Record<ErrorCode, number>>> = {
   push_root_wrong: 422,
   push_signature_wrong: 422,
   request_malformed: 422,
+  server_put_back: 503,
 };

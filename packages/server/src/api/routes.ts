@@ -23,6 +23,7 @@ import {
   leavesAnswerShape,
   limits,
   mediaTypes,
+  presentRequestShape,
   pullRequestShape,
   pushAnswerShape,
   readJson,
@@ -324,5 +325,22 @@ const proving: readonly Route[] = [
   },
 ];
 
+const presenting: Route = {
+  method: "post",
+  path: "/v1/log/receipts",
+  name: "present",
+  summary: "What the server has signed and does not know any more",
+  token: true,
+  body: json("PresentRequest"),
+  run: (asked) =>
+    nothing(asked.server.present(callerOf(asked), readJson(presentRequestShape, asked.body))),
+};
+
 /** Every route of protocol v1. */
-export const routes: readonly Route[] = [...joining, ...exchanging, ...administering, ...proving];
+export const routes: readonly Route[] = [
+  ...joining,
+  ...exchanging,
+  ...administering,
+  ...proving,
+  presenting,
+];

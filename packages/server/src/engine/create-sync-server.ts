@@ -6,6 +6,7 @@
  *   `plan-push.ts` a verdict for each body, `push.ts` the writing,
  * - `log/` the server log: statements, checkpoints, proofs, and how it goes on in another one,
  * - `reading/` pulls, devices, conflicts, grants, the server log,
+ * - `shredding/` what is shredded: in force by events, gone in the background, seen by nobody in between,
  * - `admin/` codes, revocation, moving a tenant to another shard.
  *
  * All writing goes through one loop (`write-loop.ts`), which signs a checkpoint in the transaction of each group;
@@ -14,6 +15,7 @@
 import { base64, type Hello, limits } from "@holdfast/core";
 import { addCode, addFoundingCode } from "./admin/codes.ts";
 import { listShards, moveTenant } from "./admin/move-tenant.ts";
+import { restoreLogs } from "./admin/restore-logs.ts";
 import { revoke } from "./admin/revoke.ts";
 import type { EngineDeps } from "./engine-deps.ts";
 import { enrol } from "./founding/enrol.ts";
@@ -22,10 +24,15 @@ import { push } from "./ingest/push.ts";
 import { algorithmOf } from "./log/checkpoints.ts";
 import { listConflicts } from "./reading/conflicts.ts";
 import { listDevices } from "./reading/devices.ts";
+import { createPutBackTenants } from "./put-back-tenants.ts";
 import { proveEpoch } from "./reading/epoch.ts";
+import { examineShards } from "./reading/examine.ts";
 import { listGrants, sendGrants } from "./reading/grants.ts";
+import { listLost } from "./reading/lost.ts";
+import { present } from "./reading/present.ts";
 import { pull } from "./reading/pull.ts";
 import { newestCheckpoint, proveGrowth, proveLeaf, readLeaves } from "./reading/server-log.ts";
+import { createShredder } from "./shredding/shredder.ts";
 import type { AssertionKey, Caller, SyncServer } from "./sync-server.ts";
 import { createWriteLoop, type WriteLoop } from "./write-loop.ts";
 
@@ -37,13 +44,22 @@ export function createSyncServer(deps: EngineDeps): SyncServer {
   algorithmOf(deps.key.spki);
   const loop = createWriteLoop({ ...deps, now: () => deps.clock.now() });
   const own = createOwnNode(deps, loop);
+  const putBack = createPutBackTenants(deps);
+  const shredder = createShredder(deps, loop);
+  // What a server that was stopped had not finished.
+  shredder.wakeAll();
+  const pushing = { own, onShred: shredder.wake };
   return {
     hello: () => Promise.resolve(greet(deps)),
-    ready: () => deps.store.check(),
+    ready: async () => {
+      await deps.store.check();
+      await putBack.check();
+    },
     enrol: async (request) => enrol(deps, loop, own, request),
     addFoundingCode: async (digest, expires) => addFoundingCode(loop, digest, expires),
     assertionKey: (caller) => assertionKey(deps, caller),
-    push: async (caller, request, raw) => push(deps, loop, own, caller, request, raw),
+    push: async (caller, request, raw) =>
+      putBack.noted(caller.tenant, push(deps, loop, pushing, caller, request, raw)),
     pull: async (caller, request) => pull(deps, caller, request),
     grants: async (caller, after) => listGrants(deps, caller, after),
     sendGrants: async (caller, request) => sendGrants(loop, caller, request),
@@ -56,12 +72,20 @@ export function createSyncServer(deps: EngineDeps): SyncServer {
     consistency: async (caller, request) => proveGrowth(deps, caller, request),
     leaves: async (caller, from, to, log) => readLeaves(deps, caller, from, to, log),
     epoch: async (caller, request) => proveEpoch(deps, caller, request),
+    present: async (caller, request) =>
+      putBack.noted(caller.tenant, present(deps, caller, request)),
     moveTenant: async (request) => moveTenant(deps, loop, own, request),
+    restoreLogs: async () => restoreLogs(deps),
+    lost: async () => listLost(deps),
+    examine: async () => examineShards(deps),
     shards: async () => listShards(deps),
     node: async (tenant) => own.in(tenant),
     watch: (tenant, listener) => watch(deps, loop, tenant, listener),
     onEvents: (listener) => loop.onEvents(listener),
-    close: () => loop.close(),
+    async close() {
+      await shredder.close();
+      await loop.close();
+    },
   };
 }
 

@@ -5,7 +5,13 @@
  */
 import { type Crypto, hex, HoldfastError, isHoldfastError, utf8 } from "@holdfast/core";
 import type { PostgresConnection, PostgresDriver } from "./postgres-driver.ts";
-import { applicationRole, schemaName, type TableLayout, tablesSql } from "./postgres-schema.ts";
+import {
+  applicationRole,
+  schemaName,
+  shredsSql,
+  type TableLayout,
+  tablesSql,
+} from "./postgres-schema.ts";
 
 /** One step; never changed after its release. */
 export interface Migration {
@@ -17,6 +23,7 @@ export interface Migration {
 /** All steps, numbered from 1. */
 export const migrations: readonly Migration[] = [
   { id: 1, description: "tables, privileges, row-level security", sql: tablesSql },
+  { id: 2, description: "shreds", sql: shredsSql },
 ];
 
 /** What migrating takes. */

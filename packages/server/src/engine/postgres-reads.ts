@@ -4,6 +4,7 @@ import { integerArray, textArray } from "./postgres-arrays.ts";
 import { positionsOfScopes, positionsOfStream } from "./postgres-places.ts";
 import { setCode } from "./postgres-session.ts";
 import { hashesOf, inOneGo, serverLogReads } from "./postgres-server-logs.ts";
+import { shredReads } from "./postgres-shreds.ts";
 import type { PostgresTransaction } from "./postgres-transaction.ts";
 import type { PlacedEvent, QuarantineRow, ServerReads, StreamHeader } from "./server-store.ts";
 import {
@@ -19,7 +20,7 @@ import {
   placedEventOf,
 } from "./store-rows.ts";
 
-/** Beyond so many scopes one pass over the log is cheaper than a look into the index for each. */
+/** Beyond so many scopes one pass over the log is cheaper than the rows of each. */
 const scopesApartMax = 32;
 
 export function createPostgresReads(tx: PostgresTransaction): ServerReads {
@@ -29,6 +30,7 @@ export function createPostgresReads(tx: PostgresTransaction): ServerReads {
     ...eventReads(tx),
     ...accessReads(tx),
     ...serverLogReads(tx),
+    ...shredReads(tx),
   };
 }
 
@@ -36,7 +38,14 @@ function tenantReads(
   tx: PostgresTransaction,
 ): Pick<
   ServerReads,
-  "tenant" | "device" | "devices" | "code" | "grants" | "quarantine" | "quarantined"
+  | "tenant"
+  | "device"
+  | "devices"
+  | "code"
+  | "grants"
+  | "quarantine"
+  | "quarantineOf"
+  | "quarantined"
 > {
   const deviceColumns = "device, role, status, enrolled_at, code, binding FROM holdfast.devices";
   return {
@@ -89,6 +98,15 @@ function tenantReads(
          WHERE tenant = $1 ORDER BY number DESC LIMIT $2`,
         tenant,
         limit,
+      );
+      return rows.map(({ first, ...row }) => ({ ...row, tenant, from: first }));
+    },
+    async quarantineOf(tenant, code) {
+      const rows = await tx.rows<Omit<QuarantineRow, "from" | "tenant"> & { first: number }>(
+        `SELECT device, incarnation, code, note, first, bytes, at FROM holdfast.quarantine
+         WHERE tenant = $1 AND code = $2 ORDER BY number`,
+        tenant,
+        code,
       );
       return rows.map(({ first, ...row }) => ({ ...row, tenant, from: first }));
     },
@@ -256,8 +274,8 @@ const ofTenant = `events.tenant = $1 AND events.home = $2 AND events.position > 
 
 /** What `found` selects, with the log of each, up to `$4` bytes and the one that goes beyond. */
 function withinBytes(found: string): string {
-  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.header,
-      page.frames
+  return `SELECT page.position, logs.device, logs.incarnation, page.leaf_index, page.scope,
+      page.header, page.frames
     FROM (
       SELECT found.*, sum(octet_length(found.header) + octet_length(found.frames)) OVER (
         ORDER BY found.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -268,8 +286,8 @@ function withinBytes(found: string): string {
     ORDER BY page.position`;
 }
 
-const columns = `SELECT events.position, events.log, events.leaf_index, events.header,
-  events.frames FROM holdfast.events AS events`;
+const columns = `SELECT events.position, events.log, events.leaf_index, events.scope,
+  events.header, events.frames FROM holdfast.events AS events`;
 const eventsOfAll = withinBytes(`${columns} WHERE ${ofTenant} ORDER BY events.position LIMIT $6`);
 const eventsOfMany = withinBytes(`${columns}
   WHERE ${ofTenant} AND events.scope = ANY($7::text[]) ORDER BY events.position LIMIT $6`);

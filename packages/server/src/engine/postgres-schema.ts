@@ -346,3 +346,27 @@ const operatorPolicies = ["shards", "successions"]
 export function tablesSql(layout: TableLayout): string {
   return [tenantTables, logTables, eventTables(layout), privileges()].join("\n");
 }
+
+/** Statements that add shreds to the tables of the first step: events may be changed by who says that it shreds. */
+export function shredsSql(): string {
+  return `
+CREATE TABLE holdfast.shreds (
+  tenant ${text} NOT NULL,
+  scope ${text} NOT NULL,
+  section ${text} NOT NULL,
+  shred ${text} NOT NULL,
+  done bigint NOT NULL CHECK (done IN (0, 1)),
+  PRIMARY KEY (tenant, scope, section)
+);
+GRANT SELECT, INSERT, UPDATE ON holdfast.shreds TO ${applicationRole};
+ALTER TABLE holdfast.shreds ENABLE ROW LEVEL SECURITY;
+ALTER TABLE holdfast.shreds FORCE ROW LEVEL SECURITY;
+CREATE POLICY of_tenant ON holdfast.shreds USING (${ofTenant}) WITH CHECK (${ofTenant});
+GRANT UPDATE ON holdfast.events TO ${applicationRole};
+DROP POLICY of_tenant ON holdfast.events;
+CREATE POLICY read_by_tenant ON holdfast.events FOR SELECT USING (${ofTenant});
+CREATE POLICY added_by_tenant ON holdfast.events FOR INSERT WITH CHECK (${ofTenant});
+CREATE POLICY shredded_by_tenant ON holdfast.events FOR UPDATE
+  USING (${ofTenant} AND current_setting('holdfast.operator', true) = 'shred')
+  WITH CHECK (${ofTenant});`;
+}

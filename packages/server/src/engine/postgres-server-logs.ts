@@ -3,7 +3,7 @@ import { type Bytes, HoldfastError, type HashSpan, invariant } from "@holdfast/c
 import { setOperator } from "./postgres-session.ts";
 import type { HeadRow, PostgresTransaction } from "./postgres-transaction.ts";
 import type { CheckpointRow, ServerReads, ShardRow } from "./server-store.ts";
-import { owned, rangeOf } from "./store-rows.ts";
+import { owned, rangeOf, shownLogIn } from "./store-rows.ts";
 
 /** Where leaves, tiles and checkpoints of one server log lie. */
 interface LogKey {
@@ -15,10 +15,16 @@ interface LogKey {
 /** What is known of a shard that the tenant is in, or was. */
 type LogCounters = Pick<HeadRow, "shard" | "log" | "events" | "leaves" | "range">;
 
-/** The head row, where the shard is the tenant's newest. Throws `server_log_sealed` where it was before. */
+/**
+ * The head row, where the shard is the tenant's newest. Throws `server_log_sealed` where it was before, and
+ * `server_put_back` where its newest log must not be signed any more.
+ */
 export async function writableHead(tx: PostgresTransaction, shard: string): Promise<HeadRow> {
   const row = await tx.head();
-  if (row?.shard === shard) return row;
+  if (row?.shard === shard) {
+    if (shownLogIn(await tx.shown(), shard) >= row.log) throw new HoldfastError("server_put_back");
+    return row;
+  }
   invariant(await formerShard(tx, shard), "the shard is the tenant's");
   throw new HoldfastError("server_log_sealed", { shard });
 }
@@ -44,7 +50,14 @@ export function serverLogReads(
   tx: PostgresTransaction,
 ): Pick<
   ServerReads,
-  "head" | "shards" | "successions" | "serverLeaves" | "serverHashes" | "serverRange" | "checkpoint"
+  | "head"
+  | "shards"
+  | "successions"
+  | "serverLeaves"
+  | "serverHashes"
+  | "serverRange"
+  | "shownLog"
+  | "checkpoint"
 > {
   const keyOf = async (shard: string, log: number | undefined): Promise<LogKey> => ({
     tenant: tx.tenant ?? "",
@@ -70,6 +83,7 @@ export function serverLogReads(
       const { leaves, range } = await known(shard);
       return rangeOf(leaves, range);
     },
+    shownLog: async (shard) => shownLogIn(await tx.shown(), shard),
     async serverLeaves(shard, from, to, log) {
       const key = await keyOf(shard, log);
       const rows = await tx.rows<{ text: string }>(
@@ -129,7 +143,7 @@ type Listed = Omit<ShardRow, "sealed">;
 /** Of all tenants: each one's sealed shards in their order, then the one that it is in. */
 async function shards(tx: PostgresTransaction): Promise<readonly ShardRow[]> {
   const own = await tx.head();
-  await tx.exec(setOperator(true));
+  await tx.exec(setOperator("shards"));
   const sealed = await tx.rows<Listed>(
     `SELECT tenant, shard, log, events, leaves FROM holdfast.successions
      WHERE shard <> next_shard ORDER BY tenant, number`,
@@ -137,7 +151,7 @@ async function shards(tx: PostgresTransaction): Promise<readonly ShardRow[]> {
   const heads = await tx.rows<Listed>(
     "SELECT tenant, shard, log, events, leaves FROM holdfast.shards ORDER BY tenant",
   );
-  await tx.exec(setOperator(false));
+  await tx.exec(setOperator(undefined));
   const former = Map.groupBy(sealed, ({ tenant }) => tenant);
   return heads.flatMap((row) => {
     // What a write has changed of its own row is sent when it ends.

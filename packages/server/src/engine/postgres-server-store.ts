@@ -26,6 +26,7 @@ import { setTenant } from "./postgres-session.ts";
 import { createTransaction, type HeadRow } from "./postgres-transaction.ts";
 import { createPostgresWrites, sendHead } from "./postgres-writes.ts";
 import type { SeenHead, ServerReads, ServerStore, ServerWrites } from "./server-store.ts";
+import { together } from "./together.ts";
 
 /** What the storage is made of. Its connections are in the server's role (`postgres-session.ts`). */
 export interface PostgresServerStoreDeps {
@@ -89,15 +90,14 @@ async function inSnapshot<T>(
   tenant: string | undefined,
   work: (reads: ServerReads) => MaybePromise<T>,
 ): Promise<T> {
-  // Sent with the first reads: before it no tenant is set, and without one no row is there.
-  const begun = connection.exec(
-    `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${setTenant(tenant)}`,
-  );
-  // Whoever works here hears of it with the first answer.
-  begun.catch(() => undefined);
+  const begin = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${setTenant(tenant)}`;
+  const reads = createPostgresReads(createTransaction(connection, tenant, false));
   try {
-    const reads = createPostgresReads(createTransaction(connection, tenant, false));
-    const [, value] = await Promise.all([begun, work(reads)]);
+    // Sent with the first reads: before it no tenant is set, and without one no row is there.
+    const [, value] = await together(
+      () => connection.exec(begin),
+      () => work(reads),
+    );
     return value;
   } finally {
     await end(connection);
@@ -138,13 +138,16 @@ async function inWrite<T>(
   tenant: string | undefined,
   work: (tx: ServerWrites) => MaybePromise<T>,
 ): Promise<T> {
-  const begun = connection.exec(`BEGIN; ${setTenant(tenant)}`);
   const tx = createTransaction(connection, tenant, true);
   let result: T;
   let before: HeadRow | undefined;
   try {
     // Sent with the lock on the head row: one round trip.
-    [, before] = await Promise.all([begun, tx.head()]);
+    [, before] = await together(
+      () => connection.exec(`BEGIN; ${setTenant(tenant)}`),
+      () => tx.head(),
+      () => tx.shown(),
+    );
     const reads = createPostgresReads(tx);
     result = await work({ ...reads, ...createPostgresWrites(crypto, tx, reads) });
     await sendHead(tx, before);

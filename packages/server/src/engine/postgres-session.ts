@@ -71,9 +71,12 @@ export function setCode(digest: string): string {
   return `SET LOCAL holdfast.code = '${digest}';`;
 }
 
-/** Statement that shows the shards of all tenants to the transaction, or hides them again. */
-export function setOperator(shown: boolean): string {
-  return `SET LOCAL holdfast.operator = '${shown ? "shards" : ""}';`;
+/**
+ * Statement that says what the transaction does beyond a tenant's everyday work, until it says otherwise: `shards` shows
+ * those of all tenants, `shred` lets frames be replaced.
+ */
+export function setOperator(act: "shards" | "shred" | undefined): string {
+  return `SET LOCAL holdfast.operator = '${act ?? ""}';`;
 }
 
 function malformed(part: string): HoldfastError {

@@ -35,6 +35,8 @@ export interface PostgresTransaction {
   /** The head row, read once; `undefined`: no such tenant. */
   head(): Promise<HeadRow | undefined>;
   moveHead(head: HeadRow): void;
+  /** Kept checkpoints of the tenant that show more than is here, read once. */
+  shown(): Promise<readonly { readonly bytes: Uint8Array }[]>;
   /** Numbers of device logs that the transaction has met. */
   readonly logNumbers: Map<string, number>;
 }
@@ -47,6 +49,9 @@ const readHead = `SELECT ${headColumns}`;
 /** Whoever writes to the tenant waits here, so that what a writer reads stays true until it commits. */
 const lockHead = `SELECT ${headColumns} FOR UPDATE OF shards`;
 
+const readShown = `SELECT bytes FROM holdfast.quarantine
+  WHERE tenant = $1 AND code = 'server_put_back'`;
+
 /** `locks`: whether the head row is locked, for a write. */
 export function createTransaction(
   connection: PostgresConnection,
@@ -55,6 +60,7 @@ export function createTransaction(
 ): PostgresTransaction {
   let failure: unknown;
   let head: Promise<HeadRow | undefined> | undefined;
+  let shown: ReturnType<PostgresTransaction["shown"]> | undefined;
   const sent: Promise<unknown>[] = [];
   const failed = (error: unknown): never => {
     failure ??= error;
@@ -95,6 +101,11 @@ export function createTransaction(
       if (tenant === undefined) return Promise.resolve(undefined);
       head ??= rows<HeadRow>(locks ? lockHead : readHead, tenant).then(([row]) => row);
       return head;
+    },
+    shown() {
+      if (tenant === undefined) return Promise.resolve([]);
+      shown ??= rows<{ bytes: Uint8Array }>(readShown, tenant);
+      return shown;
     },
     moveHead(row) {
       head = Promise.resolve(row);

@@ -16,9 +16,10 @@ import { bytesArray, integerArray, textArray } from "./postgres-arrays.ts";
 import { sendPlaces } from "./postgres-places.ts";
 import { serverHashes, writableHead } from "./postgres-server-logs.ts";
 import { setCode } from "./postgres-session.ts";
+import { shredWrites } from "./postgres-shreds.ts";
 import { type HeadRow, ownHead, type PostgresTransaction } from "./postgres-transaction.ts";
 import type { EventToPlace, ServerLogName, ServerReads, ServerWrites } from "./server-store.ts";
-import { rangeBytes, rangeOf } from "./store-rows.ts";
+import { rangeBytes, rangeOf, shownLogIn } from "./store-rows.ts";
 
 type HashCrypto = Pick<Crypto, "sha256">;
 /** Everything that a transaction may change. */
@@ -34,6 +35,7 @@ export function createPostgresWrites(
     ...deviceLogWrites(crypto, tx, reads),
     ...accessWrites(crypto, tx),
     ...serverLogWrites(crypto, tx),
+    ...shredWrites(tx),
     placeEvents: (tenant, events) => placeEvents(tx, tenant, events),
   };
 }
@@ -160,6 +162,7 @@ async function succeedLog(
   if (to.shard === shard) invariant(to.log > log, "a log of the same shard has a later number");
   else {
     invariant(to.log === 1, "a shard begins with its first log");
+    if (shownLogIn(await tx.shown(), shard) >= log) throw new HoldfastError("server_put_back");
     await nameShard(tx, to.shard);
   }
   const successions = head.successions + 1;

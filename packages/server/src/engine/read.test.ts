@@ -395,6 +395,8 @@ describe("grants", () => {
       generation: 1,
       id,
       kind: "data",
+      scope: "A".repeat(22),
+      section: "content",
       tenant: here.tenant,
       to: base64url(fromBase64(recipient.hpke) ?? new Uint8Array(0)),
     });

@@ -95,12 +95,13 @@ export interface DeviceLogRow {
   readonly cutoff: number | undefined;
 }
 
-/** An event with its body, at its position in the shard. What else is asked of it, its header says. */
+/** An event with its body, at its position in the shard; its scope, and else what its header says. */
 export interface PlacedEvent {
   readonly position: number;
   readonly device: string;
   readonly incarnation: string;
   readonly index: number;
+  readonly scope: string;
   readonly header: string;
   /** Frames as the server keeps them: `ingest/frames.ts`, read without decoding names, for pages. */
   readonly frames: Uint8Array;
@@ -110,7 +111,6 @@ export interface PlacedEvent {
 export interface EventToPlace extends Omit<PlacedEvent, "position"> {
   readonly leaf: string;
   readonly id: string;
-  readonly scope: string;
   readonly stream: string;
   readonly type: string;
 }
@@ -119,6 +119,15 @@ export interface EventToPlace extends Omit<PlacedEvent, "position"> {
 export interface StreamHeader {
   readonly scope: string;
   readonly header: string;
+}
+
+/** A shred in force: of a scope, or of one section of it. */
+export interface ShredRow {
+  readonly scope: string;
+  /** Empty: every section. */
+  readonly section: string;
+  /** Id of the shred. */
+  readonly shred: string;
 }
 
 /** A request kept apart from the shared view, with the code that says why. */
@@ -251,7 +260,24 @@ export interface ServerReads {
     after: number,
     limit: number,
   ): MaybePromise<readonly { readonly number: number; readonly grant: string }[]>;
+  /** Grants of the tenant, to whomever, after a number. */
+  grantsOf(
+    tenant: string,
+    after: number,
+    limit: number,
+  ): MaybePromise<readonly { readonly number: number; readonly grant: string }[]>;
+  /** Shreds in force that concern these scopes. */
+  shreds(tenant: string, scopes: readonly string[]): MaybePromise<readonly ShredRow[]>;
+  /** Shreds in force whose frames and grants are not all gone yet. */
+  unfinishedShreds(tenant: string): MaybePromise<readonly ShredRow[]>;
   quarantine(tenant: string, limit: number): MaybePromise<readonly QuarantineRow[]>;
+  /** Everything that lies in quarantine under that code, oldest first. */
+  quarantineOf(tenant: string, code: string): MaybePromise<readonly QuarantineRow[]>;
+  /**
+   * Greatest number of a log of the tenant's shard beyond which a device has shown what is not here (`reading/present.ts`);
+   * 0: none. While it is not below the number of the newest log, what would sign that one throws `server_put_back`.
+   */
+  shownLog(shard: string): MaybePromise<number>;
   /** Bytes of the requests of one device that lie in quarantine. */
   quarantined(tenant: string, device: string): MaybePromise<number>;
 }
@@ -263,7 +289,8 @@ export interface ServerWrites extends ServerReads {
   /**
    * Ends the tenant's server log and begins the one that goes on for it: a later log number of the same shard, or
    * log 1 of a shard that is not there yet. Positions go on; leaves begin at 0; the tenant's row names the shard.
-   * From then on whatever would write to the shard before throws `server_log_sealed`. Throws `shard_taken`.
+   * From then on whatever would write to the shard before throws `server_log_sealed`. Throws `shard_taken`, and
+   * `server_put_back` for another shard than the one whose newest log must not be signed any more.
    */
   succeedLog(tenant: string, to: ServerLogName): MaybePromise<void>;
   addDevice(tenant: string, row: DeviceRow): MaybePromise<void>;
@@ -278,7 +305,7 @@ export interface ServerWrites extends ServerReads {
   ): MaybePromise<void>;
   /** Gives bodies the next positions of the shard. Answers the first one. */
   placeEvents(tenant: string, events: readonly EventToPlace[]): MaybePromise<number>;
-  /** Appends to the shard's server log. Answers the index of the first. Throws `server_log_sealed`. */
+  /** Appends to the shard's server log. Answers the index of the first. Throws `server_log_sealed`, `server_put_back`. */
   addServerLeaves(shard: string, texts: readonly string[]): MaybePromise<number>;
   addReceipt(
     tenant: string,
@@ -287,7 +314,7 @@ export interface ServerWrites extends ServerReads {
     noteDigest: string,
     index: number,
   ): MaybePromise<void>;
-  /** Of the shard's newest log. Throws `server_log_sealed`. */
+  /** Of the shard's newest log. Throws `server_log_sealed`, `server_put_back`. */
   addCheckpoint(shard: string, row: CheckpointRow): MaybePromise<void>;
   addAccessChange(tenant: string, change: AccessChange): MaybePromise<void>;
   setAccess(tenant: string, device: string, scopes: readonly string[]): MaybePromise<void>;
@@ -304,6 +331,15 @@ export interface ServerWrites extends ServerReads {
   ): MaybePromise<void>;
   /** Withdraws what was granted to an installation. */
   dropGrants(tenant: string, recipient: string): MaybePromise<void>;
+  dropGrantsAt(tenant: string, numbers: readonly number[]): MaybePromise<void>;
+  /** One that stands already stays as it is. */
+  addShreds(tenant: string, rows: readonly ShredRow[]): MaybePromise<void>;
+  /** For shreds alone: puts frames in place of those that lie at a position. */
+  setFrames(
+    tenant: string,
+    events: readonly Pick<PlacedEvent, "position" | "frames">[],
+  ): MaybePromise<void>;
+  endShred(tenant: string, row: Pick<ShredRow, "scope" | "section">): MaybePromise<void>;
   /** A request that lies there already under the same code is not kept twice. */
   addQuarantine(row: QuarantineRow): MaybePromise<void>;
 }

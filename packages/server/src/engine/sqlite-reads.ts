@@ -18,6 +18,8 @@ import type {
   ShardRow,
   TenantRow,
 } from "./server-store.ts";
+import { lostReads } from "./sqlite-lost.ts";
+import { createSqliteShredReads } from "./sqlite-shreds.ts";
 import {
   type AccessChangeSqlRow,
   accessChangeOf,
@@ -54,7 +56,7 @@ const scopesApartMax = 32;
 
 const eventColumns = `events.position AS position, logs.device AS device,
   logs.incarnation AS incarnation, events.leaf_index AS leaf_index,
-  events.header AS header, events.frames AS frames
+  events.scope AS scope, events.header AS header, events.frames AS frames
   FROM events JOIN logs ON logs.number = events.log`;
 // The inner query names nothing of the outer one, so that it runs once and not for each row.
 const notLogsOf = `AND log NOT IN
@@ -73,6 +75,8 @@ export function createSqliteReads(
     ...accessReads(driver, names),
     ...serverLogReads(crypto, driver),
     ...shardReads(driver, names),
+    ...lostReads(driver, names.tenantNumber),
+    ...createSqliteShredReads(driver, names.tenantNumber),
     receiptOf(tenant, device, incarnation, noteDigest) {
       const number = names.logNumber(tenant, device, incarnation) ?? -1;
       const row = driver

@@ -1,14 +1,14 @@
 /**
- * Tables of a server on SQLite, format 2. Every key begins with the tenant (its row number) or with the shard,
- * which belongs to one tenant. What was signed or was received is immutable by trigger; the state of tenants,
- * devices, device logs and shards moves on.
+ * Tables of a server on SQLite, format 3. Every key begins with the tenant (its row number) or with the shard,
+ * which belongs to one tenant. What was signed or was received is immutable by trigger, but for frames, which a shred
+ * replaces; the state of tenants, devices, device logs and shards moves on.
  */
 import { HoldfastError, type SqliteDriver } from "@holdfast/core";
 
 /** `PRAGMA application_id`: "HFSV". */
 const serverApplicationId = 0x48465356;
 /** `PRAGMA user_version`. */
-const serverFormat = 2;
+const serverFormat = 3;
 
 const immutable = (table: string): string => `
 CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table}
@@ -121,6 +121,28 @@ CREATE TABLE grants (
 ) STRICT;
 `;
 
+const shredTables = `
+CREATE TABLE shreds (
+  tenant INTEGER NOT NULL REFERENCES tenants (number),
+  scope TEXT NOT NULL,
+  section TEXT NOT NULL,
+  shred TEXT NOT NULL,
+  done INTEGER NOT NULL DEFAULT 0 CHECK (done IN (0, 1)),
+  PRIMARY KEY (tenant, scope, section)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shreds_unfinished ON shreds (tenant) WHERE done = 0;
+CREATE TRIGGER shreds_no_delete BEFORE DELETE ON shreds
+BEGIN SELECT RAISE(ABORT, 'shreds are never deleted'); END;
+`;
+
+/** Whatever a header says stays; frames are outside of what was signed. */
+const immutableEvents = `
+CREATE TRIGGER events_no_update BEFORE UPDATE OF
+  number, tenant, position, log, leaf_index, leaf, id, scope, stream, type, header ON events
+BEGIN SELECT RAISE(ABORT, 'events are never updated'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;`;
+
 const logTables = `
 CREATE TABLE events (
   number INTEGER PRIMARY KEY,
@@ -141,7 +163,7 @@ CREATE UNIQUE INDEX events_by_leaf ON events (tenant, leaf);
 CREATE UNIQUE INDEX events_by_id ON events (tenant, id);
 CREATE INDEX events_by_scope ON events (tenant, scope, position, log);
 CREATE INDEX events_by_stream ON events (tenant, stream, log);
-${immutable("events")}
+${immutableEvents}
 
 CREATE TABLE leaves (
   log INTEGER NOT NULL REFERENCES logs (number),
@@ -215,8 +237,8 @@ CREATE INDEX quarantine_by_device ON quarantine (tenant, device);
 ${immutable("quarantine")}
 `;
 
-/** DDL of format 2. */
-const serverSchema = `${tenantTables}${logTables}`;
+/** DDL of format 3. */
+const serverSchema = `${tenantTables}${shredTables}${logTables}`;
 
 interface NumberRow {
   readonly value: number;
@@ -228,7 +250,7 @@ function pragmaNumber(driver: SqliteDriver, name: string): number {
   );
 }
 
-/** Makes the tables of an empty database; throws `store_foreign` or `store_newer` for what is not a server's. */
+/** Makes the tables of an empty database, lifts those of format 2; throws `store_foreign` or `store_newer` for what is not a server's. */
 export function ensureServerSchema(driver: SqliteDriver): void {
   const application = pragmaNumber(driver, "application_id");
   const objects = driver.prepare("SELECT count(*) AS value FROM sqlite_schema").get<NumberRow>();
@@ -239,8 +261,10 @@ export function ensureServerSchema(driver: SqliteDriver): void {
   }
   if (application !== serverApplicationId) throw new HoldfastError("store_foreign");
   const format = pragmaNumber(driver, "user_version");
-  if (format !== serverFormat) {
-    // There is no release with an earlier format: nothing lifts one.
+  if (format === 2) {
+    driver.exec(`BEGIN IMMEDIATE; DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete;
+      ${shredTables}${immutableEvents} PRAGMA user_version = ${serverFormat}; COMMIT;`);
+  } else if (format !== serverFormat) {
     throw new HoldfastError("store_newer", { format, readable: serverFormat });
   }
 }

@@ -42,7 +42,7 @@ function storeOn({ open, onFile, reader }: Medium): ServerStoreUnderTest {
     store,
     reopen: onFile ? () => openStore().store : undefined,
     tamper(table, act) {
-      const column = { leaves: "first", receipts: "note" }[table] ?? "rowid";
+      const column = { leaves: "first", receipts: "note", events: "header" }[table] ?? "rowid";
       driver.exec(
         act === "update" ? `UPDATE ${table} SET ${column} = ${column}` : `DELETE FROM ${table}`,
       );
@@ -106,7 +106,7 @@ describe("opening", () => {
     tried(foreign);
     const newer = plain(":memory:", false);
     createSqliteServerStore({ crypto, driver: newer });
-    newer.exec("PRAGMA user_version = 3");
+    newer.exec("PRAGMA user_version = 4");
     tried(newer);
     expect(codes).toEqual(["store_foreign", "store_newer"]);
     foreign.close();

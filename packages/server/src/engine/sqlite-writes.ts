@@ -11,6 +11,7 @@ import {
 import { completedFrom, completedTiles } from "./log/completed-tiles.ts";
 import type { EventToPlace, ServerReads, ServerWrites } from "./server-store.ts";
 import { leafHashes, serverLeafHashes, type SqliteReads } from "./sqlite-reads.ts";
+import { createSqliteShredWrites } from "./sqlite-shreds.ts";
 import { rangeBytes } from "./store-rows.ts";
 
 export interface SqliteWriteDeps {
@@ -27,6 +28,7 @@ export function createSqliteWrites(deps: SqliteWriteDeps, reads: SqliteReads): S
     ...deviceLogWrites(deps, reads),
     ...accessWrites(deps, reads),
     ...serverLogWrites(deps, reads),
+    ...createSqliteShredWrites(deps.driver, (tenant) => known(reads.tenantNumber(tenant))),
     placeEvents: (tenant, events) => placeEvents(deps.driver, reads, tenant, events),
   };
 }
@@ -70,6 +72,7 @@ function tenantWrites(
         return;
       }
       invariant(to.log === 1, "a shard begins with its first log");
+      if (reads.shownLog(shard) >= log) throw new HoldfastError("server_put_back");
       checkFree(driver, to.shard);
       driver.prepare("UPDATE shards SET sealed = 1 WHERE shard = ?").run(shard);
       beginShard(driver, number, to.shard, events);
@@ -127,13 +130,14 @@ function beginShard(driver: SqliteDriver, tenant: number, shard: string, events:
     .run(shard, tenant, events, new Uint8Array(0));
 }
 
-/** Number of the shard's newest log. Throws `server_log_sealed`. */
-function writableLog(driver: SqliteDriver, shard: string): number {
+/** Number of the shard's newest log. Throws `server_log_sealed`, `server_put_back`. */
+function writableLog(driver: SqliteDriver, reads: SqliteReads, shard: string): number {
   const row = driver
     .prepare("SELECT log, sealed FROM shards WHERE shard = ?")
     .get<{ log: number; sealed: number }>(shard);
   invariant(row !== undefined, "the shard is there");
   if (row.sealed === 1) throw new HoldfastError("server_log_sealed", { shard });
+  if (reads.shownLog(shard) >= row.log) throw new HoldfastError("server_put_back");
   return row.log;
 }
 
@@ -248,7 +252,7 @@ function serverLogWrites(
 ): Pick<SqliteWrites, "addServerLeaves" | "addCheckpoint"> {
   return {
     addServerLeaves(shard, texts) {
-      const log = writableLog(driver, shard);
+      const log = writableLog(driver, reads, shard);
       const builder = createTreeBuilder(crypto, reads.serverRange(shard));
       const first = builder.size;
       const hashes = texts.map((text) => leafHash(crypto, utf8(text)));
@@ -278,7 +282,7 @@ function serverLogWrites(
         .prepare(
           "INSERT INTO checkpoints (shard, log, size, root, note, at) VALUES (?, ?, ?, ?, ?, ?)",
         )
-        .run(shard, writableLog(driver, shard), size, root, note, at);
+        .run(shard, writableLog(driver, reads, shard), size, root, note, at);
     },
   };
 }

@@ -3,10 +3,12 @@ import {
   type Bytes,
   type CompactRange,
   concat,
+  fromUtf8,
   hashBytes,
   HoldfastError,
   type IndexRanges,
   type Role,
+  utf8,
 } from "@holdfast/core";
 import type { AccessChange, DeviceLogRow, DeviceRow, PlacedEvent } from "./server-store.ts";
 
@@ -44,6 +46,7 @@ export interface EventSqlRow {
   readonly device: string;
   readonly incarnation: string;
   readonly leaf_index: number;
+  readonly scope: string;
   readonly header: string;
   readonly frames: Uint8Array;
 }
@@ -55,6 +58,20 @@ export interface AccessChangeSqlRow {
   readonly scopes: string;
   readonly by: string;
   readonly leaf_index: number;
+}
+
+/** Bytes of a kept checkpoint that shows more than is here: the shard and the number of the log that it stops. */
+export function shownName(shard: string, log: number): Bytes {
+  return utf8(`${shard}/${log}`);
+}
+
+/** Greatest number of a log of that shard that kept checkpoints stop; 0: none. */
+export function shownLogIn(rows: readonly { readonly bytes: Uint8Array }[], shard: string): number {
+  const numbers = rows.map(({ bytes }) => {
+    const [of, log] = fromUtf8(bytes).split("/");
+    return of === shard ? Number(log) : 0;
+  });
+  return Math.max(0, ...numbers);
 }
 
 /** A BLOB in memory of its own: a driver may hand out a view of its own buffer. */
@@ -139,8 +156,8 @@ export function deviceLogOf(row: LogSqlRow): DeviceLogRow {
 }
 
 export function placedEventOf(row: EventSqlRow): PlacedEvent {
-  const { position, device, incarnation, leaf_index: index, header, frames } = row;
-  return { position, device, incarnation, index, header, frames };
+  const { position, device, incarnation, leaf_index: index, scope, header, frames } = row;
+  return { position, device, incarnation, index, scope, header, frames };
 }
 
 export function accessChangeOf(row: AccessChangeSqlRow): AccessChange {

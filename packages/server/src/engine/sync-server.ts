@@ -12,6 +12,7 @@ import type {
   EnrolRequest,
   EpochAnswer,
   EpochRequest,
+  PresentRequest,
   GrantsAnswer,
   GrantsRequest,
   Hello,
@@ -26,6 +27,9 @@ import type {
   Role,
 } from "@holdfast/core";
 import type { MoveAnswer, MoveRequest } from "./admin/move-tenant.ts";
+import type { RestoredLog } from "./admin/restore-logs.ts";
+import type { ExaminedShard } from "./reading/examine.ts";
+import type { LostLog } from "./reading/lost.ts";
 import type { ShardRow } from "./server-store.ts";
 
 /** Who calls: from a verified access token. */
@@ -50,7 +54,10 @@ export interface AssertionKey {
  */
 export interface SyncServer {
   hello(): Promise<Hello>;
-  /** Does the storage take writes and keep them as promised? Throws when not. */
+  /**
+   * Does the storage take writes and keep them as promised? Throws when not, and `server_put_back` from when a tenant was
+   * met whose log must not be signed any more until that log goes on in the next one.
+   */
   ready(): Promise<void>;
   enrol(request: EnrolRequest): Promise<EnrolAnswer>;
   /** Registers a code that founds a tenant: an act of the operator, not of any device. */
@@ -72,8 +79,16 @@ export interface SyncServer {
   consistency(caller: Caller, request: ConsistencyRequest): Promise<ConsistencyAnswer>;
   leaves(caller: Caller, from: number, to: number, log?: string): Promise<LeavesAnswer>;
   epoch(caller: Caller, request: EpochRequest): Promise<EpochAnswer>;
+  /** Keeps what this server signed and does not know any more. Throws `server_put_back`. */
+  present(caller: Caller, request: PresentRequest): Promise<void>;
   /** Moves a tenant to another shard, while its devices go on: an act of the operator. */
   moveTenant(request: MoveRequest): Promise<MoveAnswer>;
+  /** After the database was put back to an older copy: an act of the operator. Throws `server_log_unproven`. */
+  restoreLogs(): Promise<readonly RestoredLog[]>;
+  /** What devices have shown to be lost, and what of it is back: for the operator. */
+  lost(): Promise<readonly LostLog[]>;
+  /** Looks every shard over, without changing anything: for the operator. */
+  examine(): Promise<readonly ExaminedShard[]>;
   /** Every shard, sealed ones included: for the operator. */
   shards(): Promise<readonly ShardRow[]>;
   /** Device id of this node in a tenant, where it is enrolled by then. Throws `caller_unknown`. */

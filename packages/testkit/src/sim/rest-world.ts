@@ -218,7 +218,7 @@ function checkDevice({ ledger, backend }: RestContext, device: SimDevice): void 
   if (open === undefined) throw new LivenessError(`${name} is not open`);
   const { store } = open;
   checkAcknowledged(name, store, ledger);
-  checkProofs(name, store, new Set());
+  checkProofs(name, store, () => false);
   const { acknowledgedThrough } = store.status().sync;
   const { head } = store.status();
   if (acknowledgedThrough !== head.sequence) {

@@ -1,5 +1,5 @@
 /** What must hold of the server at the end of a run. */
-import type { Header, RecordedEvent } from "@holdfast/core";
+import { base64url, type Crypto, leafHash, type RecordedEvent, utf8 } from "@holdfast/core";
 import { serverLogOrigin } from "@holdfast/server/engine";
 import { committedReads } from "../committed-reads.ts";
 import { type Ledger, LivenessError, SafetyError } from "./ledger.ts";
@@ -16,6 +16,7 @@ const readable = new RegExp(`${Buffer.from(plaintextMark).toString("latin1")}d[0
 export async function checkServer(
   server: SimServer,
   ledger: Ledger,
+  crypto: Crypto,
   held: readonly (readonly RecordedEvent[])[],
 ): Promise<void> {
   const store = server.open?.store;
@@ -40,13 +41,12 @@ export async function checkServer(
   const placed = await reads.events(tenant, "*", 0, 1_000_000);
   const seen = new Set<string>();
   for (const { header, position } of placed) {
-    const { id } = JSON.parse(header) as Header;
-    if (seen.has(id)) throw new SafetyError(`${id} was placed twice, at ${position} again`);
-    seen.add(id);
+    const leaf = base64url(leafHash(crypto, utf8(header)));
+    if (seen.has(leaf)) throw new SafetyError(`${leaf} was placed twice, at ${position} again`);
+    seen.add(leaf);
   }
-  for (const { header, type } of events) {
-    if (!seen.has(header.id))
-      throw new SafetyError(`the server does not have ${type} ${header.id}`);
+  for (const { leaf, type } of events) {
+    if (!seen.has(leaf)) throw new SafetyError(`the server does not have ${type} ${leaf}`);
   }
   for (const [name, bytes] of server.disk.image().files) {
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");

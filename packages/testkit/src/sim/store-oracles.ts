@@ -1,7 +1,7 @@
 /**
  * What must hold of one open store, checked through its public API against the ledger.
  */
-import { canonicalOrder, type Holdfast, type RecordedEvent } from "@holdfast/core";
+import { canonicalOrder, type Holdfast, type Problem, type RecordedEvent } from "@holdfast/core";
 import { diary, wordOf } from "./domain.ts";
 import { type Ledger, SafetyError } from "./ledger.ts";
 
@@ -115,9 +115,13 @@ export async function checkReadModels(
 }
 
 /** The store proves itself; findings that the scenario explains are allowed. */
-export function checkProofs(device: string, store: Holdfast, expected: ReadonlySet<string>): void {
+export function checkProofs(
+  device: string,
+  store: Holdfast,
+  isExplained: (problem: Problem) => boolean,
+): void {
   const { problems } = store.verify({ allNotes: true });
-  const surprise = problems.find(({ code }) => !expected.has(code));
+  const surprise = problems.find((problem) => !isExplained(problem));
   if (surprise !== undefined) {
     throw new SafetyError(`${device}: verify says ${JSON.stringify(surprise)}`);
   }

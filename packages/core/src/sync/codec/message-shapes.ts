@@ -21,6 +21,7 @@ import type {
   InclusionRequest,
   LeavesAnswer,
 } from "../messages/log.ts";
+import type { PresentedReceipt, PresentRequest } from "../messages/present.ts";
 import type { PulledEvent, PulledLog, PullPage, PullRequest } from "../messages/pull.ts";
 import type { Disposition, PushAnswer, PushRequest } from "../messages/push.ts";
 import {
@@ -218,6 +219,15 @@ export const epochAnswerShape: Shape<EpochAnswer> = record<EpochAnswer>({
   consistency: path,
 });
 
+/** `POST /v1/log/receipts`. */
+export const presentRequestShape: Shape<PresentRequest> = record<PresentRequest>({
+  checkpoint: note,
+  receipts: list(
+    record<PresentedReceipt>({ receipt: provenLeaf, checkpoint: note }),
+    limits.presentedReceiptsMax,
+  ),
+});
+
 /** What of a push request is not binary. */
 export type PushControl = Omit<PushRequest, "entries" | "fills">;
 
@@ -233,7 +243,7 @@ export const pushControlShape: Shape<PushControl> = record<PushControl>({
 const disposition: Shape<Disposition> = record<Disposition>(
   {
     index: whole(),
-    disposition: word("duplicate", "rejected", "quarantined", "owed"),
+    disposition: word("duplicate", "rejected", "quarantined", "owed", "accepted-shredded"),
     code,
   },
   ["code"],

@@ -35,7 +35,8 @@ export interface PushRequest {
 /** The server's verdict on one body. Entries that are not listed are `accepted`. */
 export interface Disposition {
   readonly index: number;
-  readonly disposition: "duplicate" | "rejected" | "quarantined" | "owed";
+  /** `accepted-shredded`: the event stands, its shredded sections do not. */
+  readonly disposition: "duplicate" | "rejected" | "quarantined" | "owed" | "accepted-shredded";
   /** Error code, for rejected and quarantined. */
   readonly code?: string;
 }

@@ -10,21 +10,26 @@ import {
   type AccessRevokedPub,
   everyScope,
   type Header,
+  isAccessType,
   isCurrentHeader,
   type NewerHeader,
   originKey,
 } from "@holdfast/core";
 import type { AccessChange, ServerWrites } from "../server-store.ts";
 
-/** Does the event change access? Only an admin's may. */
+/** Is it an event of the access stream, about who may read or what is shredded? Only an admin's may. */
 export function isAccessEvent(header: Header | NewerHeader): header is Header {
-  if (!isCurrentHeader(header) || header.pub === undefined) return false;
-  return header.type === accessGrantedType || header.type === accessRevokedType;
+  return isCurrentHeader(header) && header.pub !== undefined && isAccessType(header.type);
 }
 
-/** What an access event changes. */
-export function accessChange(header: Header, index: number, position: number): AccessChange {
+/** What an access event changes of who may read; `undefined`: it speaks of holds and shreds. */
+export function accessChange(
+  header: Header,
+  index: number,
+  position: number,
+): AccessChange | undefined {
   const by = originKey(header.dev, header.inc);
+  if (header.type !== accessGrantedType && header.type !== accessRevokedType) return undefined;
   if (header.type === accessGrantedType) {
     const { device, scopes } = header.pub as AccessGrantedPub;
     return { device, kind: "granted", scopes, by, index, position };

@@ -13,10 +13,12 @@ import type { DeviceRow, EventToPlace, ServerReads } from "../server-store.ts";
 import { accessChange, isAccessEvent } from "./access.ts";
 import { encodeFrames } from "./frames.ts";
 import { type BodyVerdict, judgeBody } from "./judge-body.ts";
+import { withoutShredded, type Shredded, shreddedBy } from "../shredding/shredded-frames.ts";
 import type { Offer, OfferedBody } from "./offer.ts";
 import { holdsIndex, withIndices, withoutIndices } from "./ranges.ts";
 import type { PushedLog } from "./verify-push.ts";
 import type { AccessChange } from "../server-store.ts";
+import { together } from "../together.ts";
 
 export interface PushPlan {
   readonly size: number;
@@ -51,7 +53,17 @@ export async function planPush(
   // before their effects, and need not fold a stream again.
   const judged = await judgeBodies(reads, tenant, log, offer, size);
   // An id stands for one event for ever. These events have no body here yet: whoever has their ids is another.
-  const ids = new Set(await reads.placedIds(tenant, judged.flatMap(idOf)));
+  const headers = judged.flatMap(headerOf);
+  const [held, shreds] = await together(
+    () =>
+      reads.placedIds(
+        tenant,
+        headers.map(({ id }) => id),
+      ),
+    () => reads.shreds(tenant, [...new Set(headers.map(({ scope }) => scope))]),
+  );
+  const ids = new Set(held);
+  const shredded = shreddedBy(shreds);
   for (const { offered, verdict } of judged) {
     const { index } = offered;
     if (verdict === undefined || taken.has(index)) {
@@ -73,9 +85,12 @@ export async function planPush(
     }
     ids.add(header.id);
     if (isAccessEvent(header)) {
-      access.push({ at: place.length, change: accessChange(header, index, 0) });
+      const change = accessChange(header, index, 0);
+      if (change !== undefined) access.push({ at: place.length, change });
     }
-    place.push(eventToPlace(offered, log, header));
+    const placed = eventToPlace(offered, log, header, shredded);
+    if (placed.shredded) dispositions.push({ index, disposition: "accepted-shredded" });
+    place.push(placed.event);
   }
   const unheld: number[] = [];
   for (let index = log.size; index < size; index++) if (!taken.has(index)) unheld.push(index);
@@ -98,8 +113,10 @@ interface JudgedBody {
   readonly verdict: BodyVerdict | undefined;
 }
 
-function idOf({ verdict }: JudgedBody): readonly string[] {
-  return verdict !== undefined && "header" in verdict ? [verdict.header.id] : [];
+function headerOf({
+  verdict,
+}: JudgedBody): readonly { readonly id: string; readonly scope: string }[] {
+  return verdict !== undefined && "header" in verdict ? [verdict.header] : [];
 }
 
 function idConflict(ids: ReadonlySet<string>, id: string): ErrorCode | undefined {
@@ -189,9 +206,12 @@ function eventToPlace(
     readonly stream: string;
     readonly type?: unknown;
   },
-): EventToPlace {
+  shredded: Shredded,
+): { readonly event: EventToPlace; readonly shredded: boolean } {
   const { id, scope, stream, type } = header;
-  return {
+  // Recorded before its author knew of the shred: the event stands, its content does not.
+  const frames = withoutShredded(shredded, scope, body.frames);
+  const event = {
     device: log.device,
     incarnation: log.incarnation,
     index,
@@ -202,6 +222,7 @@ function eventToPlace(
     // Not a frozen field: a header of a newer version may say it in another way.
     type: typeof type === "string" ? type : "",
     header: body.header,
-    frames: encodeFrames(body.frames),
+    frames: encodeFrames(frames),
   };
+  return { event, shredded: frames !== body.frames };
 }

@@ -16,12 +16,16 @@ import type { OwnNode } from "../founding/own-node.ts";
 import { statementText } from "../log/statements.ts";
 import type { DeviceLogRow, ServerReads, ServerWrites, TenantRow } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
+import { together } from "../together.ts";
 import type { Answer, WriteLoop } from "../write-loop.ts";
+import { putInForce } from "../shredding/in-force.ts";
 import { applyAccess } from "./access.ts";
 import { type Offer, readOffer } from "./offer.ts";
 import { planPush, type PushPlan } from "./plan-push.ts";
 import { type Continuation, findLog, judgeContinuation, type PushedLog } from "./verify-push.ts";
 
+/** Told after a push that put a shred in force. */
+type ShredTold = (tenant: string) => void;
 type WritePush = (tx: ServerWrites) => Promise<Answer<PushAnswer>>;
 
 /**
@@ -31,7 +35,7 @@ type WritePush = (tx: ServerWrites) => Promise<Answer<PushAnswer>>;
 export async function push(
   deps: EngineDeps,
   loop: WriteLoop,
-  own: OwnNode,
+  { own, onShred }: { readonly own: OwnNode; readonly onShred: ShredTold },
   caller: Caller,
   request: PushRequest,
   raw: Uint8Array,
@@ -44,11 +48,15 @@ export async function push(
     const offer = readOffer(deps.crypto, request);
     const known = own.in(caller.tenant);
     const node = typeof known === "string" ? known : await known;
+    let shreds = false;
     const answer = await loop.submit<PushAnswer>({
       tenant: caller.tenant,
       bytes: offer.bytes,
-      judge: (reads) => judgePush(deps, reads, { caller, offer, raw, node }),
+      judge: (reads) =>
+        judgePush(deps, reads, { caller, offer, raw, node, putInForce: () => (shreds = true) }),
     });
+    // Behind the commit: before it, whoever reads committed state finds nothing to do.
+    if (shreds) onShred(caller.tenant);
     result = answer.status;
     return answer;
   } finally {
@@ -63,6 +71,8 @@ interface AskedPush {
   readonly raw: Uint8Array;
   /** Device id of the node that states the receipt. */
   readonly node: string;
+  /** Told when the push puts a shred in force; not committed yet. */
+  readonly putInForce: () => void;
 }
 
 async function judgePush(
@@ -72,12 +82,11 @@ async function judgePush(
 ): Promise<WritePush> {
   const { caller, offer, raw } = asked;
   const { tenant } = caller;
-  // A store that reads at once may throw at once: no promise may have been begun before.
-  const [row, before, device] = await Promise.all([
-    reads.tenant(tenant),
-    reads.quarantined(tenant, caller.device),
-    known(reads, caller),
-  ]);
+  const [device, row, before] = await together(
+    () => known(reads, caller),
+    () => reads.tenant(tenant),
+    () => reads.quarantined(tenant, caller.device),
+  );
   invariant(row !== undefined, "a device is of a tenant that is there");
   const { leaves } = await reads.head(row.shard);
   if (offer.request.checkpoint > leaves) {
@@ -130,10 +139,10 @@ function repeated(log: PushedLog, plan: PushPlan, offer: Offer): WritePush {
 function receiptedAnswer(plan: PushPlan, receipt: number, offer: Offer): Answer<PushAnswer> {
   return async (proof) => {
     invariant(proof !== undefined, "a push has a tenant");
-    const [proven, consistency] = await Promise.all([
-      proof.prove(receipt),
-      proof.consistency(offer.request.checkpoint),
-    ]);
+    const [proven, consistency] = await together(
+      () => proof.prove(receipt),
+      () => proof.consistency(offer.request.checkpoint),
+    );
     return {
       status: "receipted",
       size: plan.size,
@@ -166,6 +175,7 @@ async function writePush(
     const first = await tx.placeEvents(tenant, plan.place);
     const changes = plan.access.map((one) => ({ ...one.change, position: first + one.at }));
     await applyAccess(tx, tenant, changes);
+    if (await putInForce(deps.crypto, tx, row, plan.place)) judged.putInForce();
     deps.observer.count("server_placed_events", plan.place.length);
   }
   // A fill leaves the log as it is: the note that states this size stays the one of the receipt.

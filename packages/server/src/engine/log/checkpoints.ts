@@ -23,6 +23,7 @@ import {
   utf8,
 } from "@holdfast/core";
 import type { CheckpointRow, ServerLogName, ServerReads, ServerWrites } from "../server-store.ts";
+import { together } from "../together.ts";
 
 /** The key that signs checkpoints. */
 export interface CheckpointKey {
@@ -56,10 +57,10 @@ export function createShardProof(
   return {
     checkpoint,
     async prove(index) {
-      const [[text], path] = await Promise.all([
-        reads.serverLeaves(shard, index, index + 1, log),
-        tree.prove((by, hashOf) => proveInclusion(by, index, size, hashOf)),
-      ]);
+      const [[text], path] = await together(
+        () => reads.serverLeaves(shard, index, index + 1, log),
+        () => tree.prove((by, hashOf) => proveInclusion(by, index, size, hashOf)),
+      );
       invariant(text !== undefined, "a proven leaf is in the server log");
       return { text, index, path };
     },

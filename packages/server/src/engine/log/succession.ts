@@ -32,7 +32,7 @@ export async function beginNextLog(
   { to, node }: { readonly to: ServerLogName; readonly node: string },
 ): Promise<BegunLog> {
   const last = await keepCheckpoint(deps, tx, shard);
-  const { log } = await tx.head(shard);
+  const { log, events } = await tx.head(shard);
   const from = { shard, log };
   const restated: { readonly row: DeviceLogRow; readonly texts: StatedAgain }[] = [];
   for (const row of await tx.deviceLogs(tenant)) {
@@ -46,6 +46,7 @@ export async function beginNextLog(
     size: last.size,
     root: base64(last.root),
     note: noteDigest(deps.crypto, last.note),
+    events,
     received: deps.now(),
     node,
   });

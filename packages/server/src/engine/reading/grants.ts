@@ -15,6 +15,7 @@ import {
 import { admit, admitWriter } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import type { DeviceLogRow, ServerReads } from "../server-store.ts";
+import { shreddedBy } from "../shredding/shredded-frames.ts";
 import type { Caller } from "../sync-server.ts";
 import type { WriteLoop } from "../write-loop.ts";
 
@@ -65,8 +66,12 @@ export function sendGrants(
       if (!envelopes.every(({ recipient }) => recipients.has(recipient))) {
         throw new HoldfastError("grant_recipient_unknown");
       }
+      // A key of what is shredded, from a device that does not know yet, is not handed on.
+      const scopes = envelopes.map(({ scope }) => scope).filter((scope) => scope !== "");
+      const shredded = shreddedBy(await reads.shreds(caller.tenant, [...new Set(scopes)]));
+      const kept = envelopes.filter(({ scope, section }) => !shredded.has(scope, section));
       return async (tx) => {
-        await tx.addGrants(caller.tenant, envelopes);
+        await tx.addGrants(caller.tenant, kept);
         return () => undefined;
       };
     },
@@ -87,6 +92,9 @@ interface Envelope {
   readonly key: string;
   readonly generation: number;
   readonly grant: string;
+  /** Of a data key; else empty. */
+  readonly scope: string;
+  readonly section: string;
 }
 
 /** Whom a grant is for, and which key it holds. Throws `grant_malformed`. */
@@ -105,12 +113,19 @@ function readEnvelope(tenant: string, grant: string): Envelope {
   const { kind, to, id, generation } = fields;
   if (fields["tenant"] !== tenant) throw malformed("tenant");
   if (typeof to !== "string" || fromBase64url(to)?.length !== 32) throw malformed("to");
-  if (kind === "pseudonym") return { recipient: to, key: "pseudonym", generation: 0, grant };
+  if (kind === "pseudonym") {
+    return { recipient: to, key: "pseudonym", generation: 0, grant, scope: "", section: "" };
+  }
   if (kind !== "data" || typeof id !== "string" || id.length > limits.nameBytesMax) {
     throw malformed("id");
   }
   if (typeof generation !== "number" || !Number.isSafeInteger(generation)) {
     throw malformed("generation");
   }
-  return { recipient: to, key: id, generation, grant };
+  const { scope, section } = fields;
+  if (typeof scope !== "string" || scope.length > limits.nameBytesMax) throw malformed("scope");
+  if (typeof section !== "string" || section.length > limits.nameBytesMax) {
+    throw malformed("section");
+  }
+  return { recipient: to, key: id, generation, grant, scope, section };
 }

@@ -19,9 +19,11 @@ import {
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import { decodeFrames } from "../ingest/frames.ts";
+import { withoutShredded, shreddedBy } from "../shredding/shredded-frames.ts";
 import { createShardProof, type ShardProof } from "../log/checkpoints.ts";
 import type { PlacedEvent, ServerReads, ShardHead } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
+import { together } from "../together.ts";
 
 /** Throws `caller_unknown`, `device_revoked`, `request_malformed`, `scope_denied`, `server_behind`. */
 export async function pull(
@@ -48,9 +50,11 @@ async function readPage(deps: EngineDeps, caller: Caller, request: PullRequest):
   const admission = (reads: ServerReads) => readableScopes(reads, caller, request.scopes);
   if (!store.capabilities.replica) {
     return store.read(tenant, async (reads) => {
-      // The row is read along, for the page. First: a store that reads at once may throw at once, and
-      // a promise that was begun before would be left to nobody.
-      const [, scopes] = await Promise.all([reads.tenant(tenant), admission(reads)]);
+      // The row is read along, for the page.
+      const [scopes] = await together(
+        () => admission(reads),
+        () => reads.tenant(tenant),
+      );
       return pageOf(deps, reads, caller, request, scopes);
     });
   }
@@ -105,14 +109,18 @@ async function pageOf(
   // One more than wanted tells whether there is more.
   const bytes = Math.min(request.bytes, limits.pullBytesMax);
   const { tenant } = caller;
-  const [checkpoint, found] = await Promise.all([
-    reads.checkpoint(row.shard),
-    reads.events(tenant, scopes, request.after, wanted + 1, except, bytes),
-  ]);
+  const [checkpoint, found] = await together(
+    () => reads.checkpoint(row.shard),
+    () => reads.events(tenant, scopes, request.after, wanted + 1, except, bytes),
+  );
   invariant(checkpoint !== undefined, "a tenant has a checkpoint from its founding on");
   const proof = createShardProof(deps.crypto, reads, head, checkpoint);
   const events = withinBytes(found.slice(0, wanted), bytes);
-  const { logs, numbers } = await logsOf(deps, reads, proof, caller.tenant, request, events);
+  const [{ logs, numbers }, shreds] = await together(
+    () => logsOf(deps, reads, proof, caller.tenant, request, events),
+    () => reads.shreds(tenant, [...new Set(events.map(({ scope }) => scope))]),
+  );
+  const shredded = shreddedBy(shreds);
   return {
     next: events.length < found.length ? (events.at(-1)?.position ?? request.after) : head.events,
     head: head.events,
@@ -121,7 +129,8 @@ async function pageOf(
     logs,
     events: events.map((event): PulledEvent => {
       const log = numbers.get(originKey(event.device, event.incarnation)) as number;
-      const body = { header: event.header, frames: decodeFrames(event.frames) };
+      const frames = withoutShredded(shredded, event.scope, decodeFrames(event.frames));
+      const body = { header: event.header, frames };
       return { log, index: event.index, position: event.position, body };
     }),
   };
@@ -133,8 +142,10 @@ async function readableScopes(
   caller: Caller,
   asked: readonly string[] | "*",
 ): Promise<readonly string[] | "*"> {
-  const access = reads.access(caller.tenant, caller.device);
-  const [, scopes] = await Promise.all([admit(reads, caller), access]);
+  const [, scopes] = await together(
+    () => admit(reads, caller),
+    () => reads.access(caller.tenant, caller.device),
+  );
   const allowed = new Set(scopes);
   if (allowed.has(everyScope)) return asked === "*" || asked.includes(everyScope) ? "*" : asked;
   if (asked === "*") return [...allowed];
@@ -196,27 +207,27 @@ async function logOf(
     log?.note !== undefined && log.receipt !== undefined,
     "a log with events has a receipt",
   );
-  const { size, note, opening } = log;
+  const { size, note, opening, receipt, enrolment } = log;
   if (held > size) throw new HoldfastError("server_behind", { part: "held", size });
   const tree = createStoredTree(crypto, size, (spans) =>
     reads.deviceHashes(tenant, device, incarnation, spans),
   );
   const proven = [...new Set([0, ...indices])].toSorted((a, b) => a - b);
-  // Asked for together: a store that is elsewhere answers all at once.
-  const [receipt, enrolment, hashes, consistency] = await Promise.all([
-    proof.prove(log.receipt),
-    proof.prove(log.enrolment),
-    tree.prove((by, hashOf) => proveInclusions(by, proven, size, hashOf)),
-    held === 0 || held === size
-      ? []
-      : tree.prove((by, hashOf) => proveConsistency(by, held, size, hashOf)),
-  ]);
+  const [provenReceipt, provenEnrolment, hashes, consistency] = await together(
+    () => proof.prove(receipt),
+    () => proof.prove(enrolment),
+    () => tree.prove((by, hashOf) => proveInclusions(by, proven, size, hashOf)),
+    () =>
+      held === 0 || held === size
+        ? []
+        : tree.prove((by, hashOf) => proveConsistency(by, held, size, hashOf)),
+  );
   return {
     device,
     incarnation,
     note,
-    receipt,
-    enrolment,
+    receipt: provenReceipt,
+    enrolment: provenEnrolment,
     opening,
     hashes,
     consistency,
