@@ -98,6 +98,31 @@ async function checkRestored(
   await restored.close();
 }
 
+/** Shredded at a device that is running: in what it answers, in its keys and in its files. */
+async function checkShredded(
+  device: Device,
+  scope: string,
+  planted: readonly string[],
+  survivors: readonly string[],
+): Promise<void> {
+  expect(await device.ask("legible", { words: planted })).toEqual([]);
+  expect(await device.ask("legible", { words: survivors })).toEqual(survivors);
+  const held = await device.ask<readonly { readonly scope: string }[]>("keys");
+  expect(held.filter((key) => key.scope === scope)).toEqual([]);
+  expect(await device.ask("verify")).toMatchObject({ ok: true, problems: [] });
+  const text = await exported(device);
+  expect(planted.filter((word) => text.includes(word))).toEqual([]);
+  expect(survivors.every((word) => text.includes(word))).toBe(true);
+  // The search finds a word where one stands, and no file of the device holds one.
+  const control = join(device.folder, "control");
+  writeFileSync(control, `${planted[0]}`);
+  expect(filesWith(device, planted)).toEqual([control]);
+  rmSync(control);
+  expect(filesWith(device, planted)).toEqual([]);
+  const { shredded, opened } = await device.ask<Readonly<Record<string, number>>>("contents");
+  expect([shredded, opened]).toEqual([30, 5]);
+}
+
 /** The device that was put back has synced: what it learned brought nothing back. */
 async function checkPutBack(
   device: Device,
@@ -159,22 +184,7 @@ test(
       const scope = standing?.scopes[0] ?? "";
 
       for (const device of all) {
-        expect(await device.ask("legible", { words: planted })).toEqual([]);
-        expect(await device.ask("legible", { words: survivors })).toEqual(survivors);
-        const held = await device.ask<readonly { readonly scope: string }[]>("keys");
-        expect(held.filter((key) => key.scope === scope)).toEqual([]);
-        expect(await device.ask("verify")).toMatchObject({ ok: true, problems: [] });
-        const text = await exported(device);
-        expect(planted.filter((word) => text.includes(word))).toEqual([]);
-        expect(survivors.every((word) => text.includes(word))).toBe(true);
-        // The search finds a word where one stands, and no file of the device holds one.
-        const control = join(device.folder, "control");
-        writeFileSync(control, `${planted[0]}`);
-        expect(filesWith(device, planted)).toEqual([control]);
-        rmSync(control);
-        expect(filesWith(device, planted)).toEqual([]);
-        const { shredded, opened } = await device.ask<Readonly<Record<string, number>>>("contents");
-        expect([shredded, opened]).toEqual([30, 5]);
+        await checkShredded(device, scope, planted, survivors);
       }
       // Whoever was granted keys of it has another HPKE key, which a new incarnation names.
       const renewed = await Promise.all(all.map(incarnationOf));
