@@ -61,6 +61,12 @@ describe.skipIf(missing !== undefined)(`settings of a token ${missing ?? ""}`, (
     expect(await changed({})).toBeUndefined();
     expect(await tierOf("four")).toBe("os");
     unfollow();
+    await store.audit.settled();
+    const applied = store.audit.read({ kinds: ["KeyPolicyChanged"] });
+    expect(applied.map(({ data }) => data)).toEqual([
+      { minimum: "software", fallback: "audited" },
+      { minimum: "software", fallback: "audited" },
+    ]);
     expect(store.verify()).toMatchObject({ ok: true });
     await store.close();
   });

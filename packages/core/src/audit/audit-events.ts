@@ -8,6 +8,7 @@ import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
 import type { Operation } from "../event/event.ts";
 import { defineEvent, type EventType, isName } from "../event/registry.ts";
+import { assurances } from "../keys/policy.ts";
 import { providerNames } from "../keys/provider.ts";
 import { rotationPhases } from "../keys/rotation.ts";
 
@@ -53,6 +54,11 @@ const kinds = {
     means: "The provider that policy prefers serves again",
     required: { provider },
     optional: { from: provider },
+  },
+  KeyPolicyChanged: {
+    op: "key",
+    means: "Settings of key providers were applied while the store was open",
+    required: { minimum: word(assurances), fallback: word(["never", "audited"]) },
   },
   RecoveryKeyAdded: {
     op: "key",

@@ -1,4 +1,4 @@
-/** What of the use of keys stands in the trail: fallbacks and returns. Of the rest the metrics tell. */
+/** What of the use of keys stands in the trail: fallbacks, returns and other terms. Of the rest the metrics tell. */
 import type { KeyAuditEvent, KeyAuditSink } from "../keys/key-audit.ts";
 import type { AuditEntry } from "./audit-events.ts";
 
@@ -11,6 +11,10 @@ function keyUseEntry(event: KeyAuditEvent): AuditEntry | undefined {
   }
   if (event.kind === "key_fallback_ended") {
     return { kind: "KeyProviderReturned", facts: { provider: event.provider.name } };
+  }
+  if (event.kind === "key_policy_changed") {
+    const { minimum, fallback } = event;
+    return { kind: "KeyPolicyChanged", facts: { minimum, fallback } };
   }
   return undefined;
 }
