@@ -237,6 +237,25 @@ describe.each([onSqlite(), onPostgres()])("on $name", (medium) => {
       expect((await receipted(founder, 3)).size).toBe(6);
     });
 
+    test("is believed of nobody: another tenant's checkpoint, of whatever size, is of no log of this one", async () => {
+      const other = createPushingDevice({ crypto, chance, tenant: createPseudonym(chance) });
+      const code = createInvitationCode({ crypto, chance });
+      await server.addFoundingCode(code.digest, clock.now() + 60_000);
+      await server.enrol(other.enrol(code));
+      other.record(Array.from({ length: 9 }, () => ({})));
+      for (let from = 0; from < 9; from += 3) {
+        const { checkpoint, receipt } = await receipted(other, 0);
+        await present({ checkpoint, receipts: [{ receipt, checkpoint }] });
+      }
+      await server.ready();
+      expect((await receipted(founder, 3)).size).toBe(6);
+      await server.restoreLogs();
+      const { checkpoint, receipt } = await receipted(other, 0);
+      await present({ checkpoint, receipts: [{ receipt, checkpoint }] });
+      expect(await server.lost()).toEqual([]);
+      await server.ready();
+    });
+
     test("that went on for itself is stopped by the tree that it contradicts", async () => {
       const reader = createPushingDevice({ crypto, chance, tenant });
       const code = createInvitationCode({ crypto, chance });
@@ -310,11 +329,33 @@ describe.each([onSqlite(), onPostgres()])("on $name", (medium) => {
       expect(number(second?.log)).toBeGreaterThan(number(first?.log));
     });
 
+    test("of a copy from before a move is stopped by the lost shard once, and by nothing of it after that", async () => {
+      await server.moveTenant({ tenant, shard: `lost-${made}` });
+      const before = await receipted(founder, 3);
+      founder.record([{}]);
+      const after = await receipted(founder, 6);
+      await putBack(`${copy}-twin`);
+      const show = ({ checkpoint }: { readonly checkpoint: string }) =>
+        present({ checkpoint, receipts: [] });
+      // The log is stopped already when the shard is shown: that is remembered of it all the same.
+      expect(await refusalOf(present(shown()))).toBe("server_put_back");
+      expect(await refusalOf(show(before))).toBe("server_put_back");
+      await server.restoreLogs();
+      await show(before);
+      await show(after);
+      await server.ready();
+      expect((await receipted(founder, 3)).size).toBe(7);
+    });
+
     test("takes receipts beyond the end as evidence, and says what of it is back", async () => {
       await server.restoreLogs();
       const lost = { checkpoint: ahead.note, receipts: [ahead.receipt] };
       const row = { tenant, device: founder.device, incarnation: founder.incarnation };
       for (let times = 0; times < 2; times++) await present(lost);
+      // Whoever presents another's receipts takes nothing of the room that its own requests have in quarantine.
+      expect(await store.read(tenant, (reads) => reads.quarantined(tenant, founder.device))).toBe(
+        0,
+      );
       expect(await server.lost()).toEqual([
         { ...row, receipted: 6, restored: 3, back: 0, missing: 3, owed: 0 },
       ]);

@@ -6,6 +6,7 @@ import { setCode } from "./postgres-session.ts";
 import { hashesOf, inOneGo, serverLogReads } from "./postgres-server-logs.ts";
 import { shredReads } from "./postgres-shreds.ts";
 import type { PostgresTransaction } from "./postgres-transaction.ts";
+import { lostReceiptCode, shownCode } from "./reading/kept-evidence.ts";
 import type { PlacedEvent, QuarantineRow, ServerReads, StreamHeader } from "./server-store.ts";
 import {
   type AccessChangeSqlRow,
@@ -113,9 +114,11 @@ function tenantReads(
     async quarantined(tenant, device) {
       const row = await tx.row<{ bytes: number }>(
         `SELECT coalesce(sum(octet_length(bytes)), 0)::bigint AS bytes FROM holdfast.quarantine
-         WHERE tenant = $1 AND device = $2`,
+         WHERE tenant = $1 AND device = $2 AND code NOT IN ($3, $4)`,
         tenant,
         device,
+        shownCode,
+        lostReceiptCode,
       );
       return row?.bytes ?? 0;
     },

@@ -278,7 +278,7 @@ export interface ServerReads {
    * 0: none. While it is not below the number of the newest log, what would sign that one throws `server_put_back`.
    */
   shownLog(shard: string): MaybePromise<number>;
-  /** Bytes of the requests of one device that lie in quarantine. */
+  /** Bytes of the requests of one device that lie in quarantine; not what this server had signed itself. */
   quarantined(tenant: string, device: string): MaybePromise<number>;
 }
 

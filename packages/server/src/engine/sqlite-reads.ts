@@ -18,6 +18,7 @@ import type {
   ShardRow,
   TenantRow,
 } from "./server-store.ts";
+import { lostReceiptCode, shownCode } from "./reading/kept-evidence.ts";
 import { lostReads } from "./sqlite-lost.ts";
 import { createSqliteShredReads } from "./sqlite-shreds.ts";
 import {
@@ -187,9 +188,10 @@ function tenantReads(
       driver
         .prepare(
           `SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM quarantine
-           WHERE tenant = ? AND device = ?`,
+           WHERE tenant = ? AND device = ? AND code NOT IN (?, ?)`,
         )
-        .get<{ bytes: number }>(tenantNumber(tenant) ?? -1, device)?.bytes ?? 0,
+        .get<{ bytes: number }>(tenantNumber(tenant) ?? -1, device, shownCode, lostReceiptCode)
+        ?.bytes ?? 0,
   };
 }
 

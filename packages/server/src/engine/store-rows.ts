@@ -60,18 +60,31 @@ export interface AccessChangeSqlRow {
   readonly leaf_index: number;
 }
 
-/** Bytes of a kept checkpoint that shows more than is here: the shard and the number of the log that it stops. */
-export function shownName(shard: string, log: number): Bytes {
-  return utf8(`${shard}/${log}`);
+/**
+ * Bytes of a kept checkpoint that shows more than is here: the shard and the number of the log that it stops, and the
+ * shard that it is of, where nobody knows that one.
+ */
+export function shownName(shard: string, log: number, lost?: string): Bytes {
+  return utf8([shard, log, ...(lost === undefined ? [] : [lost])].join("/"));
 }
 
 /** Greatest number of a log of that shard that kept checkpoints stop; 0: none. */
 export function shownLogIn(rows: readonly { readonly bytes: Uint8Array }[], shard: string): number {
-  const numbers = rows.map(({ bytes }) => {
+  return rows.reduce((most, { bytes }) => {
     const [of, log] = fromUtf8(bytes).split("/");
-    return of === shard ? Number(log) : 0;
-  });
-  return Math.max(0, ...numbers);
+    return of === shard ? Math.max(most, Number(log)) : most;
+  }, 0);
+}
+
+/** Shards that nobody knows, of kept checkpoints that stopped a log of that shard before that one. */
+export function lostShardsIn(
+  kept: readonly Uint8Array[],
+  shard: string,
+  before: number,
+): ReadonlySet<string> {
+  const names = kept.map((bytes) => fromUtf8(bytes).split("/"));
+  const answered = names.filter(([of, log]) => of === shard && Number(log) < before);
+  return new Set(answered.flatMap(([, , lost]) => (lost === undefined ? [] : [lost])));
 }
 
 /** A BLOB in memory of its own: a driver may hand out a view of its own buffer. */

@@ -11,6 +11,7 @@ import {
   HoldfastError,
   isHoldfastError,
   leafHash,
+  limits,
   noteDigest,
   openSignedCheckpoint,
   parseStatement,
@@ -175,7 +176,8 @@ async function faultsOfEvents(
   const faults: string[] = [];
   let position = 0;
   for (;;) {
-    const page = await reads.events(tenant, "*", position, eventsEach);
+    const bytes = limits.pullBytesMax;
+    const page = await reads.events(tenant, "*", position, eventsEach, undefined, bytes);
     if (page.length === 0) break;
     for (const [at, event] of page.entries()) {
       if (event.position !== position + at + 1)

@@ -1,5 +1,8 @@
-/** How a receipt lies in quarantine that a device presented and no log here holds. */
+/** What lies in quarantine because this server signed it and no log here holds it: checkpoints, and receipts. */
 import type { ErrorCode } from "@holdfast/core";
+
+/** Code of kept checkpoints; what lies with one is the name that `shownName` gives. */
+export const shownCode: ErrorCode = "server_put_back";
 
 /** Code of kept receipts. */
 export const lostReceiptCode: ErrorCode = "receipt_beyond";

@@ -39,11 +39,11 @@ async function lostOf(reads: ServerReads, tenant: string): Promise<readonly Lost
     const [first] = of;
     if (first === undefined) continue;
     const { device, incarnation } = first;
-    const receipted = Math.max(...of.map(({ from }) => from));
-    const restored = Math.min(
-      receipted,
-      ...of.map(({ bytes }) => (JSON.parse(fromUtf8(bytes)) as KeptEvidence).held),
-    );
+    const receipted = of.reduce((most, { from }) => Math.max(most, from), 0);
+    const restored = of.reduce((least, { bytes }) => {
+      const { held } = JSON.parse(fromUtf8(bytes)) as KeptEvidence;
+      return Math.min(least, held);
+    }, receipted);
     const row = await reads.deviceLog(tenant, device, incarnation);
     const here = Math.min(receipted, row?.size ?? 0);
     lost.push({

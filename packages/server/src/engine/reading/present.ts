@@ -9,10 +9,10 @@
  */
 import {
   base64,
+  type Bytes,
   type Checkpoint,
   checkProvenLeaf,
   type DeviceStatement,
-  type ErrorCode,
   HoldfastError,
   isHoldfastError,
   openSignedCheckpoint,
@@ -27,12 +27,9 @@ import { known as knownDevice } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import { algorithmOf, serverLogOrigin } from "../log/checkpoints.ts";
 import type { QuarantineRow, ServerReads, ShardHead } from "../server-store.ts";
-import { shownName } from "../store-rows.ts";
-import { type KeptEvidence, lostReceiptCode } from "./kept-evidence.ts";
+import { lostShardsIn, shownName } from "../store-rows.ts";
+import { type KeptEvidence, lostReceiptCode, shownCode } from "./kept-evidence.ts";
 import type { Caller } from "../sync-server.ts";
-
-/** Code of kept checkpoints. */
-const putBackCode: ErrorCode = "server_put_back";
 
 /** Throws `caller_unknown`, `server_put_back`. */
 export async function present(
@@ -40,109 +37,156 @@ export async function present(
   caller: Caller,
   request: PresentRequest,
 ): Promise<void> {
+  // Signatures first: the writes of the tenant do not wait for them.
+  const open = createOpening(deps);
+  const checkpoint = open(request.checkpoint);
+  const receipts = request.receipts.flatMap((one) => openReceipt(deps, open, caller.tenant, one));
   const isPutBack = await deps.store.write(caller.tenant, async (tx) => {
     await knownDevice(tx, caller);
     const row = await tx.tenant(caller.tenant);
     const newest = row && (await tx.head(row.shard));
     if (newest === undefined) throw new HoldfastError("caller_unknown");
     const at = deps.clock.now();
-    const checkpoint = openOwn(deps, request.checkpoint);
-    const log = checkpoint && (await logBeyond(deps, tx, newest, checkpoint));
-    if (log !== undefined) {
+    const stopped = checkpoint && (await logBeyond(deps, tx, caller.tenant, newest, checkpoint));
+    if (stopped !== undefined) {
       const { tenant, device, incarnation } = caller;
       const note = request.checkpoint;
-      const kept = { tenant, device, incarnation, code: putBackCode, note, from: log, at };
-      await tx.addQuarantine({ ...kept, bytes: shownName(newest.shard, log) });
+      const { log, bytes } = stopped;
+      const kept = { tenant, device, incarnation, code: shownCode, note, from: log, at, bytes };
+      await tx.addQuarantine(kept);
     }
-    const rows = await lostReceipts(deps, tx, caller, request.receipts, at);
+    const rows = await lostReceipts(deps, tx, caller, receipts, at);
     for (const kept of rows) await tx.addQuarantine(kept);
-    return log !== undefined;
+    return stopped !== undefined;
   });
   if (!isPutBack) return;
   deps.observer.log("error", "server_put_back");
   throw new HoldfastError("server_put_back");
 }
 
-function openOwn({ crypto, key }: EngineDeps, note: string): Checkpoint | undefined {
-  return openSignedCheckpoint(crypto, note, { algorithm: algorithmOf(key.spki), spki: key.spki });
+/** Reads a note that this server signed; `undefined`: it did not. */
+type Opening = (note: string) => Checkpoint | undefined;
+
+/** Many receipts are proven by one checkpoint: each is looked at once. */
+function createOpening({ crypto, key }: EngineDeps): Opening {
+  const pinned = { algorithm: algorithmOf(key.spki), spki: key.spki };
+  const opened = new Map<string, Checkpoint | undefined>();
+  return (note) => {
+    if (!opened.has(note)) opened.set(note, openSignedCheckpoint(crypto, note, pinned));
+    return opened.get(note);
+  };
+}
+
+/** What must not be signed any more, and what is kept so that it is not. */
+interface Stopped {
+  /** Number of the log. */
+  readonly log: number;
+  readonly bytes: Bytes;
 }
 
 /**
- * Number of the log that must not be signed any more, when the checkpoint shows more than is here: leaves beyond the
- * newest log, another tree than it had at that size, a later log of the shard, or a shard that nobody knows.
+ * What is stopped when the checkpoint shows more than is here: leaves beyond the newest log, another tree than it had
+ * at that size, a later log of the shard, or a shard that nobody knows. Such a shard was lost for good, and nothing of
+ * it says when: a log that has gone on since it was shown has answered for it.
  */
 async function logBeyond(
   { host }: EngineDeps,
   reads: ServerReads,
+  tenant: string,
   newest: ShardHead,
   { origin, size, root }: Checkpoint,
-): Promise<number | undefined> {
+): Promise<Stopped | undefined> {
   const { shard, log: newestLog, leaves } = newest;
-  const log = parseServerLogOrigin(origin)?.log ?? 0;
+  const named = parseServerLogOrigin(origin);
+  const log = named?.log ?? 0;
+  const beyond = { log, bytes: shownName(shard, log) };
   if (origin !== serverLogOrigin(host, shard, log)) {
     const known = await reads.shards();
     const isKnown = known.some((one) => origin === serverLogOrigin(host, one.shard, log));
-    return isKnown || !origin.startsWith(`${host}/holdfast/`) ? undefined : newestLog;
+    if (isKnown || named === undefined || !named.shard.startsWith(`${host}/holdfast/`))
+      return undefined;
+    const lost = named.shard.slice(`${host}/holdfast/`.length);
+    const shown = (await reads.quarantineOf(tenant, shownCode)).map(({ bytes }) => bytes);
+    if (lostShardsIn(shown, shard, newestLog).has(lost)) return undefined;
+    return { log: newestLog, bytes: shownName(shard, newestLog, lost) };
   }
-  if (log !== newestLog) return log > newestLog ? log : undefined;
-  if (size > leaves) return log;
+  if (log !== newestLog) return log > newestLog ? beyond : undefined;
+  if (size > leaves) return beyond;
   const here = await reads.checkpoint(shard, size);
-  return here !== undefined && base64(here.root) !== base64(root) ? log : undefined;
+  return here !== undefined && base64(here.root) !== base64(root) ? beyond : undefined;
 }
 
-/** Receipts that no log here holds, each of a device log of the tenant, and larger than any that was kept of it. */
+/** A receipt that this server signed, of a device log of the tenant. */
+interface OpenReceipt {
+  readonly presented: PresentedReceipt;
+  readonly device: string;
+  readonly incarnation: string;
+  /** Leaves of the device log that it states. */
+  readonly size: number;
+  /** Origin of the server log that it stands in. */
+  readonly origin: string;
+}
+
+function openReceipt(
+  { crypto }: EngineDeps,
+  open: Opening,
+  tenant: string,
+  presented: PresentedReceipt,
+): readonly OpenReceipt[] {
+  const { receipt, checkpoint: note } = presented;
+  const checkpoint = open(note);
+  if (checkpoint === undefined || !checkProvenLeaf(crypto, receipt, checkpoint)) return [];
+  const statement = statementIn(receipt.text);
+  const log = statement && parseDeviceLogOrigin(statement.origin);
+  if (statement?.kind !== "receipt" || log?.tenant !== tenant) return [];
+  const { device, incarnation } = log;
+  const { size } = statement;
+  return [{ presented, device, incarnation, size, origin: checkpoint.origin }];
+}
+
+function statementIn(text: string): DeviceStatement | undefined {
+  try {
+    return parseStatement(text);
+  } catch (error) {
+    if (isHoldfastError(error, "server_leaf_malformed")) return undefined;
+    throw error;
+  }
+}
+
+/** Receipts that no log here holds, each larger than any that was kept of its device log. */
 async function lostReceipts(
   deps: EngineDeps,
   reads: ServerReads,
   { tenant, device: by }: Caller,
-  presented: readonly PresentedReceipt[],
+  receipts: readonly OpenReceipt[],
   at: number,
 ): Promise<readonly QuarantineRow[]> {
+  if (receipts.length === 0) return [];
+  const ends = new Map<string, number>();
+  for (const { from, size } of await reads.successions(tenant)) {
+    ends.set(serverLogOrigin(deps.host, from.shard, from.log), size);
+  }
+  const lost = receipts.filter(
+    ({ origin, presented }) => presented.receipt.index >= (ends.get(origin) ?? Infinity),
+  );
+  if (lost.length === 0) return [];
   const largest = new Map<string, number>();
   for (const row of await reads.quarantineOf(tenant, lostReceiptCode)) {
     const name = `${row.device}/${row.incarnation}`;
     largest.set(name, Math.max(row.from, largest.get(name) ?? 0));
   }
   const rows: QuarantineRow[] = [];
-  for (const { receipt, checkpoint: note } of presented) {
-    const statement = await openLost(deps, reads, tenant, receipt, note);
-    const log = statement && parseDeviceLogOrigin(statement.origin);
-    if (statement === undefined || log?.tenant !== tenant) continue;
-    const { device, incarnation } = log;
+  for (const { device, incarnation, size, presented } of lost) {
     const name = `${device}/${incarnation}`;
-    if (statement.size <= (largest.get(name) ?? 0)) continue;
-    largest.set(name, statement.size);
+    if (size <= (largest.get(name) ?? 0)) continue;
+    largest.set(name, size);
     const held = (await reads.deviceLog(tenant, device, incarnation))?.size ?? 0;
+    const { receipt, checkpoint: note } = presented;
     const { text, index } = receipt;
     const path = receipt.path.map((hash) => base64(hash));
     const kept: KeptEvidence = { by, held, receipt: text, index, path };
     const bytes = utf8(JSON.stringify(kept));
-    const code = lostReceiptCode;
-    rows.push({ tenant, device, incarnation, code, note, from: statement.size, bytes, at });
+    rows.push({ tenant, device, incarnation, code: lostReceiptCode, note, from: size, bytes, at });
   }
   return rows;
-}
-
-/** The statement, when this server signed it in a log of the tenant that ends before it. */
-async function openLost(
-  deps: EngineDeps,
-  reads: ServerReads,
-  tenant: string,
-  receipt: PresentedReceipt["receipt"],
-  note: string,
-): Promise<DeviceStatement | undefined> {
-  const checkpoint = openOwn(deps, note);
-  if (checkpoint === undefined || !checkProvenLeaf(deps.crypto, receipt, checkpoint))
-    return undefined;
-  const ended = (await reads.successions(tenant)).find(
-    ({ from }) => serverLogOrigin(deps.host, from.shard, from.log) === checkpoint.origin,
-  );
-  if (ended === undefined || receipt.index < ended.size) return undefined;
-  try {
-    const statement = parseStatement(receipt.text);
-    return statement.kind === "receipt" ? statement : undefined;
-  } catch (error) {
-    if (isHoldfastError(error, "server_leaf_malformed")) return undefined;
-    throw error;
-  }
 }
