@@ -78,6 +78,7 @@ export * from "./store/mark.ts";
 export * from "./store/pragmas.ts";
 export * from "./store/schema.ts";
 export * from "./store/schema-lifts.ts";
+export type { Room } from "./store/pages.ts";
 export * from "./store/session.ts";
 export * from "./store/sqlite-driver.ts";
 export * from "./store/sqlite-event-log.ts";
@@ -101,7 +102,13 @@ export * from "./sync/enrol.ts";
 export * from "./sync/enrolment-code.ts";
 export * from "./sync/grant-exchange.ts";
 export type * from "./sync/grant-store.ts";
-export { createShredTable, presentScope, type ShredRow, type ShredState } from "./store/shreds.ts";
+export {
+  createShredTable,
+  presentScope,
+  shreddedBy,
+  type ShredRow,
+  type ShredState,
+} from "./store/shreds.ts";
 export { invite, type InvitationTerms, tenantScope, withdrawAccess } from "./sync/invitations.ts";
 export type * from "./sync/engine.ts";
 export type * from "./sync/sync-store.ts";

@@ -1,5 +1,5 @@
 /** Compacting a store in a folder: how large its files are, and how much room there is to write one anew. */
-import { statfsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import {
   compactOpenStore,
@@ -9,7 +9,7 @@ import {
   type Holdfast,
   type RotationOrder,
 } from "@holdfast/core";
-import { guardedFile } from "./files.ts";
+import { guardedFile, roomIn } from "./files.ts";
 import { databasePath } from "./store-place.ts";
 
 /** What {@link compactStore} may be told. */
@@ -30,7 +30,7 @@ export function compactStore(
   const path = databasePath(resolve(directory));
   const files = {
     bytes: () => sizeOf(path) + sizeOf(`${path}-wal`),
-    room: () => ({ memory: process.availableMemory(), disk: freeBesides(resolve(directory)) }),
+    room: () => roomIn(resolve(directory)),
   };
   const order = {
     ...(actor !== undefined && { actor }),
@@ -42,9 +42,4 @@ export function compactStore(
 
 function sizeOf(path: string): number {
   return guardedFile(() => statSync(path, { throwIfNoEntry: false })?.size ?? 0);
-}
-
-function freeBesides(folder: string): number {
-  const { bavail, bsize } = guardedFile(() => statfsSync(folder));
-  return bavail * bsize;
 }

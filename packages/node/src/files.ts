@@ -8,6 +8,7 @@ import {
   readdirSync,
   readSync,
   rmSync,
+  statfsSync,
   writeSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -54,6 +55,12 @@ export function syncFolder(folder: string): void {
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** Bytes that can be had in memory, and where that folder lies. */
+export function roomIn(folder: string): { readonly memory: number; readonly disk: number } {
+  const { bavail, bsize } = guardedFile(() => statfsSync(folder));
+  return { memory: process.availableMemory(), disk: bavail * bsize };
 }
 
 /** Makes a folder (0700) and those above it that are missing; their names are durable when it returns. */

@@ -60,7 +60,7 @@ import { recordBlockedStarts, noteBlockedStart } from "./blocked-starts.ts";
 import { systemClock, systemTimers } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { refuseErased } from "./erase-plan-file.ts";
-import { fromSystem, guardedFile, makeFolder } from "./files.ts";
+import { fromSystem, guardedFile, makeFolder, roomIn } from "./files.ts";
 import { keyringFileName, keyringFiles } from "./keyring-files.ts";
 import {
   createPassphraseProvider,
@@ -413,6 +413,7 @@ export function createStoreMedium(
       marks.set(incarnation, file);
       return file;
     },
+    room: () => roomIn(directory),
     close() {
       for (const file of marks.values()) file.close();
     },

@@ -23,6 +23,7 @@ import { limits } from "../std/limits.ts";
 import type { Clock } from "../std/ports.ts";
 import type { AppendCall, AppendResult, PreparedDraft } from "../store/append.ts";
 import type { StoredEvent } from "../store/event-log.ts";
+import { ownNames } from "../store/own-names.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import type { SqliteEventLog } from "../store/sqlite-event-log.ts";
 import type { Observer } from "../telemetry/observer.ts";
@@ -166,19 +167,6 @@ export function createAuditTrail(deps: AuditTrailDeps): AuditTrail {
     read: (query = {}) => readTrail(deps, query),
     settled: () => writing,
   };
-}
-
-/** Stream and actor of the device's own events: those of its first one. */
-function ownNames(driver: SqliteDriver): { readonly stream: string; readonly actor: string } {
-  const row = driver
-    .prepare(
-      `SELECT stream, actor FROM events
-       JOIN incarnations ON incarnations.number = events.incarnation
-       WHERE own = 1 AND sequence = 1 ORDER BY position LIMIT 1`,
-    )
-    .get<{ stream: string; actor: string }>();
-  invariant(row !== undefined, "a store that records has its first event");
-  return row;
 }
 
 function readTrail(deps: AuditTrailDeps, query: AuditQuery): readonly RecordedEvent[] {

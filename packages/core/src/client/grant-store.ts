@@ -1,13 +1,14 @@
 /** The port of grants over an open store: the writer loop, its session, its keyring. */
 import { incarnationOpenedType } from "../event/system.ts";
 import { HoldfastError, invariant } from "../std/errors.ts";
+import { ownNames } from "../store/own-names.ts";
 import type { GrantRow, GrantStore } from "../sync/grant-store.ts";
 import { createKeyLedger } from "../sync/key-ledger.ts";
 import { localValues } from "../sync/local-values.ts";
 import type { SyncStore } from "../sync/sync-store.ts";
 import type { Holdfast } from "./holdfast.ts";
 import type { StoreLife } from "./store-life.ts";
-import { ownNames, systemDraft } from "./system-draft.ts";
+import { systemDraft } from "./system-draft.ts";
 
 const ofStores = new WeakMap<Holdfast, { readonly life: StoreLife; readonly grants: GrantStore }>();
 

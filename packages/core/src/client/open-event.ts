@@ -4,6 +4,7 @@ import type { Registry } from "../event/registry.ts";
 import type { Keyring } from "../keys/keyring.ts";
 import { type EventContent, fromSections } from "../seal/content.ts";
 import { frameGeneration, openFrame } from "../seal/frame.ts";
+import { framesLeft } from "../seal/sealed-event.ts";
 import { leafHash } from "../proof/tree.ts";
 import { base64url, fromBase64url, utf8 } from "../std/bytes.ts";
 import { type ErrorCode, HoldfastError, isHoldfastError } from "../std/errors.ts";
@@ -77,11 +78,8 @@ const unopenedCodes: ReadonlySet<ErrorCode> = new Set(["section_unopened", "payl
 function openWith(deps: OpenEventDeps, stored: StoredEvent, header: Header): RecordedEvent {
   if (Object.keys(header.sec).length === 0)
     return recordedEvent(deps, stored, header, undefined, "none");
-  const frames = stored.frames.map((frame) =>
-    deps.isShredded?.(header.scope, frame.section) === true
-      ? ({ ...frame, state: "shredded" } as const)
-      : frame,
-  );
+  const { isShredded = () => false } = deps;
+  const frames = framesLeft(stored.frames, (section) => isShredded(header.scope, section));
   const present = frames.filter((frame) => frame.state === "present");
   const absent = frames.find((frame) => frame.state !== "present");
   const isPart = present.length > 0 && frames.every(isLeftOrShredded);

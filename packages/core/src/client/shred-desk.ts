@@ -13,13 +13,14 @@ import {
 import { base64url } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
+import { ownNames } from "../store/own-names.ts";
 import { presentScope, type ShredState } from "../store/shreds.ts";
 import { type AccessState, concernsSame, type Shred } from "../sync/access-fold.ts";
 import { assertAdmin, tenantScope } from "../sync/invitations.ts";
 import { grantStoreOf, lifeOf } from "./grant-store.ts";
 import type { Holdfast } from "./holdfast.ts";
 import type { ShredDraft } from "./shred-draft.ts";
-import { ownNames, systemDraft } from "./system-draft.ts";
+import { systemDraft } from "./system-draft.ts";
 
 /** Who acts, and why. */
 export interface ShredActor {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createNodeCrypto, openSqlite, systemRandom, systemTimers } from "@holdfast/node";
@@ -7,6 +7,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { createRegistry, defineEvent } from "../event/registry.ts";
 import type { Projection } from "../projection/projection.ts";
+import type { StoreMedium } from "../store/session.ts";
+import type { SqliteDriver, SqlStatement, SqlValue } from "../store/sqlite-driver.ts";
 import { lifeOf } from "./grant-store.ts";
 import type { Holdfast } from "./holdfast.ts";
 import { createShredDesk } from "./shred-desk.ts";
@@ -43,7 +45,15 @@ const texts: Projection<{ readonly said: readonly string[] }> = {
   row: ({ said }) => ({ count: said.length }),
 };
 
-async function made() {
+/** What a medium says and is asked in a test. */
+interface Watched {
+  /** Bytes that it has for a file that is written anew. */
+  room: number;
+  /** Free pages, and bytes of the write-ahead log, each time that one was cut off. */
+  readonly cut: { readonly free: number; readonly log: number }[];
+}
+
+async function made(watched?: Watched) {
   const clock = createManualClock();
   const path = join(folder, `store-${files++}.db`);
   let create = true;
@@ -55,11 +65,37 @@ async function made() {
     openDriver(pageKey, { readOnly }) {
       const driver = openSqlite({ path, pageKey, readOnly, create });
       create = false;
-      return driver;
+      return watched === undefined || readOnly ? driver : watching(driver, path, watched);
     },
   });
-  const open = () => test.open({ registry, projections: [texts] });
+  const room = () => ({ memory: watched?.room ?? Infinity, disk: Infinity });
+  const medium = (of: StoreMedium): StoreMedium => ({ ...of, room });
+  const open = () => test.open({ registry, projections: [texts], medium });
   return { clock, open, store: await open() };
+}
+
+/** Notes what is left in the file whenever its write-ahead log is cut off. */
+function watching(driver: SqliteDriver, path: string, { cut }: Watched): SqliteDriver {
+  const noted = (statement: SqlStatement): SqlStatement => ({
+    all: (...values) => statement.all(...values),
+    run: (...values) => statement.run(...values),
+    get<Row>(...values: readonly SqlValue[]): Row | undefined {
+      const row = statement.get<Row>(...values);
+      const free = driver.prepare("PRAGMA freelist_count").get<{ freelist_count: number }>();
+      cut.push({ free: free?.freelist_count ?? -1, log: statSync(`${path}-wal`).size });
+      return row;
+    },
+  });
+  return {
+    capabilities: driver.capabilities,
+    get inTransaction() {
+      return driver.inTransaction;
+    },
+    exec: (sql) => driver.exec(sql),
+    prepare: (sql) =>
+      sql.includes("wal_checkpoint") ? noted(driver.prepare(sql)) : driver.prepare(sql),
+    close: () => driver.close(),
+  };
 }
 
 const by = (actor: string) => ({ actor, why: "erasure-asked" });
@@ -102,6 +138,42 @@ async function shred(store: Holdfast, scopes: readonly string[], section?: strin
 }
 
 describe("a shred on one device", () => {
+  it("leaves no free page in the file, and nothing in the write-ahead log", async () => {
+    const watched: Watched = { room: Infinity, cut: [] };
+    const { store } = await made(watched);
+    const words = "Annabella ".repeat(4_000);
+    await store.append([visit("anna", "Annabella"), noteOf("anna", words)]);
+    watched.cut.length = 0;
+    await shred(store, [store.scopeId("anna")]);
+    expect(watched.cut).toContainEqual({ free: 0, log: 0 });
+    await store.close();
+  });
+
+  it("waits where there is no room to write the file anew, gives back what it can, and goes on", async () => {
+    const watched: Watched = { room: 0, cut: [] };
+    const { store, open } = await made(watched);
+    await store.append([visit("anna", "Annabella"), noteOf("anna", "word ".repeat(4_000))]);
+    const scope = store.scopeId("anna");
+    watched.cut.length = 0;
+    const { shred: id } = await shred(store, [scope]);
+    const standing = (of: Holdfast) =>
+      createShredDesk(of)
+        .list()
+        .find((one) => one.shred === id);
+    expect(standing(store)).toMatchObject({ here: { [scope]: "frames-deleted" }, confirmed: [] });
+    expect(store.status().findings).toContainEqual(
+      expect.objectContaining({ message: expect.stringContaining("compact_no_room") as string }),
+    );
+    expect(watched.cut).toContainEqual({ free: 0, log: 0 });
+    watched.room = Infinity;
+    await createShredDesk(store).goOn();
+    expect(standing(store)).toMatchObject({ here: { [scope]: "acknowledged" } });
+    await store.close();
+    const again = await open();
+    expect(again.verify().problems).toEqual([]);
+    await again.close();
+  });
+
   it("takes a subject's content out of everything, leaves the log as it was, and says so", async () => {
     const { store, open } = await made();
     await store.append([visit("anna", "Annabella"), noteOf("anna", "Annabella fell")]);

@@ -8,12 +8,13 @@ import { continueRotation, type RotateKeysDeps } from "../lifecycle/rotate-keys.
 import { continueShreds, type ShredDeps } from "../lifecycle/shred.ts";
 import { isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import { ownNames, systemDraft } from "./system-draft.ts";
+import { ownNames } from "../store/own-names.ts";
+import { systemDraft } from "./system-draft.ts";
 
 /** What the life of a store lends it. */
 export interface ShreddingDeps extends Pick<
   ShredDeps,
-  "session" | "transact" | "rekey" | "retireHpkeKeys"
+  "session" | "transact" | "rekey" | "retireHpkeKeys" | "room"
 > {
   /** Is the store open for writing, and not about to be closed? */
   readonly isWriter: () => boolean;
@@ -50,13 +51,14 @@ export function createShredding(deps: ShreddingDeps): Shredding {
 
   function shredDeps(): ShredDeps {
     const ports = deps.rotateDeps();
-    const { session, transact, rekey, retireHpkeKeys } = deps;
+    const { session, transact, rekey, retireHpkeKeys, room } = deps;
     return {
       ...ports,
       session,
       transact,
       rekey,
       retireHpkeKeys,
+      room,
       async acknowledge(shred) {
         const own = ownNames(session().driver);
         const draft = { type: "ShredAcknowledged", pub: { shred } } as const;

@@ -123,6 +123,7 @@ export class StoreLife {
       transact: (work) => this.transact(work),
       rekey: () => this.rekey(),
       retireHpkeKeys: () => this.#retireHpkeKeys(),
+      room: this.deps.medium.room,
       find: (code, message) => {
         if (message === undefined) this.#findings.delete(code);
         else this.#find(code, message);

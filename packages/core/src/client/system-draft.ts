@@ -7,31 +7,15 @@ import {
   shredAcknowledgedType,
   systemPubFault,
 } from "../event/system.ts";
-import { HoldfastError, invariant } from "../std/errors.ts";
+import { HoldfastError } from "../std/errors.ts";
 import type { PreparedDraft } from "../store/append.ts";
-import type { SqliteDriver } from "../store/sqlite-driver.ts";
+import type { OwnNames } from "../store/own-names.ts";
 import type { AccessDraft } from "../sync/grant-store.ts";
 import { tenantWords } from "../sync/invitations.ts";
 import type { ShredDraft } from "./shred-draft.ts";
 
 /** Stream words: all access events stand in one stream, so that their vectors order them. */
 const accessWords = "holdfast/access";
-
-/** Device and actor of a store's own events: those of its first one. */
-export function ownNames(driver: SqliteDriver): {
-  readonly device: string;
-  readonly actor: string;
-} {
-  const row = driver
-    .prepare(
-      `SELECT device, actor FROM events
-       JOIN incarnations ON incarnations.number = events.incarnation
-       WHERE own = 1 AND sequence = 1 ORDER BY position LIMIT 1`,
-    )
-    .get<{ device: string; actor: string }>();
-  invariant(row !== undefined, "a store that is open has its first event");
-  return row;
-}
 
 /** Key events, acknowledgements and certificates commute: they have streams of their own. */
 function streamOf(draft: AccessDraft | ShredDraft, device: string): string | undefined {
@@ -48,7 +32,7 @@ function operationOf({ type }: AccessDraft | ShredDraft): PreparedDraft["op"] {
 /** A draft ready for the writer. Throws `draft_invalid`. */
 export function systemDraft(
   draft: AccessDraft | ShredDraft,
-  by: { readonly device: string; readonly actor: string },
+  by: Pick<OwnNames, "device" | "actor">,
   at: number,
 ): PreparedDraft {
   const { type, pub } = draft;

@@ -42,10 +42,10 @@ export interface KeyringShreds {
   /** Throws `scope_shredded` where keys of that scope and section class are destroyed for good. */
   refuse(scope: string, section: string): void;
   /**
-   * Destroys the keys, in both copies; durable when it returns. `granted`: keys of it may be on their way to this
+   * Destroys the keys, in both copies; durable when it returns. `isComing`: keys of it may be on their way to this
    * installation. Done before: nothing. Throws `keyring_newer`, `keyring_corrupt`, `rotation_under_way`.
    */
-  destroy(shreds: readonly ShreddedKeys[], granted: (shred: ShreddedKeys) => boolean): void;
+  destroy(shreds: readonly ShreddedKeys[], isComing: (shred: ShreddedKeys) => boolean): void;
 }
 
 /** Over the records of one open keyring; `gone` hears of wrapped keys that are no more. */
@@ -78,14 +78,15 @@ export function createKeyringShreds(
   return {
     list() {
       const present = hpkeKeys();
-      const isHere = (id: string): boolean =>
-        records.durable().some((one) => one.kind === "epoch" && one.id === id);
+      const epochs = new Set(
+        records.durable().flatMap((one) => (one.kind === "epoch" ? [one.id] : [])),
+      );
       return held().map(({ scope, section, shred, leaf, closes, hpke }) => ({
         scope,
         ...(section !== undefined && { section }),
         shred,
         leaf,
-        isEpochClosed: !isHere(closes),
+        isEpochClosed: !epochs.has(closes),
         ...(hpke !== undefined && present.has(hpke) && { hpke }),
       }));
     },
@@ -93,19 +94,20 @@ export function createKeyringShreds(
     refuse(scope, section) {
       if (isShredded(scope, section)) throw new HoldfastError("scope_shredded", { scope, section });
     },
-    destroy(shreds, granted) {
+    destroy(shreds, isComing) {
       records.refresh();
       const meant = (one: DataKeyRecord, by: ShreddedKeys): boolean =>
         one.scope === by.scope && (by.section === undefined || one.section === by.section);
+      const byScope = Map.groupBy(shreds, ({ scope }) => scope);
       const data = records.durable().filter((one) => one.kind === "data");
-      const left = data.filter((one) => shreds.some((by) => meant(one, by)));
+      const left = data.filter((one) => byScope.get(one.scope)?.some((by) => meant(one, by)));
+      const granted = left.filter(({ origin }) => origin === "grant");
       const known = new Set(held().map(({ scope, section = "" }) => `${scope}/${section}`));
       const fresh = shreds.filter(({ scope, section = "" }) => !known.has(`${scope}/${section}`));
       if (left.length === 0 && fresh.length === 0) return;
       const { file } = records.merged().header;
       const made = fresh.map((by): KeyringRecord => {
-        const wasGranted =
-          granted(by) || left.some((one) => one.origin === "grant" && meant(one, by));
+        const wasGranted = isComing(by) || granted.some((one) => meant(one, by));
         const hpke = wasGranted ? records.index().hpke?.public : undefined;
         const { scope, section, shred, leaf } = by;
         return wrapRecord(

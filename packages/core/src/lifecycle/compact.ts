@@ -28,6 +28,14 @@ import { limits } from "../std/limits.ts";
 import type { Timers } from "../std/ports.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { inTransaction } from "../store/sqlite-event-log.ts";
+import {
+  checkRoom,
+  cutOff,
+  freeBytesIn,
+  freeSomePages,
+  isIncremental,
+  type Room,
+} from "../store/pages.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import { pause, type RotationOrder } from "./rotate-keys.ts";
@@ -97,8 +105,7 @@ export interface CompactDeps {
   readonly stopped: () => boolean;
   /** Bytes of the store's files. */
   readonly bytes: () => number;
-  /** Bytes that can be had in memory and on the medium, for a file that is written anew. */
-  readonly room: () => { readonly memory: number; readonly disk: number };
+  readonly room: () => Room;
   readonly onProgress?: ((state: CompactState) => void) | undefined;
 }
 
@@ -226,34 +233,14 @@ async function freePages(
   row: CompactRow,
 ): Promise<CompactRow> {
   const { driver } = deps.session();
-  if (policy.rewrite && numberOf(driver, "auto_vacuum") !== incremental) await rewrite(deps);
-  const hasMore =
-    numberOf(driver, "auto_vacuum") === incremental &&
-    (await transact(deps, (held) => {
-      const before = numberOf(held, "freelist_count");
-      if (before > 0) held.exec(`PRAGMA incremental_vacuum(${limits.compactPagesPerSlice})`);
-      const after = numberOf(held, "freelist_count");
-      return after > 0 && after < before;
-    }));
+  if (policy.rewrite && !isIncremental(driver)) await rewrite(deps);
+  const hasMore = isIncremental(driver) && (await transact(deps, freeSomePages));
   if (hasMore) return row;
   // What is in the write-ahead log has not made the file smaller yet.
-  await deps.writer.exclusively((session) => {
-    session.driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get();
-  });
+  await deps.writer.exclusively((session) => cutOff(session.driver));
   return transact(deps, (held) => {
     return writeRow(held, { ...row, bytesAfter: deps.bytes(), phase: "told" });
   });
-}
-
-const incremental = 2;
-
-function numberOf(driver: SqliteDriver, pragma: string): number {
-  const row = driver.prepare(`PRAGMA ${pragma}`).get<Record<string, number>>();
-  return Object.values(row ?? {})[0] ?? 0;
-}
-
-function freeBytesIn(driver: SqliteDriver): number {
-  return numberOf(driver, "freelist_count") * numberOf(driver, "page_size");
 }
 
 /**
@@ -262,18 +249,11 @@ function freeBytesIn(driver: SqliteDriver): number {
  */
 async function rewrite(deps: CompactDeps): Promise<void> {
   await deps.writer.exclusively(({ driver, lease }, token) => {
-    const pages = numberOf(driver, "page_count") - numberOf(driver, "freelist_count");
-    const needed = Math.ceil(pages * numberOf(driver, "page_size") * roomFactor);
-    for (const [of, available] of Object.entries(deps.room())) {
-      if (available < needed) throw new HoldfastError("compact_no_room", { of, needed, available });
-    }
+    checkRoom(driver, deps.room());
     inTransaction(driver, () => lease.assertHeld(token));
     driver.exec("PRAGMA auto_vacuum = INCREMENTAL; VACUUM;");
   });
 }
-
-/** The copy in memory, or that in the write-ahead log, and something for those who write besides. */
-const roomFactor = 1.25;
 
 async function tell(
   { session, audit, observer }: CompactDeps,

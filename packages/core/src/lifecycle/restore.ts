@@ -9,6 +9,7 @@ import type { Keyring } from "../keys/keyring.ts";
 import { createOutboxWhole } from "../outbox/whole.ts";
 import { equalBytes } from "../std/bytes.ts";
 import { HoldfastError } from "../std/errors.ts";
+import { limits } from "../std/limits.ts";
 import type { Crypto } from "../std/ports.ts";
 import { type MarksDeps, noteRestored } from "../store/restored.ts";
 import { preparePages } from "../store/pragmas.ts";
@@ -105,9 +106,15 @@ export function createStoreLoader(deps: RestoreDeps, manifest: BackupManifest): 
  */
 export function leaveShredded({ driver, keyring }: RestoreDeps): void {
   const shreds = createShredTable(driver);
-  for (const order of accountShreds(readAccess(driver), keyring.shreds).orders) {
-    shreds.put(order);
-    deleteFrames(driver, order, 1, Number.MAX_SAFE_INTEGER);
+  const { orders } = accountShreds(readAccess(driver), keyring.shreds);
+  if (orders.length === 0) return;
+  for (const order of orders) shreds.put(order);
+  const { head } = driver
+    .prepare("SELECT coalesce(max(position), 0) AS head FROM events")
+    .get<{ head: number }>() ?? { head: 0 };
+  const { shredWindowEvents: window } = limits;
+  for (let from = 1; from <= head; from += window) {
+    deleteFrames(driver, orders, from, from + window - 1);
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import type { KeyringShreds } from "../keys/keyring-shreds.ts";
 import { HoldfastError } from "../std/errors.ts";
-import { everySection, type ShredName } from "../store/shreds.ts";
+import { contentKey, everySection, shreddedBy, shredKey, type ShredName } from "../store/shreds.ts";
 import type { AccessState } from "../sync/access-fold.ts";
 import { shredsOf } from "../sync/access-table.ts";
 
@@ -48,22 +48,8 @@ export function accountShreds(
   const byKey = new Map<string, ShredName>();
   for (const name of [...remembered, ...shredsOf(access)]) byKey.set(contentKey(name), name);
   const orders = [...byKey.values()].map(order);
-  const pairs = new Set(byKey.keys());
-  return {
-    orders,
-    isShredded: (scope, section) =>
-      [everySection, section].some((one) => pairs.has(contentKey({ scope, section: one }))),
-  };
-}
-
-/** Names the content that a shred is about. */
-export function contentKey({ scope, section }: Pick<ShredName, "scope" | "section">): string {
-  return `${scope} ${section}`;
-}
-
-/** Names a row of the table. */
-export function shredKey({ scope, section, shred }: ShredName): string {
-  return [scope, section, shred].join(" ");
+  const isMeant = shreddedBy(orders);
+  return { orders, isShredded: (scope, section) => isMeant({ scope, section }) };
 }
 
 /** Rows of the table that nothing accounts for. */

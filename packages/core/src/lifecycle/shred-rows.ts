@@ -1,51 +1,61 @@
 /** What a shred takes out of the tables of a store, in transactions of the caller's. */
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
-import { everySection, type ShredName } from "../store/shreds.ts";
+import { everySection, shreddedBy, type ShredName } from "../store/shreds.ts";
 import { assertOrdered, type ShredOrder } from "./shred-account.ts";
 import { localValues } from "../sync/local-values.ts";
 
 type Meant = Pick<ShredName, "scope" | "section">;
 
-const isOfScope = "header ->> '$.scope' = ?";
+const scopeOf = "header ->> '$.scope'";
+const isOfScopes = `${scopeOf} IN (SELECT value FROM json_each(?))`;
 
-/** Deletes the content of events at those positions, both included; how many frames it was. Throws `interlock_unproven`. */
+const scopesOf = (meant: readonly Meant[]): string =>
+  JSON.stringify([...new Set(meant.map(({ scope }) => scope))]);
+
+/** Deletes the content of events at those positions, both included, in one look at them. Throws `interlock_unproven`. */
 export function deleteFrames(
   driver: SqliteDriver,
-  order: ShredOrder,
+  orders: readonly ShredOrder[],
   from: number,
   to: number,
-): number {
-  assertOrdered(order);
-  const { scope, section } = order;
-  const values = section === everySection ? [] : [section];
-  return driver
+): void {
+  for (const order of orders) assertOrdered(order);
+  const byScope = Map.groupBy(orders, ({ scope }) => scope);
+  const remove = driver.prepare(
+    `UPDATE frames SET state = 'shredded', bytes = NULL
+     WHERE position = ? AND state <> 'shredded' AND ? IN ('${everySection}', section)`,
+  );
+  const events = driver
     .prepare(
-      `UPDATE frames SET state = 'shredded', bytes = NULL
-       WHERE position BETWEEN ? AND ? AND state <> 'shredded'
-         ${section === everySection ? "" : "AND section = ?"}
-         AND position IN (
-           SELECT position FROM events WHERE position BETWEEN ? AND ? AND ${isOfScope})`,
+      `SELECT position, ${scopeOf} AS scope FROM events
+       WHERE position BETWEEN ? AND ? AND ${isOfScopes}`,
     )
-    .run(from, to, ...values, from, to, scope);
+    .all<{ position: number; scope: string }>(from, to, scopesOf(orders));
+  for (const { position, scope } of events) {
+    for (const { section } of byScope.get(scope) ?? []) remove.run(position, section);
+  }
 }
 
-/** Streams with events of the scope. */
-export function streamsOf(driver: SqliteDriver, scope: string): readonly string[] {
+/** Streams with events of those scopes. */
+export function streamsOf(driver: SqliteDriver, meant: readonly Meant[]): readonly string[] {
   return driver
-    .prepare(`SELECT DISTINCT stream FROM events WHERE ${isOfScope} ORDER BY stream`)
-    .all<{ stream: string }>(scope)
+    .prepare(`SELECT DISTINCT stream FROM events WHERE ${isOfScopes} ORDER BY stream`)
+    .all<{ stream: string }>(scopesOf(meant))
     .map(({ stream }) => stream);
 }
 
 /** Forgets what was noted about sections that nobody will open: keys awaited, frames that did not open. */
-export function forgetNotes(driver: SqliteDriver, { scope, section }: Meant): void {
+export function forgetNotes(driver: SqliteDriver, meant: readonly Meant[]): void {
+  const isMeant = shreddedBy(meant);
   const rows = driver
     .prepare(
-      `SELECT leaf, stream, frames.section AS section, key FROM frames
-       JOIN events ON events.position = frames.position WHERE state = 'shredded' AND ${isOfScope}`,
+      `SELECT leaf, stream, ${scopeOf} AS scope, frames.section AS section, key FROM frames
+       JOIN events ON events.position = frames.position WHERE state = 'shredded' AND ${isOfScopes}`,
     )
-    .all<{ leaf: string; stream: string; section: string; key: string }>(scope)
-    .filter((row) => section === everySection || row.section === section);
+    .all<{ leaf: string; stream: string; scope: string; section: string; key: string }>(
+      scopesOf(meant),
+    )
+    .filter(isMeant);
   const values = localValues(driver);
   const streams = new Set(rows.map(({ key, stream }) => `${key}/${stream}`));
   for (const { name } of values.list("closed/")) {
@@ -53,24 +63,25 @@ export function forgetNotes(driver: SqliteDriver, { scope, section }: Meant): vo
     if (streams.has(`${key}/${stream}`)) values.remove(name);
   }
   for (const row of rows) values.remove(`unopened/${row.leaf}/${row.section}`);
-  forgetAside(driver, { scope, section });
+  forgetAside(driver, isMeant);
 }
 
 const asidePrefix = "own_aside/";
 
 /** Own events that were laid aside until their log is whole keep their headers alone. */
-function forgetAside(driver: SqliteDriver, { scope, section }: Meant): void {
+function forgetAside(driver: SqliteDriver, isMeant: (content: Meant) => boolean): void {
   const values = localValues(driver);
   for (const { name, value } of values.list(asidePrefix)) {
     const [headerText, frames] = JSON.parse(value) as readonly [
       string,
       readonly { readonly section: string; readonly state: string; readonly bytes?: string }[],
     ];
-    if ((JSON.parse(headerText) as { readonly scope: string }).scope !== scope) continue;
-    const kept = frames.map(({ bytes, ...frame }) =>
-      section === everySection || frame.section === section
-        ? { ...frame, state: "shredded" }
-        : { ...frame, ...(bytes !== undefined && { bytes }) },
+    const { scope } = JSON.parse(headerText) as { readonly scope: string };
+    const isGone = ({ section }: { readonly section: string }): boolean =>
+      isMeant({ scope, section });
+    if (!frames.some(isGone)) continue;
+    const kept = frames.map((frame) =>
+      isGone(frame) ? { ...frame, state: "shredded", bytes: undefined } : frame,
     );
     values.set(name, JSON.stringify([headerText, kept]));
   }
@@ -82,15 +93,16 @@ interface GrantContext {
   readonly section?: unknown;
 }
 
-/** Grants of the scope that wait here, by their names in the table `sync`: those that came, and those to be sent. */
+/** Grants of what is meant that wait here, by their names in the table `sync`: those that came, and those to be sent. */
 export function waitingGrants(
   driver: SqliteDriver,
-  { scope, section }: Meant,
+  meant: Meant,
 ): { readonly came: readonly string[]; readonly outgoing: readonly string[] } {
   const values = localValues(driver);
+  const isMeant = shreddedBy([meant]);
   const isOfIt = (grant: string): boolean => {
-    const context = JSON.parse(grant) as GrantContext;
-    return context.scope === scope && (section === everySection || context.section === section);
+    const { scope, section } = JSON.parse(grant) as GrantContext;
+    return isMeant({ scope: String(scope), section: String(section) });
   };
   const came = values.list("grants/pending/").filter(({ value }) => isOfIt(value));
   const outgoing = values

@@ -17,20 +17,22 @@ import { shredAcknowledgedType } from "../event/system.ts";
 import { base64, base64url } from "../std/bytes.ts";
 import { type HoldfastError, isHoldfastError } from "../std/errors.ts";
 import { limits } from "../std/limits.ts";
-import { everySection, type ShredRow, type ShredState } from "../store/shreds.ts";
+import {
+  contentKey,
+  everySection,
+  shreddedBy,
+  shredKey,
+  type ShredRow,
+  type ShredState,
+} from "../store/shreds.ts";
+import { checkRoom, cutOff, freeSomePages, isIncremental, type Room } from "../store/pages.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import { inTransaction, type SqliteEventLog } from "../store/sqlite-event-log.ts";
 import type { ReadModels } from "../projection/read-models.ts";
 import { localValues } from "../sync/local-values.ts";
 import { readAccess } from "../sync/access-table.ts";
 import { pause, rotateKeys, type RotateKeysDeps, tellPhase } from "./rotate-keys.ts";
-import {
-  accountShreds,
-  assertOrdered,
-  contentKey,
-  shredKey,
-  type ShredOrder,
-} from "./shred-account.ts";
+import { accountShreds, assertOrdered, type ShredOrder } from "./shred-account.ts";
 import {
   deleteFrames,
   forgetNotes,
@@ -55,6 +57,8 @@ export interface ShredDeps extends RotateKeysDeps {
   readonly rekey: () => Promise<void>;
   /** Destroys former HPKE keys where the log grants to the present one. */
   readonly retireHpkeKeys: () => Promise<void>;
+  /** For a file that is written anew; absent: not known. */
+  readonly room?: (() => Room) | undefined;
   /** Appends `ShredAcknowledged`. */
   readonly acknowledge: (shred: string) => Promise<void>;
 }
@@ -123,7 +127,7 @@ async function destroyKeys(deps: ShredDeps, rows: Ordered): Promise<undefined> {
     const waits = rows.map(({ order }) => waitingGrants(driver, order));
     inTransaction(driver, () => {
       lease.assertHeld(token);
-      for (const { row } of rows) withdrawGrants(driver, keysOf(deps, row), clock.now());
+      withdrawGrants(driver, keysOf(deps, rows), clock.now());
     });
     const came = new Set(
       rows.flatMap(({ row }, at) => (waits[at]?.came.length === 0 ? [] : [shredKey(row)])),
@@ -152,10 +156,11 @@ async function destroyKeys(deps: ShredDeps, rows: Ordered): Promise<undefined> {
   await advance(deps, rows, "keys-destroyed");
 }
 
-function keysOf({ keyring }: ShredDeps, { scope, section }: ShredRow): readonly string[] {
+function keysOf({ keyring }: ShredDeps, rows: Ordered): readonly string[] {
+  const isMeant = shreddedBy(rows.map(({ row }) => row));
   return keyring
     .dataKeys()
-    .filter((key) => key.scope === scope && (section === everySection || key.section === section))
+    .filter(isMeant)
     .map(({ id }) => id);
 }
 
@@ -195,27 +200,26 @@ async function closeEpoch(deps: ShredDeps): Promise<HoldfastError["code"] | unde
 }
 
 async function deleteContent(deps: ShredDeps, rows: Ordered): Promise<ShredOutcome | undefined> {
+  const orders = rows.map(({ order }) => order);
   const head = deps.session().log.head();
   const { shredWindowEvents: window, shredWindowStreams } = limits;
   for (let from = 1; from <= head; from += window) {
     if (deps.stopped()) return waiting();
     await deps.transact(({ driver }) => {
-      for (const { order } of rows) deleteFrames(driver, order, from, from + window - 1);
+      deleteFrames(driver, orders, from, from + window - 1);
     });
     await pause(deps.timers);
   }
-  for (const scope of new Set(rows.map(({ row }) => row.scope))) {
-    const streams = streamsOf(deps.session().driver, scope);
-    for (let at = 0; at < streams.length; at += shredWindowStreams) {
-      if (deps.stopped()) return waiting();
-      await deps.transact(({ models }) => {
-        models.shred(streams.slice(at, at + shredWindowStreams));
-      });
-      await pause(deps.timers);
-    }
+  const streams = streamsOf(deps.session().driver, orders);
+  for (let at = 0; at < streams.length; at += shredWindowStreams) {
+    if (deps.stopped()) return waiting();
+    await deps.transact(({ models }) => {
+      models.shred(streams.slice(at, at + shredWindowStreams));
+    });
+    await pause(deps.timers);
   }
   await deps.transact(({ driver }) => {
-    for (const { order } of rows) forgetNotes(driver, order);
+    forgetNotes(driver, orders);
   });
   await advance(deps, rows, "frames-deleted");
   return undefined;
@@ -225,36 +229,55 @@ async function deleteContent(deps: ShredDeps, rows: Ordered): Promise<ShredOutco
 async function clean(deps: ShredDeps, rows: Ordered): Promise<ShredOutcome | undefined> {
   let isWritten = false;
   for (let tries = 1; ; tries++) {
-    const isClean = await deps.writer.exclusively(({ driver, lease }, token) => {
+    const left = await deps.writer.exclusively(({ driver, lease }, token) => {
       inTransaction(driver, () => lease.assertHeld(token));
-      isWritten ||= unlessBusy(() => {
-        driver.exec("VACUUM");
-        return true;
+      return unlessRefused(() => {
+        if (!isWritten) writeAnew(driver, deps.room?.());
+        isWritten = true;
+        return cutOff(driver);
       });
-      return isWritten && unlessBusy(() => isCutOff(driver));
     });
-    if (isClean) break;
+    if (left === undefined) break;
+    if (left === "compact_no_room") {
+      await giveBack(deps);
+      return waiting(left);
+    }
     // Another process reads from before: it is asked again after a while, and at the next start.
-    if (tries >= limits.shredCleanTriesMax || deps.stopped()) return waiting("store_busy");
+    if (tries >= limits.shredCleanTriesMax || deps.stopped()) return waiting(left);
     await new Promise<void>((resolve) => deps.timers.after(limits.shredCleanWaitMs, resolve));
   }
   await advance(deps, rows, "cleaned");
   return undefined;
 }
 
-function isCutOff(driver: SqliteDriver): boolean {
-  if (!driver.capabilities.persistent) return true;
-  const row = driver.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get<{ busy: number }>();
-  return row?.busy === 0;
+/** `VACUUM` copies into memory, and then through the write-ahead log: without room it would take that of others. */
+function writeAnew(driver: SqliteDriver, room: Room | undefined): void {
+  if (room !== undefined) checkRoom(driver, room);
+  driver.exec("VACUUM");
 }
 
-function unlessBusy(work: () => boolean): boolean {
+/** Why it cannot be done now; `undefined`: it is done. */
+function unlessRefused(work: () => boolean): "store_busy" | "compact_no_room" | undefined {
   try {
-    return work();
+    return work() ? undefined : "store_busy";
   } catch (error) {
-    if (!isHoldfastError(error, "store_busy")) throw error;
-    return false;
+    if (isHoldfastError(error, "compact_no_room")) return "compact_no_room";
+    if (isHoldfastError(error, "store_busy")) return "store_busy";
+    throw error;
   }
+}
+
+/**
+ * Until there is room: what was deleted is zeros (`secure_delete`), its pages go where the file can give them back, and
+ * the write-ahead log is cut off. Copies of rows that SQLite moved within a page before may be left in its gaps.
+ */
+async function giveBack({ session, transact, timers, writer, stopped }: ShredDeps): Promise<void> {
+  if (isIncremental(session().driver)) {
+    while (!stopped() && (await transact(({ driver }) => freeSomePages(driver)))) {
+      await pause(timers);
+    }
+  }
+  await writer.exclusively(({ driver }) => unlessRefused(() => cutOff(driver)));
 }
 
 async function acknowledge(deps: ShredDeps, rows: Ordered): Promise<ShredOutcome | undefined> {

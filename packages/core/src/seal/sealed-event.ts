@@ -11,6 +11,19 @@ export interface Frame {
   readonly bytes: Uint8Array | undefined;
 }
 
+/** Frames as they are once the content of some sections was shredded; the same array where none of it is there. */
+export function framesLeft(
+  frames: readonly Frame[],
+  isShredded: (section: string) => boolean,
+): readonly Frame[] {
+  const isGone = ({ section, state }: Frame): boolean =>
+    state !== "shredded" && isShredded(section);
+  if (!frames.some(isGone)) return frames;
+  return frames.map((frame) =>
+    isGone(frame) ? { ...frame, state: "shredded", bytes: undefined } : frame,
+  );
+}
+
 /** Header bytes (hashed, signed) and frames (not). */
 export interface SealedEvent {
   /** base64url(SHA-256(0x00 ‖ header bytes)). */

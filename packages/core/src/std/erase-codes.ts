@@ -29,7 +29,8 @@ export const eraseCodes = {
   compact_no_room: {
     meaning:
       "There is not enough memory, or room on the medium, to write the store's file anew; the details name which.",
-    action: "Free some, or compact without --rewrite. Nothing of the store was changed by it.",
+    action:
+      "Free some, or compact without --rewrite. Nothing of the store was changed by it. A shred that waits for it has destroyed its keys, and tries again every minute and at every start.",
   },
   compact_unfinished: {
     meaning: "The store was closed while it was being compacted.",

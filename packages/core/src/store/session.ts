@@ -20,6 +20,7 @@ import { wasPulled } from "./pulled.ts";
 import { wasRestored } from "./restored.ts";
 import { checkFormat, isOlderFormat, schemaDrift } from "./schema.ts";
 import { createSqliteEventLog, type SqliteEventLog } from "./sqlite-event-log.ts";
+import type { Room } from "./pages.ts";
 import type { SqliteDriver } from "./sqlite-driver.ts";
 
 /** Where a store lies, as its platform sees it. */
@@ -29,6 +30,8 @@ export interface StoreMedium {
   readonly place: Place;
   /** The high-water mark of one incarnation. */
   markFile(incarnation: string): MarkFile;
+  /** What there is for a file that is written anew; without it that is not asked before. */
+  readonly room?: () => Room;
   /** Gives back what was kept open for the marks. */
   close?(): void;
 }

@@ -30,6 +30,25 @@ export interface ShredName {
   readonly leaf: string;
 }
 
+/** Names the content that a shred is about. */
+export function contentKey({ scope, section }: Pick<ShredName, "scope" | "section">): string {
+  return `${scope} ${section}`;
+}
+
+/** Is that content, of a section that has a name, what one of these speaks of? Whole scopes speak of each section. */
+export function shreddedBy(
+  these: readonly Pick<ShredName, "scope" | "section">[],
+): (content: Pick<ShredName, "scope" | "section">) => boolean {
+  const keys = new Set(these.map(contentKey));
+  return ({ scope, section }) =>
+    [everySection, section].some((one) => keys.has(contentKey({ scope, section: one })));
+}
+
+/** Names a row of the table. */
+export function shredKey({ scope, section, shred }: ShredName): string {
+  return [scope, section, shred].join(" ");
+}
+
 /** One row: a shred in one of its scopes. */
 export interface ShredRow extends ShredName {
   readonly state: ShredState;

@@ -6,7 +6,7 @@
 import type { Header } from "../event/event.ts";
 import { everyScope } from "../event/system.ts";
 import type { Keyring } from "../keys/keyring.ts";
-import { createShredTable, everySection, type ShredName } from "../store/shreds.ts";
+import { createShredTable, everySection, shredKey, type ShredName } from "../store/shreds.ts";
 import type { AppendParticipant } from "../store/sqlite-event-log.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
 import {
@@ -80,13 +80,17 @@ export function createAccessTable(deps: {
 
   const fold = (): AccessState => readAccess(driver);
 
+  /** An access event changes little: what stays is left alone. */
   function rebuild(): void {
-    driver.prepare("DELETE FROM access").run();
     const state = fold();
-    for (const { device, scope, role, hpke, leaf } of rowsOf(state)) {
+    const fresh = new Map(rowsOf(state).map((row) => [textOf(row), row]));
+    const remove = driver.prepare("DELETE FROM access WHERE device = ? AND scope = ?");
+    for (const row of rows()) if (!fresh.delete(textOf(row))) remove.run(row.device, row.scope);
+    for (const { device, scope, role, hpke, leaf } of fresh.values()) {
       insert.run(device, scope, role, hpke, leaf);
     }
-    for (const name of shredsOf(state)) shreds.put(name);
+    const held = new Set(shreds.rows().map(shredKey));
+    for (const name of shredsOf(state)) if (!held.has(shredKey(name))) shreds.put(name);
   }
 
   return {
@@ -112,15 +116,13 @@ export function createAccessTable(deps: {
       return [...new Set(odd.map((text) => text.split(" ").slice(0, 2).join(" ")))].toSorted();
     },
     checkShreds() {
-      const found = new Set(shreds.rows().map(nameOf));
+      const found = new Set(shreds.rows().map(shredKey));
       return shredsOf(fold())
-        .map(nameOf)
+        .map(shredKey)
         .filter((name) => !found.has(name));
     },
   };
 }
-
-const nameOf = ({ scope, section, shred }: ShredName): string => [scope, section, shred].join(" ");
 
 /** What the log says is shredded: each scope of every shred that is in force. */
 export function shredsOf({ shreds }: Pick<AccessState, "shreds">): readonly ShredName[] {

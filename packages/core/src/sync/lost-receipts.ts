@@ -118,7 +118,10 @@ export function lostReceipts(driver: SqliteDriver) {
   };
 }
 
+/** Of those of the same size, the first; there may be as many as the log has commits. */
 function largest(rows: readonly KeptReceipt[]): KeptReceipt | undefined {
-  const most = Math.max(...rows.map(({ size }) => size));
-  return rows.find(({ size }) => size === most);
+  return rows.reduce<KeptReceipt | undefined>(
+    (most, row) => (most === undefined || row.size > most.size ? row : most),
+    undefined,
+  );
 }

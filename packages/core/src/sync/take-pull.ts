@@ -2,7 +2,7 @@
 import { originKey } from "../event/event.ts";
 import { headerVersion } from "../event/header.ts";
 import { accessGrantedType } from "../event/system.ts";
-import type { Frame, SealedEvent } from "../seal/sealed-event.ts";
+import { framesLeft, type SealedEvent } from "../seal/sealed-event.ts";
 import type { Crypto } from "../std/ports.ts";
 import { extendPulled } from "../store/pulled.ts";
 import type { SqliteDriver } from "../store/sqlite-driver.ts";
@@ -96,12 +96,11 @@ function withoutShredded(
 ): JudgedPage {
   if (!shreds.any()) return page;
   const events = page.events.map((event) => {
-    const isGone = ({ section }: Frame): boolean => shreds.isShredded(event.header.scope, section);
-    if (!event.frames.some(isGone)) return event;
-    const frames = event.frames.map((frame): Frame =>
-      isGone(frame) ? { ...frame, state: "shredded", bytes: undefined } : frame,
-    );
-    return { ...event, frames };
+    const { scope } = event.header;
+    return {
+      ...event,
+      frames: framesLeft(event.frames, (section) => shreds.isShredded(scope, section)),
+    };
   });
   return { ...page, events };
 }

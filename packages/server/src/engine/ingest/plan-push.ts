@@ -5,6 +5,7 @@ import {
   type Disposition,
   type ErrorCode,
   type IndexRanges,
+  shreddedBy,
   noPrevious,
   tileLeaves,
 } from "@holdfast/core";
@@ -13,7 +14,7 @@ import type { DeviceRow, EventToPlace, ServerReads } from "../server-store.ts";
 import { accessChange, isAccessEvent } from "./access.ts";
 import { encodeFrames } from "./frames.ts";
 import { type BodyVerdict, judgeBody } from "./judge-body.ts";
-import { withoutShredded, type Shredded, shreddedBy } from "../shredding/shredded-frames.ts";
+import { type Shredded, withoutShredded } from "../shredding/shredded-frames.ts";
 import type { Offer, OfferedBody } from "./offer.ts";
 import { holdsIndex, withIndices, withoutIndices } from "./ranges.ts";
 import type { PushedLog } from "./verify-push.ts";
@@ -63,7 +64,7 @@ export async function planPush(
     () => reads.shreds(tenant, [...new Set(headers.map(({ scope }) => scope))]),
   );
   const ids = new Set(held);
-  const shredded = shreddedBy(shreds);
+  const isShredded = shreddedBy(shreds);
   for (const { offered, verdict } of judged) {
     const { index } = offered;
     if (verdict === undefined || taken.has(index)) {
@@ -88,7 +89,7 @@ export async function planPush(
       const change = accessChange(header, index, 0);
       if (change !== undefined) access.push({ at: place.length, change });
     }
-    const placed = eventToPlace(offered, log, header, shredded);
+    const placed = eventToPlace(offered, log, header, isShredded);
     if (placed.shredded) dispositions.push({ index, disposition: "accepted-shredded" });
     place.push(placed.event);
   }
@@ -206,11 +207,11 @@ function eventToPlace(
     readonly stream: string;
     readonly type?: unknown;
   },
-  shredded: Shredded,
+  isShredded: Shredded,
 ): { readonly event: EventToPlace; readonly shredded: boolean } {
   const { id, scope, stream, type } = header;
   // Recorded before its author knew of the shred: the event stands, its content does not.
-  const frames = withoutShredded(shredded, scope, body.frames);
+  const frames = withoutShredded(isShredded, scope, body.frames);
   const event = {
     device: log.device,
     incarnation: log.incarnation,

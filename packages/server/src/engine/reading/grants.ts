@@ -11,11 +11,11 @@ import {
   type GrantsRequest,
   HoldfastError,
   limits,
+  shreddedBy,
 } from "@holdfast/core";
 import { admit, admitWriter } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import type { DeviceLogRow, ServerReads } from "../server-store.ts";
-import { shreddedBy } from "../shredding/shredded-frames.ts";
 import type { Caller } from "../sync-server.ts";
 import type { WriteLoop } from "../write-loop.ts";
 
@@ -68,8 +68,8 @@ export function sendGrants(
       }
       // A key of what is shredded, from a device that does not know yet, is not handed on.
       const scopes = envelopes.map(({ scope }) => scope).filter((scope) => scope !== "");
-      const shredded = shreddedBy(await reads.shreds(caller.tenant, [...new Set(scopes)]));
-      const kept = envelopes.filter(({ scope, section }) => !shredded.has(scope, section));
+      const isShredded = shreddedBy(await reads.shreds(caller.tenant, [...new Set(scopes)]));
+      const kept = envelopes.filter((envelope) => !isShredded(envelope));
       return async (tx) => {
         await tx.addGrants(caller.tenant, kept);
         return () => undefined;

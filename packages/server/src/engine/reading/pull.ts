@@ -8,6 +8,7 @@ import {
   HoldfastError,
   invariant,
   limits,
+  shreddedBy,
   originKey,
   proveConsistency,
   proveInclusions,
@@ -19,7 +20,7 @@ import {
 import { admit } from "../caller.ts";
 import type { EngineDeps } from "../engine-deps.ts";
 import { decodeFrames } from "../ingest/frames.ts";
-import { withoutShredded, shreddedBy } from "../shredding/shredded-frames.ts";
+import { withoutShredded } from "../shredding/shredded-frames.ts";
 import { createShardProof, type ShardProof } from "../log/checkpoints.ts";
 import type { PlacedEvent, ServerReads, ShardHead } from "../server-store.ts";
 import type { Caller } from "../sync-server.ts";
@@ -120,7 +121,7 @@ async function pageOf(
     () => logsOf(deps, reads, proof, caller.tenant, request, events),
     () => reads.shreds(tenant, [...new Set(events.map(({ scope }) => scope))]),
   );
-  const shredded = shreddedBy(shreds);
+  const isShredded = shreddedBy(shreds);
   return {
     next: events.length < found.length ? (events.at(-1)?.position ?? request.after) : head.events,
     head: head.events,
@@ -129,7 +130,7 @@ async function pageOf(
     logs,
     events: events.map((event): PulledEvent => {
       const log = numbers.get(originKey(event.device, event.incarnation)) as number;
-      const frames = withoutShredded(shredded, event.scope, decodeFrames(event.frames));
+      const frames = withoutShredded(isShredded, event.scope, decodeFrames(event.frames));
       const body = { header: event.header, frames };
       return { log, index: event.index, position: event.position, body };
     }),

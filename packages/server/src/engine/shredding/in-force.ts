@@ -7,20 +7,19 @@ import {
   type Crypto,
   foldAccess,
   type Header,
-  holdLiftedType,
+  holdPlacedType,
+  isAccessType,
   leafHash,
   shredApprovedType,
-  shredRequestedType,
   utf8,
 } from "@holdfast/core";
 import type { EventToPlace, ServerWrites, ShredRow, TenantRow } from "../server-store.ts";
 
-/** Requests too: in canonical order one may stand before approvals that came first. */
-const deciding: ReadonlySet<string> = new Set([
-  shredRequestedType,
-  shredApprovedType,
-  holdLiftedType,
-]);
+/**
+ * Whatever the fold reads but a new hold. In canonical order a request may stand before approvals that came first, and
+ * what gives or takes the role of an admin before what that device said: a hold then never stood, an approval counts.
+ */
+const isDeciding = (type: string): boolean => isAccessType(type) && type !== holdPlacedType;
 
 /** Records those that are new; answers whether there are any. In the transaction that placed the events. */
 export async function putInForce(
@@ -29,10 +28,12 @@ export async function putInForce(
   { tenant, founder }: TenantRow,
   placed: readonly EventToPlace[],
 ): Promise<boolean> {
-  const streams = placed.filter(({ type }) => deciding.has(type)).map(({ stream }) => stream);
+  const streams = placed.filter(({ type }) => isDeciding(type)).map(({ stream }) => stream);
   const rows: ShredRow[] = [];
   for (const stream of new Set(streams)) {
     const headers = await tx.headersOfStream(tenant, stream, Number.MAX_SAFE_INTEGER);
+    // Most tenants have none: the fold is spared them.
+    if (!headers.some(({ header }) => header.includes(shredApprovedType))) continue;
     rows.push(...inForce(crypto, headers, founder));
   }
   if (rows.length === 0) return false;

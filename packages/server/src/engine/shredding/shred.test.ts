@@ -10,6 +10,7 @@ import {
   createTestEngine,
   type EventWishes,
   type PushingDevice,
+  rawOf,
   type TestEngine,
 } from "@holdfast/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -160,6 +161,54 @@ test("holds nothing to be in force that no admin said, or that a hold forbids", 
   await here.receipted(here.founder, size);
   await shredded();
   expect(await keptIn(ada)).toEqual(["shredded"]);
+});
+
+test("is put in force by whatever comes late and stands before it: as on every replica", async () => {
+  const other = await here.join("admin");
+  const [first, second] = actors;
+  here.founder.record([founding(), recorded(ada), asked(), approved(first)]);
+  await here.receipted(here.founder, 0);
+  // The second approval is of a device that, where it stands, is nobody's admin yet.
+  other.record([{ ...approved(second), streamSequence: 1, at: last + 10 }]);
+  await here.receipted(other, 0);
+  expect(await here.reads.shreds(here.tenant, [ada])).toEqual([]);
+  const size = here.founder.events.length;
+  const letIn = { op: "access", streamSequence: last, at: last } as const;
+  here.founder.record([{ ...said("AccessGranted", granted(other), first), ...letIn }]);
+  await here.receipted(here.founder, size);
+  await shredded();
+  expect(await keptIn(ada)).toEqual(["shredded"]);
+});
+
+test("takes the frames of many scopes away, and looks through the grants once for all of them", async () => {
+  const scopes = [ada, ...Array.from({ length: 7 }, () => createPseudonym(here.chance))];
+  const request = said("ShredRequested", { shred, scopes }, actors[0]);
+  here.founder.record([founding(), ...scopes.map(recorded), request]);
+  here.founder.record([approved(actors[0])]);
+  await here.receipted(here.founder, 0);
+  let looked = 0;
+  const { store } = here;
+  const server = here.overStore({
+    ...store,
+    write: (tenant, work) =>
+      store.write(tenant, (tx) =>
+        work({
+          ...tx,
+          grantsOf(...asked) {
+            looked += 1;
+            return tx.grantsOf(...asked);
+          },
+        }),
+      ),
+  });
+  const size = here.founder.events.length;
+  here.founder.record([approved(actors[1])]);
+  const push = here.founder.push(size);
+  await server.push(callerOf(here.founder), push, rawOf(push));
+  await shredded();
+  for (const scope of scopes) expect(await keptIn(scope)).toEqual(["shredded"]);
+  expect(looked).toBe(1);
+  await server.close();
 });
 
 test("drops grants of what is shredded, and takes no more of them", async () => {

@@ -2,12 +2,12 @@
  * Takes away what shreds in force concern: frames and grants, in steps of one write each, behind the pushes that wait.
  * A server that is stopped in between goes on when it is up again; until then readers see none of it (`shredded-frames.ts`).
  */
-import { HoldfastError, isHoldfastError, limits } from "@holdfast/core";
+import { HoldfastError, isHoldfastError, limits, shreddedBy } from "@holdfast/core";
 import type { EngineDeps } from "../engine-deps.ts";
 import { decodeFrames, encodeFrames } from "../ingest/frames.ts";
 import type { ServerReads, ServerWrites, ShredRow } from "../server-store.ts";
 import type { WriteLoop } from "../write-loop.ts";
-import { withoutShredded, shreddedBy } from "./shredded-frames.ts";
+import { withoutShredded } from "./shredded-frames.ts";
 
 export interface Shredder {
   /** Goes on with the tenant's shreds in the background. Never throws. */
@@ -33,19 +33,19 @@ export function createShredder(deps: EngineDeps, loop: WriteLoop): Shredder {
 
   async function shredAll(tenant: string): Promise<void> {
     for (;;) {
-      const [row] = await deps.store.read(tenant, (reads) => reads.unfinishedShreds(tenant));
-      if (row === undefined || closed) return;
-      await shredOne(tenant, row);
+      const rows = await deps.store.read(tenant, (reads) => reads.unfinishedShreds(tenant));
+      if (rows.length === 0 || closed) return;
+      await shredRows(tenant, rows);
       if (closed) return;
     }
   }
 
-  /** In steps over the scope's events, then over the tenant's grants; a crash begins anew, which changes nothing. */
-  async function shredOne(tenant: string, row: ShredRow): Promise<void> {
-    for (const step of [frameStep, grantStep]) {
+  /** Scope by scope over the events, then once over the tenant's grants; a crash begins anew, which changes nothing. */
+  async function shredRows(tenant: string, rows: readonly ShredRow[]): Promise<void> {
+    for (const step of [...rows.map(frameStep), grantStep(rows)]) {
       for (let after: number | undefined = 0; after !== undefined;) {
         if (closed) return;
-        after = await submit(loop, tenant, step, row, after, (gone) => {
+        after = await submit(loop, tenant, step, after, (gone) => {
           if (gone > 0) observer.count("server_shredded", gone, { what: step.what });
         });
       }
@@ -54,11 +54,13 @@ export function createShredder(deps: EngineDeps, loop: WriteLoop): Shredder {
       tenant,
       bytes: 0,
       judge: () => async (tx) => {
-        await tx.endShred(tenant, row);
+        for (const row of rows) await tx.endShred(tenant, row);
         return () => undefined;
       },
     });
-    observer.log("info", "shred_done", { shred: row.shred });
+    for (const shred of new Set(rows.map((row) => row.shred))) {
+      observer.log("info", "shred_done", { shred });
+    }
   }
 
   async function run(): Promise<void> {
@@ -133,7 +135,7 @@ interface Stepped {
 
 interface Step {
   readonly what: "frames" | "grants";
-  find(reads: ServerReads, tenant: string, row: ShredRow, after: number): Promise<Found>;
+  find(reads: ServerReads, tenant: string, after: number): Promise<Found>;
 }
 
 interface Found {
@@ -146,7 +148,6 @@ async function submit(
   loop: WriteLoop,
   tenant: string,
   step: Step,
-  row: ShredRow,
   after: number,
   told: (gone: number) => void,
 ): Promise<number | undefined> {
@@ -154,7 +155,7 @@ async function submit(
     tenant,
     bytes: 0,
     async judge(reads) {
-      const found = await step.find(reads, tenant, row, after);
+      const found = await step.find(reads, tenant, after);
       return async (tx) => {
         await found.write(tx);
         return () => ({ next: found.next, gone: found.gone });
@@ -165,53 +166,56 @@ async function submit(
   return next;
 }
 
-const frameStep: Step = {
-  what: "frames",
-  async find(reads, tenant, row, after) {
-    const shredded = shreddedBy([row]);
-    const events = await reads.events(
-      tenant,
-      [row.scope],
-      after,
-      stepRows,
-      undefined,
-      limits.pullBytesMax,
-    );
-    const changed = events.flatMap(({ position, frames }) => {
-      const before = decodeFrames(frames);
-      const left = withoutShredded(shredded, row.scope, before);
-      return left === before ? [] : [{ position, frames: encodeFrames(left) }];
-    });
-    return {
-      next: events.at(-1)?.position,
-      gone: changed.length,
-      async write(tx) {
-        await tx.setFrames(tenant, changed);
-      },
-    };
-  },
-};
+function frameStep(row: ShredRow): Step {
+  const isShredded = shreddedBy([row]);
+  return {
+    what: "frames",
+    async find(reads, tenant, after) {
+      const events = await reads.events(
+        tenant,
+        [row.scope],
+        after,
+        stepRows,
+        undefined,
+        limits.pullBytesMax,
+      );
+      const changed = events.flatMap(({ position, frames }) => {
+        const before = decodeFrames(frames);
+        const left = withoutShredded(isShredded, row.scope, before);
+        return left === before ? [] : [{ position, frames: encodeFrames(left) }];
+      });
+      return {
+        next: events.at(-1)?.position,
+        gone: changed.length,
+        async write(tx) {
+          await tx.setFrames(tenant, changed);
+        },
+      };
+    },
+  };
+}
 
-const grantStep: Step = {
-  what: "grants",
-  async find(reads, tenant, row, after) {
-    const grants = await reads.grantsOf(tenant, after, stepRows);
-    const numbers = grants.filter(({ grant }) => isGrantOf(row, grant)).map(({ number }) => number);
-    return {
-      next: grants.at(-1)?.number,
-      gone: numbers.length,
-      async write(tx) {
-        if (numbers.length > 0) await tx.dropGrantsAt(tenant, numbers);
-      },
-    };
-  },
-};
-
-/** Does the grant hold a key of what is shredded? */
-function isGrantOf(row: Pick<ShredRow, "scope" | "section">, grant: string): boolean {
-  const { kind, scope, section } = envelopeOf(grant);
-  if (kind !== "data" || scope !== row.scope) return false;
-  return row.section === "" || section === row.section;
+/** Grants of keys of what is shredded. */
+function grantStep(rows: readonly ShredRow[]): Step {
+  const isShredded = shreddedBy(rows);
+  const isGone = ({ grant }: { readonly grant: string }): boolean => {
+    const { kind, scope, section } = envelopeOf(grant);
+    return kind === "data" && isShredded({ scope: String(scope), section: String(section) });
+  };
+  return {
+    what: "grants",
+    async find(reads, tenant, after) {
+      const grants = await reads.grantsOf(tenant, after, stepRows);
+      const numbers = grants.filter(isGone).map(({ number }) => number);
+      return {
+        next: grants.at(-1)?.number,
+        gone: numbers.length,
+        async write(tx) {
+          if (numbers.length > 0) await tx.dropGrantsAt(tenant, numbers);
+        },
+      };
+    },
+  };
 }
 
 /** The server has read it before it kept it. */
