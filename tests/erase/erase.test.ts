@@ -13,7 +13,7 @@ import {
 import { once } from "node:events";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Release } from "@holdfast/core";
+import { type Release, silentObserver } from "@holdfast/core";
 import {
   backUpKeyring,
   checkStart,
@@ -195,6 +195,54 @@ describe("an erase", () => {
         { path: moved, destroyed: false },
         { path: other, destroyed: false },
       ]);
+    });
+  });
+
+  test("does not say destroyed of a copy whose medium went meanwhile", async () => {
+    await onGround(5, async (ground) => {
+      const { folder, options } = ground;
+      const medium = join(folder, "medium");
+      const out = join(medium, "copy");
+      await backUpKeyring({ ...options, out });
+      const part = join(folder, "medium", ".copy.4194304.partial");
+      writeFileSync(part, readFileSync(out));
+      const observer = {
+        ...silentObserver,
+        log: (...[, name, fields]: Parameters<typeof silentObserver.log>) => {
+          if (name === "erase_advanced" && fields?.["phase"] === "destroying")
+            renameSync(medium, join(folder, "pocket"));
+        },
+      };
+      const { copiesLeft } = await eraseStore({ ...options, observer }, await ground.release());
+      expect(copiesLeft).toEqual([out]);
+      expect(certificateOf(ground).keyring_copies).toEqual([{ path: out, destroyed: false }]);
+    });
+  });
+
+  test("takes along what a killed process left beside a copy", async () => {
+    await onGround(5, async (ground) => {
+      const { folder, options } = ground;
+      const out = join(folder, "copy");
+      await backUpKeyring({ ...options, out });
+      const part = join(folder, ".copy.4194304.partial");
+      const another = join(folder, ".copy.17.partial");
+      writeFileSync(part, readFileSync(out));
+      writeFileSync(another, "something of somebody else");
+      await ground.erase();
+      expect([out, part, another].filter((path) => existsSync(path))).toEqual([another]);
+    });
+  });
+
+  test("has every copy of the keyring gone when it says that keys are destroyed", async () => {
+    await onGround(5, async (ground) => {
+      const { folder, options } = ground;
+      const aside = join(folder, "store.quarantine-1");
+      mkdirSync(aside);
+      const keyring = readFileSync(join(options.directory, "keyring"));
+      for (const name of ["keyring", "keyring.registered"])
+        writeFileSync(join(aside, name), keyring);
+      await eraseUntil(ground, "keys-destroyed");
+      expect(found(folder, [keyring])).toEqual([]);
     });
   });
 

@@ -57,6 +57,29 @@ test("they become events once, however often and however far it was interrupted"
   });
 });
 
+test("more of it than one commit takes is recorded in several", async () => {
+  await withScratch("legacy-outbox", async (folder) => {
+    await makeStore(folder);
+    const registry = createRegistry(packEvents);
+    const store = await openStore({ ...placeIn(folder), passphrase, registry, projections: [] });
+    const payload = "x".repeat(250_000);
+    const entries = Array.from({ length: 300 }, (_, at) => ({
+      id: `op-${at}`,
+      opType: "create",
+      payload,
+      createdAt,
+    }));
+    const large = [{ opType: "create", payload: payload + payload, createdAt }];
+    const problem = { code: "event_too_large", object: "entry 0" };
+    const refused = createLegacyMigration({ ...deps, store }, JSON.stringify(large));
+    expect(await refused.dryRun()).toMatchObject({ errors: 1, problem });
+    const migration = createLegacyMigration({ ...deps, store }, JSON.stringify(entries));
+    expect(await migration.migrate()).toEqual({ records: 300, errors: 0 });
+    expect(migration.stands()).toBe("after");
+    await store.close();
+  });
+}, 120_000);
+
 test("an entry that is none is named before anything is recorded", async () => {
   await withScratch("legacy-outbox", async (folder) => {
     await makeStore(folder);

@@ -8,8 +8,9 @@ import { systemClock } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import { becomeOneFile } from "./migration-files.ts";
 import { createProcessIdentity } from "./process-identity.ts";
+import { finishSwitch } from "./salvage-files.ts";
 import { createStoreMedium, openKeyringAt, type StoreAccess } from "./store.ts";
-import { stateOf, type StoreLocation } from "./store-place.ts";
+import { databasePath, stateOf, type StoreLocation } from "./store-place.ts";
 
 const crypto = createNodeCrypto();
 
@@ -40,6 +41,7 @@ export async function aloneWith<T>(
 ): Promise<T> {
   const directory = resolve(options.directory);
   const state = stateOf(options);
+  finishSwitch(databasePath(directory));
   const keyring = await openKeyringAt(directory, state, storeId, options);
   const medium = createStoreMedium(directory, state, storeId, false);
   const deps = { crypto, clock: systemClock, process: createProcessIdentity(), keyring, medium };

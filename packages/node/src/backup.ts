@@ -23,6 +23,7 @@ import { createNodeCrypto } from "./crypto.ts";
 import { fromSystem } from "./files.ts";
 import { type KeyringCopies, renewKeyringCopies } from "./keyring-copies.ts";
 import { createProcessIdentity } from "./process-identity.ts";
+import { finishSwitch, hasSurvivors } from "./salvage-files.ts";
 import { createStoreMedium, openKeyringAt, type StoreAccess, version } from "./store.ts";
 import {
   checkFolder,
@@ -103,6 +104,7 @@ async function openToRead(options: StoreLocation & StoreAccess) {
   const state = stateOf(options);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
+  finishSwitch(databasePath(directory));
   const storeId = storeIdIn(directory, state);
   const keyring = await openKeyringAt(directory, state, storeId, options);
   const medium = createStoreMedium(directory, state, storeId, false);
@@ -152,6 +154,10 @@ export interface ReleaseOptions extends StoreLocation, StoreAccess {
 export async function releaseOf(options: ReleaseOptions): Promise<Release> {
   const { session, keyring, close } = await openToRead(options);
   try {
+    // They are in no log yet, and with nobody: the next writer records them.
+    if (hasSurvivors(databasePath(resolve(options.directory)))) {
+      throw new HoldfastError("interlock_unproven", { waiting: "survivors of a salvage" });
+    }
     const deps = { crypto, driver: session.driver, keyring };
     const answer = proveDrained(deps);
     if (answer.status === "drained") return answer.proof;

@@ -35,7 +35,7 @@ const crypto = createNodeCrypto();
 
 /** Names that Holdfast gives in a store's folder: the database with its copies and journals, the keyring. */
 const ownNames = /^(store\.db([.-][a-z-]+)*|keyring|\.keyring\.[0-9a-f]+\.tmp)$/;
-const keyringNames = /^(keyring|\.keyring\.[0-9a-f]+\.tmp)$/;
+const keyringNames = /^(keyring|keyring\.registered|\.keyring\.[0-9a-f]+\.tmp)$/;
 
 /** A file, or an emptied folder, and where it lies. */
 interface Found {
@@ -154,9 +154,42 @@ export function filesToErase(
   return [
     ...files.map(({ place, name, bytes }) => ({ place, name, bytes })),
     ...copies
+      .flatMap((path) => [path, ...partsOf(path)])
       .filter((path) => isKeyringOf(path, ground.plan.store))
       .map((path) => ({ place: "copy" as const, name: path, bytes: lstatSync(path).size })),
   ];
+}
+
+/** What a killed process left beside a copy that it was bringing up to date. */
+function partsOf(path: string): readonly string[] {
+  try {
+    const part = new RegExp(String.raw`^\.${quoted(basename(path))}\.\d+\.partial$`);
+    return readdirSync(dirname(path))
+      .filter((name) => part.test(name))
+      .map((name) => join(dirname(path), name));
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "EACCES"].includes(systemCode(error))) return [];
+    throw error;
+  }
+}
+
+/**
+ * Copies that were to be destroyed and are not where they were: gone with their medium, or moved. Where the erase goes
+ * on after an interruption, one may have been destroyed before it, if its folder is there.
+ */
+export function copiesNotReached(ground: EraseGround, isResumed: boolean): readonly string[] {
+  return copiesIn(ground).filter(
+    (path) => !isKeyringOf(path, ground.plan.store) && !(isResumed && isAbsent(path)),
+  );
+}
+
+function isAbsent(path: string): boolean {
+  try {
+    return !readdirSync(dirname(path)).includes(basename(path));
+  } catch (error) {
+    systemCode(error);
+    return false;
+  }
 }
 
 /** Runs one removal; what the system refuses is remembered for the scan. */

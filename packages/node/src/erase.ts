@@ -38,6 +38,7 @@ import { publish } from "./backup-file.ts";
 import { systemClock } from "./clock.ts";
 import { createNodeCrypto } from "./crypto.ts";
 import {
+  copiesNotReached,
   destroyKeys,
   type EraseGround,
   filesToErase,
@@ -244,7 +245,7 @@ async function goOn(options: Place, begun: ErasePlan): Promise<ErasedStore> {
   if (plan.phase === "planned" || plan.phase === "audited")
     plan = await tellAndExport(options, plan);
   if (plan.phase === "exported") plan = await closeTheWayBack(options, plan);
-  return destroy(options, plan);
+  return destroy(options, plan, isDestroying(begun.phase));
 }
 
 /** Reason and actor in the store, then the trail outside it. */
@@ -330,18 +331,24 @@ function closeTheWayBack(options: Place, plan: ErasePlan): Promise<ErasePlan> {
 }
 
 /** Keys, files, scan, certificate. All of it may be done again, so that nothing has to be known of how far it got. */
-async function destroy(options: Place, begun: ErasePlan): Promise<ErasedStore> {
+async function destroy(options: Place, begun: ErasePlan, isResumed: boolean): Promise<ErasedStore> {
   const state = stateOf(options);
   let plan = begun;
   const ground: EraseGround = { plan, state, denied: new Map() };
+  const away =
+    begun.phase === "destroying" ? new Set(copiesNotReached(ground, isResumed)) : new Set<string>();
   destroyKeys(ground);
   const areKeysGone = ground.denied.size === 0;
-  if (areKeysGone) plan = advance(options, plan, { phase: "keys-destroyed" });
+  if (areKeysGone) {
+    // What was not seen is not said to be destroyed.
+    const seen = plan.files.filter(({ place, name }) => place !== "copy" || !away.has(name));
+    plan = advance(options, plan, { phase: "keys-destroyed", files: seen });
+  }
   removeFiles(ground);
   if (areKeysGone && ground.denied.size === 0) {
     plan = advance(options, plan, { phase: "files-removed" });
   }
-  const scan = scanFor(ground);
+  const scan = scanFor({ ...ground, plan });
   if (!isClean(scan)) throw new HoldfastError("erase_incomplete", scanDetails(scan));
   plan = advance(options, plan, { phase: "scanned" });
   const { certificateFile, exportFile, files, copies } = plan;

@@ -21,6 +21,7 @@ import {
 import { fromSystem } from "./files.ts";
 import { type LiftDeps, liftDatabase, lowerDatabase, openPlan, tryLift } from "./lift-database.ts";
 import { createMigrationRecords } from "./migration-files.ts";
+import { finishSwitch } from "./salvage-files.ts";
 import {
   checkInstalled,
   createStoreMedium,
@@ -111,6 +112,7 @@ async function withLift<T>(
   const state = stateOf(options);
   if (!existsSync(directory)) throw new HoldfastError("store_missing");
   checkFolder(directory);
+  finishSwitch(databasePath(directory));
   const storeId = storeIdIn(directory, state);
   const keyring = await openKeyringAt(directory, state, storeId, options);
   try {

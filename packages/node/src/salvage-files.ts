@@ -8,6 +8,7 @@ import {
   copyFileSync,
   existsSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readSync,
@@ -20,6 +21,7 @@ import { HoldfastError } from "@holdfast/core";
 import { guardedFile, syncFolder } from "./files.ts";
 import { keyringFileName } from "./keyring-files.ts";
 import { syncFile } from "./migration-files.ts";
+import { openSqlite } from "./sqlite-driver.ts";
 
 /** What SQLite keeps of a database, the file itself first. */
 const suffixes = ["", "-wal", "-shm", "-journal"];
@@ -34,6 +36,11 @@ export function survivorsPath(database: string): string {
   return `${database}.survivors`;
 }
 
+/** Are there events that a salvage left to be recorded anew? */
+export function hasSurvivors(database: string): boolean {
+  return isThere(survivorsPath(database));
+}
+
 /** The same before the switch: without the built database beside it, it counts for nothing. */
 export function pendingPath(database: string): string {
   return `${survivorsPath(database)}-pending`;
@@ -41,30 +48,51 @@ export function pendingPath(database: string): string {
 
 /** Was a switch decided and not finished? */
 export function isSalvageOpen(database: string): boolean {
-  return existsSync(salvagedPath(database));
+  return isThere(salvagedPath(database));
 }
 
-/** Finishes a switch that was decided; nothing to do without one. */
+/**
+ * Finishes a switch that was decided; nothing to do without one. One process at a time: to whoever comes second, the
+ * write-ahead log beside the database may be that of the new one. Throws `store_busy`.
+ */
 export function finishSwitch(database: string): void {
-  const salvaged = salvagedPath(database);
-  if (!existsSync(salvaged)) return;
+  if (!isSalvageOpen(database)) return;
+  const path = `${database}.switching`;
   guardedFile(() => {
-    // They belong to the damaged database: SQLite would play them into the new one.
-    for (const suffix of suffixes.slice(1)) rmSync(database + suffix, { force: true });
-    if (existsSync(pendingPath(database))) {
-      renameSync(pendingPath(database), survivorsPath(database));
-    }
-    syncFolder(dirname(database));
-    renameSync(salvaged, database);
-    syncFolder(dirname(database));
+    closeSync(openSync(path, "a", 0o600));
   });
+  // The lock is the system's, so that a process that is killed leaves none.
+  const lock = openSqlite({ path, pageKey: undefined, readOnly: false, create: true });
+  try {
+    lock.exec("BEGIN EXCLUSIVE");
+    if (isSalvageOpen(database)) guardedFile(() => takePlace(database));
+    guardedFile(() => rmSync(path, { force: true }));
+  } finally {
+    lock.close();
+  }
+}
+
+function takePlace(database: string): void {
+  // They belong to the damaged database: SQLite would play them into the new one.
+  for (const suffix of suffixes.slice(1)) rmSync(database + suffix, { force: true });
+  if (isThere(pendingPath(database))) renameSync(pendingPath(database), survivorsPath(database));
+  syncFolder(dirname(database));
+  renameSync(salvagedPath(database), database);
+  syncFolder(dirname(database));
+}
+
+/** A failure of the medium is thrown: it is no answer. */
+function isThere(path: string): boolean {
+  return guardedFile(() => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
 }
 
 /** Copies a database with what belongs to it, durably; into a folder that is made for it. */
 export function copyDatabase(database: string, folder: string): void {
   guardedFile(() => {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    for (const suffix of suffixes) copyInto(database + suffix, join(folder, `store.db${suffix}`));
+    const copy = join(folder, "store.db");
+    for (const suffix of suffixes) copyInto(database + suffix, copy + suffix);
+    copyInto(survivorsPath(database), survivorsPath(copy));
     syncFolder(folder);
   });
 }
@@ -114,15 +142,42 @@ function isSameFile(one: string, other: string): boolean {
   }
 }
 
-/** What can change of a database while others write to it. */
+/** What can change of a database while others write to it; opening it makes a write-ahead log that is empty. */
 export function stampOf(database: string): string {
-  return suffixes
-    .filter((suffix) => suffix !== "-shm")
-    .map((suffix) => {
-      const stat = statSync(database + suffix, { bigint: true, throwIfNoEntry: false });
-      return stat === undefined ? "-" : `${stat.ino}:${stat.size}:${stat.mtimeNs}`;
-    })
-    .join(" ");
+  const paths = [database, `${database}-wal`, `${database}-journal`, survivorsPath(database)];
+  return guardedFile(() =>
+    paths
+      .map((path) => {
+        const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+        const isEmpty = stat === undefined || stat.size === 0n;
+        return isEmpty ? "-" : `${stat.ino}:${stat.size}:${stat.mtimeNs}`;
+      })
+      .join(" "),
+  );
+}
+
+/**
+ * Puts a file under a name in the store's folder, durably: by a rename, or, where that folder is a file system of its
+ * own, by a copy that is renamed when it is whole.
+ */
+export function moveInto(from: string, to: string): void {
+  guardedFile(() => {
+    try {
+      renameSync(from, to);
+    } catch (error) {
+      if ((error as { readonly code?: unknown }).code !== "EXDEV") throw error;
+      const partial = `${to}-copying`;
+      try {
+        copyFileSync(from, partial);
+        syncFile(partial);
+        renameSync(partial, to);
+      } catch (failure) {
+        rmSync(partial, { force: true });
+        throw failure;
+      }
+    }
+    syncFolder(dirname(to));
+  });
 }
 
 /** A new folder beside the store for the damaged one, which nobody removes but a person. */

@@ -14,6 +14,7 @@ import {
   gatherFrames,
   type Gathered,
   gatherStore,
+  gatherSurvivors,
   HoldfastError,
   isHoldfastError,
   judgeOwnLogs,
@@ -30,6 +31,7 @@ import {
   silentObserver,
   type SqliteDriver,
   type StoreMedium,
+  unsoundPages,
 } from "@holdfast/core";
 import type { AgeIdentities } from "./age.ts";
 import { readBackupFile } from "./backup-file.ts";
@@ -41,12 +43,15 @@ import {
   copyDatabase,
   copyKeyrings,
   finishSwitch,
+  hasSurvivors,
   isSameDatabase,
   makeDurable,
+  moveInto,
   quarantineFolder,
   pendingPath,
   salvagedPath,
   stampOf,
+  survivorsPath,
 } from "./salvage-files.ts";
 import { openSqlite } from "./sqlite-driver.ts";
 import { createStoreMedium, openKeyringAt, openStore, type StoreAccess } from "./store.ts";
@@ -167,7 +172,11 @@ async function salvageBeside(
   const copy = join(staging, "read");
   const stamp = stampOf(database);
   copyDatabase(database, copy);
-  if (look(place, copy).length === 0) return { status: "healthy" };
+  if (look(place, copy).length === 0) {
+    // A salvage that was interrupted behind its switch.
+    if (hasSurvivors(database)) await finish(options);
+    return { status: "healthy" };
+  }
   // An error of the medium may have been in the reading: only what a second reading finds too is damage.
   const aside = join(staging, "quarantine");
   copyDatabase(database, aside);
@@ -190,15 +199,24 @@ async function salvageBeside(
 }
 
 function look(place: Place, folder: string): readonly Damage[] {
-  try {
-    return withDatabase(place, join(folder, "store.db"), "read", (driver) =>
-      lookForDamage({ ...place, crypto, driver }),
-    );
-  } catch (error) {
-    // A database that does not open at all.
-    if (!isHoldfastError(error) || !unopened.has(error.code)) throw error;
-    return [{ code: error.code, object: "database" }];
-  }
+  const path = join(folder, "store.db");
+  const looking = (
+    object: string,
+    of: string,
+    find: (driver: SqliteDriver) => readonly Damage[],
+  ): readonly Damage[] => {
+    try {
+      return withDatabase(place, of, "read", find);
+    } catch (error) {
+      // A database that does not open at all.
+      if (!isHoldfastError(error) || !unopened.has(error.code)) throw error;
+      return [{ code: error.code, object }];
+    }
+  };
+  const found = looking("database", path, (driver) => lookForDamage({ ...place, crypto, driver }));
+  if (!hasSurvivors(path)) return found;
+  // Without them, nobody could open the store for writing.
+  return [...found, ...looking("survivors", survivorsPath(path), unsoundPages)];
 }
 
 const unopened: ReadonlySet<string> = new Set(["store_corrupt", "store_io_error"]);
@@ -245,12 +263,17 @@ async function build(
       const read = gatherStore(damaged, gathered);
       if (options.backup !== undefined) await fill(place, gathered, options.backup);
       const frames = gatherFrames(damaged, gathered);
+      const earlier = gatherEarlier(place, copy, gathered);
       const logs = judgeOwnLogs({ ...place, crypto }, gathered, read.receipts);
       await signAttested({ crypto, keyring: place.keyring }, gathered, logs);
       const built = buildAnyhow(place, staging, damaged, gathered, logs, read.lost);
-      const unreadable = frames.lost === 0 ? read.lost : { ...read.lost, frames: frames.lost };
+      const unreadable = {
+        ...read.lost,
+        ...(frames.lost > 0 && { frames: frames.lost }),
+        ...(earlier > 0 && { survivors: earlier }),
+      };
       keepSurvivors(driver, logs);
-      const behind = lostOfSurvivors(driver, place.keyring.shreds);
+      const behind = lostOfSurvivors(driver, place.keyring);
       const lostSections = [...built.lostSections, ...behind];
       const told = reportOf(place, damage, logs, { ...built, lostSections }, unreadable);
       noteSalvage(driver, { events: built.events, missing: countOf(told.missing) });
@@ -261,6 +284,18 @@ async function build(
   });
   for (const name of ["store.db", "survivors.db"]) makeDurable(join(staging, name));
   return report;
+}
+
+/** What an earlier salvage of this store left to be recorded; how many rows of it could not be read. */
+function gatherEarlier(place: Place, copy: string, gathered: Gathered): number {
+  if (!hasSurvivors(copy)) return 0;
+  const earlier = openedCopy(place, survivorsPath(copy));
+  if (earlier === undefined) return 1;
+  try {
+    return gatherSurvivors(earlier, gathered);
+  } finally {
+    earlier.close();
+  }
 }
 
 /** The copy; with a schema of another database where its own cannot be read, and with nothing where that fails too. */
@@ -357,7 +392,8 @@ function reportOf(
   const missing = logs.flatMap((log) => log.missing);
   const survivors = logs.reduce((sum, log) => sum + log.survivors, 0);
   const complete = missing.length === 0 && survivors === 0 && lostSections.length === 0;
-  const lossless = complete && mode === "whole";
+  // Nobody else attests what stood among survivors that cannot be read.
+  const lossless = complete && mode === "whole" && unreadable["survivors"] === undefined;
   return {
     storeId,
     damage,
@@ -374,22 +410,22 @@ function reportOf(
 
 /** Keeps everybody out while the new database takes the place of the damaged one. */
 function switchTo({ keyring, database }: Place, staging: string, stamp: string): void {
-  if (stampOf(database) !== stamp) throw new HoldfastError("store_busy");
   const held = holdAlone(keyring, database);
   try {
-    guardedFile(() => {
-      renameSync(join(staging, "survivors.db"), pendingPath(database));
-      syncFolder(dirname(database));
-      renameSync(join(staging, "store.db"), salvagedPath(database));
-      syncFolder(dirname(database));
-    });
+    // With everybody kept out: what was recorded before that is not in what was built.
+    if (stampOf(database) !== stamp) throw new HoldfastError("store_busy");
+    moveInto(join(staging, "survivors.db"), pendingPath(database));
+    moveInto(join(staging, "store.db"), salvagedPath(database));
     finishSwitch(database);
   } finally {
     held?.close();
   }
 }
 
-/** A connection that keeps others out; `undefined` where the damaged database opens for nobody. Throws `store_busy`. */
+/**
+ * A connection that keeps others out; `undefined` where the damaged database opens for nobody. Throws `store_busy`, and
+ * the storage codes for whatever else hinders: then nobody knows who has it open.
+ */
 function holdAlone(keyring: Keyring, database: string): SqliteDriver | undefined {
   const pageKey = keyring.pageKey();
   let driver: SqliteDriver | undefined;
@@ -399,7 +435,7 @@ function holdAlone(keyring: Keyring, database: string): SqliteDriver | undefined
     return driver;
   } catch (error) {
     driver?.close();
-    if (!isHoldfastError(error) || error.code === "store_busy") throw error;
+    if (!isHoldfastError(error, "store_corrupt")) throw error;
     return undefined;
   } finally {
     pageKey.fill(0);

@@ -70,6 +70,11 @@ export function eraseCommand(): Command {
         throw new UsageError("No erase of this store is unfinished.");
       }
       const asked = wishOf(options);
+      if (asked !== undefined && begun !== undefined) {
+        throw new UsageError(
+          "An erase of this store is unfinished; --resume goes on with what was asked for then.",
+        );
+      }
       const name = nameOfStore(directory);
       const what = `The store ${printable(name)} and its keys are destroyed.`;
       await confirmName(what, "name of its folder", name, options.yes);

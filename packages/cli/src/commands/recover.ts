@@ -95,6 +95,10 @@ async function sayReport(report: SalvageReport, output: Output): Promise<void> {
   for (const { id, section } of lostSections.slice(0, 20)) {
     await output.say(`missing: section ${section} of event ${id}`);
   }
+  const { survivors: unread = 0 } = report.unreadable;
+  if (unread > 0) {
+    await output.say(`missing: ${counted(unread, "row")} of what an earlier recover had left`);
+  }
   if (lostSections.length > 20) await output.say(`… and ${lostSections.length - 20} more sections`);
   if (foreignLeftOut > 0) {
     await output.say(

@@ -90,12 +90,15 @@ export function createFormatMigration(ground: FormatGround, plan: MigrationPlan)
     },
     verify: async () =>
       copies.exists()
-        ? copies.withCopy((copy) => checked(ground, copy, driver))
+        ? copies.withCopy((copy) =>
+            hasLastOf(driver, copy) ? checked(ground, copy, driver) : soundAlone(ground, driver),
+          )
         : { records: 0, errors: 1, problem: { code: "copy_missing", object: plan.id } },
     async rollback() {
       if (stands() === "before") copies.discard();
-      else if (copies.exists()) copies.putBack();
-      else lowerAlike(ground, from);
+      else if (copies.exists() && copies.withCopy((copy) => hasLastOf(driver, copy))) {
+        copies.putBack();
+      } else lowerAlike(ground, from);
     },
     async discard() {
       copies.discard();
@@ -103,12 +106,35 @@ export function createFormatMigration(ground: FormatGround, plan: MigrationPlan)
   };
 }
 
+/**
+ * Has the copy the last event of the database? Where the record of a migration was elsewhere meanwhile, somebody may
+ * have gone on with the lifted database: such a copy is none of it any more, and never takes its place.
+ */
+function hasLastOf(driver: SqliteDriver, copy: SqliteDriver): boolean {
+  const last = driver
+    .prepare("SELECT position, leaf FROM events ORDER BY position DESC LIMIT 1")
+    .get<{ position: number; leaf: string }>();
+  if (last === undefined) return true;
+  const same = copy.prepare("SELECT leaf FROM events WHERE position = ?");
+  return same.get<{ leaf: string }>(last.position)?.leaf === last.leaf;
+}
+
+/** A lifted database that others have gone on with, by itself: tables, and the log by the verifier. */
+function soundAlone(ground: FormatGround, driver: SqliteDriver): MigrationOutcome {
+  const { records } = contentOf(ground.crypto, driver);
+  const [drift] = schemaDrift(driver);
+  const problem = drift === undefined ? unverified(ground, driver) : driftOf(drift);
+  return { records, errors: problem === undefined ? 0 : 1, ...(problem && { problem }) };
+}
+
+const driftOf = (object: string) => ({ code: "drift", object });
+
 /** The lifted database against the one before: content, tables, and the log by the verifier. */
 function checked(ground: FormatGround, before: SqliteDriver, after: SqliteDriver) {
   const outcome = compared(ground, before, after);
   if (outcome.problem !== undefined) return outcome;
   const [drift] = schemaDrift(after);
-  const found = drift === undefined ? unverified(ground, after) : { code: "drift", object: drift };
+  const found = drift === undefined ? unverified(ground, after) : driftOf(drift);
   return found === undefined ? outcome : { records: outcome.records, errors: 1, problem: found };
 }
 

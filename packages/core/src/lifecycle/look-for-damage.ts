@@ -4,6 +4,7 @@ import { createOutboxWhole } from "../outbox/whole.ts";
 import { HoldfastError, isHoldfastError } from "../std/errors.ts";
 import type { Crypto } from "../std/ports.ts";
 import { configure } from "../store/pragmas.ts";
+import { wasRestored } from "../store/restored.ts";
 import { checkFormat, isOlderFormat, schemaDrift } from "../store/schema.ts";
 import { checkStoreId, readOwnLog, type StoreMedium } from "../store/session.ts";
 import { createSqliteEventLog } from "../store/sqlite-event-log.ts";
@@ -76,7 +77,7 @@ function isDamage(code: string): boolean {
 }
 
 /** Every page, every index against its table. */
-function unsoundPages(driver: SqliteDriver): readonly Damage[] {
+export function unsoundPages(driver: SqliteDriver): readonly Damage[] {
   return driver
     .prepare(`PRAGMA integrity_check(${listedMax})`)
     .all<{ integrity_check: string }>()
@@ -99,6 +100,8 @@ function unverified(deps: DamageDeps): readonly Damage[] {
 }
 
 function behindMark({ crypto, keyring, medium, driver }: DamageDeps): readonly Damage[] {
+  // Put back, or salvaged, and not written to since: it is behind by intent.
+  if (wasRestored({ keyring, medium }, driver)) return [];
   const log = createSqliteEventLog({ crypto, driver });
   const own = readOwnLog({ crypto, keyring, medium }, { driver, log });
   const verdict = own?.judgement.verdict;

@@ -3,7 +3,7 @@
  * cannot be read. For copies alone, never for the only file.
  */
 import { isHoldfastError } from "../std/errors.ts";
-import type { SqliteDriver, SqlValue } from "../store/sqlite-driver.ts";
+import type { SqliteDriver, SqlStatement, SqlValue } from "../store/sqlite-driver.ts";
 
 /** A row: its rowid, then the columns that were asked for. */
 export type ReadRow = readonly SqlValue[];
@@ -17,6 +17,8 @@ export interface LostRows {
 const rowsRead = 64;
 /** Keys that are tried beyond the last one that is known to be there. */
 const keysBeyond = 1_024;
+/** How far beyond it rows are looked for. */
+const keyReach = 2 ** 40;
 
 /** `undefined` for what cannot be read; anything but a failure of storage is thrown. */
 function attempted<T>(read: () => T): T | undefined {
@@ -47,6 +49,15 @@ function highestKey(driver: SqliteDriver, table: string): number | undefined {
   return found.length === 0 ? undefined : Math.max(...found);
 }
 
+/** Where nothing tells of the highest key: one behind which rows can be read again, or there are none. */
+function keyBehind(page: SqlStatement, after: number): number {
+  for (let step = keysBeyond; step <= keyReach; step *= 2) {
+    const rows = attempted(() => page.all<{ readonly place: number }>(after + step));
+    if (rows !== undefined) return rows[0]?.place ?? after + step;
+  }
+  return after + keysBeyond;
+}
+
 /** Every row of a table that can be read, in order of its key. */
 export function* readDamaged(
   driver: SqliteDriver,
@@ -65,7 +76,7 @@ export function* readDamaged(
     lost.keys += 1;
     return;
   }
-  let last: number | undefined;
+  let highest: readonly [number | undefined] | undefined;
   for (let after = 0; ;) {
     const rows = attempted(() => page.all<Row>(after));
     if (rows?.length === 0) return;
@@ -74,7 +85,8 @@ export function* readDamaged(
       after = Number(rows.at(-1)?.["place"]);
       continue;
     }
-    last ??= highestKey(driver, table) ?? after + keysBeyond;
+    highest ??= [highestKey(driver, table)];
+    const last = highest[0] ?? keyBehind(page, after);
     // Key by key, until one can be read again.
     let found: Row | undefined;
     for (; found === undefined; after += 1) {

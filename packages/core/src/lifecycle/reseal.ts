@@ -28,22 +28,58 @@ export function keepSurvivors(driver: SqliteDriver, logs: readonly SalvagedLog[]
     DELETE FROM notes;`);
 }
 
-/** Sections of survivors whose content was not found, and was not shredded: these events are not recorded anew. */
+/**
+ * Sections of survivors whose content or key was not found, and was not shredded: these events are not recorded anew.
+ */
 export function lostOfSurvivors(
   driver: SqliteDriver,
-  shreds: Pick<Keyring["shreds"], "isShredded">,
+  { shreds, dataKey }: Pick<Keyring, "dataKey"> & { readonly shreds: Shreds },
 ): readonly { readonly id: string; readonly section: string }[] {
-  const found = driver.prepare("SELECT section FROM frames WHERE leaf = ? AND state = 'present'");
+  const found = driver.prepare(
+    "SELECT section, key, bytes FROM frames WHERE leaf = ? AND state = 'present'",
+  );
   const lost: { id: string; section: string }[] = [];
-  const rows = driver.prepare("SELECT leaf, header FROM events ORDER BY position, log, sequence");
-  for (const row of rows.all<{ leaf: string; header: string }>()) {
-    const { id, scope, sec = {} } = readHeader(row.header) ?? { id: "", scope: "" };
-    const here = new Set(found.all<{ section: string }>(row.leaf).map(({ section }) => section));
-    for (const section of Object.keys(sec)) {
-      if (!here.has(section) && !shreds.isShredded(scope, section)) lost.push({ id, section });
+  const rows = pagesOf(driver);
+  for (let page = rows.next(); page.length > 0; page = rows.next()) {
+    for (const row of page) {
+      const { id, scope, sec = {} } = readHeader(row.header) ?? { id: "", scope: "" };
+      const here = found.all<FoundFrame>(row.leaf);
+      const opens = ({ key, bytes }: FoundFrame): boolean =>
+        dataKey(key, frameGeneration(bytes) ?? -1) !== undefined;
+      for (const section of Object.keys(sec)) {
+        const isHere = here.some((frame) => frame.section === section && opens(frame));
+        if (!isHere && !shreds.isShredded(scope, section)) lost.push({ id, section });
+      }
     }
   }
   return lost;
+}
+
+type Shreds = Pick<Keyring["shreds"], "isShredded">;
+
+interface FoundFrame {
+  readonly section: string;
+  readonly key: string;
+  readonly bytes: Uint8Array;
+}
+
+type SurvivorRow = GatheredEvent & { readonly log: number; readonly sequence: number };
+
+/** Survivors in their order, a few at a time. */
+function pagesOf(survivors: SqliteDriver): { next(): readonly SurvivorRow[] } {
+  const page = survivors.prepare(
+    `SELECT leaf, position, log, sequence, header FROM events
+     WHERE (position, log, sequence) > (?, ?, ?) ORDER BY position, log, sequence LIMIT 64`,
+  );
+  let after: readonly [number, number, number] = [-1, 0, 0];
+  return {
+    next() {
+      const rows = page.all<SurvivorRow>(...after);
+      const last = rows.at(-1);
+      if (last !== undefined) after = [last.position, last.log, last.sequence];
+      return rows;
+    },
+  };
 }
 
 /** Ports of recording anew. */
@@ -59,16 +95,11 @@ export async function resealSurvivors(
   deps: ResealDeps,
   survivors: SqliteDriver,
 ): Promise<{ readonly recorded: number; readonly closed: number }> {
-  const page = survivors.prepare(
-    `SELECT leaf, position, log, sequence, header FROM events
-     WHERE (position, log, sequence) > (?, ?, ?) ORDER BY position, log, sequence LIMIT 64`,
-  );
+  const pages = pagesOf(survivors);
   const leaves = new Map<string, string>();
-  let after: readonly [number, number, number] = [-1, 0, 0];
   let recorded = 0;
   let closed = 0;
-  for (;;) {
-    const rows = page.all<GatheredEvent & { log: number; sequence: number }>(...after);
+  for (let rows = pages.next(); rows.length > 0; rows = pages.next()) {
     for (const row of rows) {
       const header = readHeader(row.header);
       // A log that was opened stays the log that it was.
@@ -83,10 +114,8 @@ export async function resealSurvivors(
       if (event !== undefined) leaves.set(row.leaf, event.leaf);
       recorded += 1;
     }
-    const last = rows.at(-1);
-    if (last === undefined) return { recorded, closed };
-    after = [last.position, last.log, last.sequence];
   }
+  return { recorded, closed };
 }
 
 function draftOf(

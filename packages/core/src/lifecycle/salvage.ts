@@ -75,10 +75,49 @@ export function gatherStore(damaged: SqliteDriver, gathered: Gathered): ReadStor
   const receipts = new Map<number, KnownReceipt>();
   for (const [number, size, owed] of rowsOf("pushed", ["size", "owed"])) {
     const log = numbers.get(Number(number));
-    const ranges = JSON.parse(String(owed)) as KnownReceipt["owed"];
-    if (log !== undefined) receipts.set(log, { size: Number(size), owed: ranges });
+    const ranges = rangesOf(String(owed));
+    if (log === undefined) continue;
+    if (ranges === undefined || !Number.isSafeInteger(size)) refused += 1;
+    else receipts.set(log, { size: Number(size), owed: ranges });
   }
   return { lost, refused, receipts };
+}
+
+/** Half-open ranges as JSON; `undefined` for what is none. */
+function rangesOf(text: string): KnownReceipt["owed"] | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isRange = (one: unknown): boolean =>
+      Array.isArray(one) && one.length === 2 && one.every(Number.isSafeInteger);
+    return Array.isArray(value) && value.every(isRange)
+      ? (value as KnownReceipt["owed"])
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Gathers what an earlier salvage left to be recorded anew; how many rows of it could not be read. Its positions are of
+ * the store before; behind a base, they count for the order alone.
+ */
+export function gatherSurvivors(survivors: SqliteDriver, gathered: Gathered): number {
+  const lost: LostRows = { keys: 0 };
+  inTransaction(gathered.driver, () => {
+    const columns = ["leaf", "header", "position"];
+    for (const [, leaf, header, position] of readDamaged(survivors, "events", columns, lost)) {
+      gathered.event(String(header), Number(position), String(leaf));
+    }
+    for (const [, leaf, section, key, state, bytes] of readDamaged(
+      survivors,
+      "frames",
+      ["leaf", "section", "key", "state", "bytes"],
+      lost,
+    )) {
+      gathered.frame(String(leaf), frameOf(section, key, state, bytes));
+    }
+  });
+  return lost.keys;
 }
 
 /** The log that a note says it is of. */
@@ -99,7 +138,8 @@ export function gatherFrames(
 ): { readonly lost: number; readonly refused: number } {
   const counter: LostRows = { keys: 0 };
   let refused = 0;
-  const leafAt = gathered.driver.prepare("SELECT leaf FROM events WHERE position = ?");
+  // Positions of a backup may be those before a salvage: then a place has two events, and the frame fits one of them.
+  const leavesAt = gathered.driver.prepare("SELECT leaf FROM events WHERE position = ?");
   const columns = ["position", "section", "key", "state", "bytes"];
   inTransaction(gathered.driver, () => {
     for (const [, position, section, key, state, bytes] of readDamaged(
@@ -108,17 +148,23 @@ export function gatherFrames(
       columns,
       counter,
     )) {
-      const event = leafAt.get<{ leaf: string }>(Number(position));
-      const frame = {
-        section: String(section),
-        key: String(key),
-        state: String(state),
-        bytes: bytes instanceof Uint8Array ? bytes : null,
-      };
-      if (event === undefined || !gathered.frame(event.leaf, frame)) refused += 1;
+      const frame = frameOf(section, key, state, bytes);
+      const events = leavesAt.all<{ leaf: string }>(Number(position));
+      if (!events.some(({ leaf }) => gathered.frame(leaf, frame))) refused += 1;
     }
   });
   return { lost: counter.keys, refused };
+}
+
+function frameOf(
+  ...[section, key, state, bytes]: readonly (SqlValue | undefined)[]
+): Omit<BackedUpFrame, "position"> {
+  return {
+    section: String(section),
+    key: String(key),
+    state: String(state),
+    bytes: bytes instanceof Uint8Array ? bytes : null,
+  };
 }
 
 /** How a store is built; see the module header. `bare`: as `own`, without what the server stated. */
@@ -181,7 +227,7 @@ export function buildSalvaged(
   driver.exec(stagingPragmas);
   inTransaction(driver, () => {
     createSchema(driver);
-    putStoreRows(deps, damaged);
+    putStoreRows(deps, damaged, mode);
     const keeps = rowsKept(logs, mode);
     for (const table of tablesAfter) copyTable(deps, damaged, table, keeps(table));
   });
@@ -247,11 +293,19 @@ function rowsKept(
   };
 }
 
-function putStoreRows({ driver, keyring }: RestoreDeps, damaged: SqliteDriver): void {
+/** Where a rotation or compacting stood is told in positions and sizes, which are others unless all is as it was. */
+const standings: ReadonlySet<unknown> = new Set(["rotation/data", "compact"]);
+
+function putStoreRows(
+  { driver, keyring }: RestoreDeps,
+  damaged: SqliteDriver,
+  mode: SalvageMode,
+): void {
   const put = driver.prepare("INSERT OR REPLACE INTO store (name, value) VALUES (?, ?)");
   put.run("created_at", "0");
   for (const [, name, value] of readDamaged(damaged, "store", ["name", "value"], { keys: 0 })) {
-    if (name !== restoredRow) put.run(name ?? "", value ?? "");
+    if (name === restoredRow || (mode !== "whole" && standings.has(name))) continue;
+    put.run(name ?? "", value ?? "");
   }
   put.run("store_id", keyring.storeId);
   put.run("tenant", keyring.tenant);

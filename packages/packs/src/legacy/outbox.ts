@@ -115,9 +115,7 @@ export function createLegacyMigration(deps: LegacyOutboxDeps, text: string): Mig
     },
     dryRun: async () => judged(drafts.map((draft, at) => () => checkDraft(draft, at))),
     async migrate() {
-      for (let at = 0; at < drafts.length; at += limits.batchEventsMax) {
-        await store.append(drafts.slice(at, at + limits.batchEventsMax));
-      }
+      for (const batch of batchesOf(drafts)) await store.append(batch);
       return { records: drafts.length, errors: 0 };
     },
     verify: async () => judged(drafts.map((draft, at) => () => checkRecorded(store, draft, at))),
@@ -130,6 +128,27 @@ export function createLegacyMigration(deps: LegacyOutboxDeps, text: string): Mig
   };
 }
 
+const sizeOf = ({ data }: Draft): number => utf8(JSON.stringify(data)).length;
+
+/** What one call takes: bounded in number, and in bytes with room for what a section has besides its payload. */
+function* batchesOf(drafts: readonly Draft[]): Generator<readonly Draft[]> {
+  let batch: Draft[] = [];
+  let bytes = 0;
+  for (const draft of drafts) {
+    const size = sizeOf(draft);
+    const isFull =
+      batch.length >= limits.batchEventsMax || bytes + size > limits.commitBytesMax / 2;
+    if (isFull && batch.length > 0) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(draft);
+    bytes += size;
+  }
+  if (batch.length > 0) yield batch;
+}
+
 type Problem = NonNullable<MigrationOutcome["problem"]>;
 
 function judged(checks: readonly (() => Problem | undefined)[]): MigrationOutcome {
@@ -139,8 +158,11 @@ function judged(checks: readonly (() => Problem | undefined)[]): MigrationOutcom
   return problem === undefined ? counts : { ...counts, problem };
 }
 
-function checkDraft({ data }: Draft, at: number): Problem | undefined {
-  const result = legacyOperationImported.schema["~standard"].validate(data);
+function checkDraft(draft: Draft, at: number): Problem | undefined {
+  if (sizeOf(draft) > limits.eventBytesMax) {
+    return { code: "event_too_large", object: `entry ${at}` };
+  }
+  const result = legacyOperationImported.schema["~standard"].validate(draft.data);
   const isValid = !(result instanceof Promise) && result.issues === undefined;
   return isValid ? undefined : { code: "payload_invalid", object: `entry ${at}` };
 }
